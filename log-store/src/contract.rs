@@ -1,0 +1,237 @@
+//! The contract that every engine keeps.
+
+use crate::{AppendError, ReadError, StoreError, TailError, fold::LogState};
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use std::{fmt, sync::Arc};
+use types::{
+    BodyHash, DedupKey, Epoch, LogId, Lsn, Offset, PartitionId, PartitionPosition, Position, Record, StoreId,
+};
+
+/// What is durable when an append returns: the batch's last (epoch, LSN).
+pub type Durable = PartitionPosition;
+
+/// Records to append to one partition, all or none.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Where to.
+    pub partition: PartitionId,
+    /// The epoch of the home that is obeyed: the home's own, or for a follower that of the home it
+    /// copies. Not the epoch of the records, which may be older.
+    pub obeys: Epoch,
+    /// Dense LSNs directly behind the partition's end; per log dense offsets; epochs never going back and
+    /// none above `obeys`. Between 1 and [`types::limits::BATCH_MAX_RECORDS`] records and at most
+    /// [`types::limits::BATCH_MAX_BYTES`] encoded.
+    pub records: Vec<Record>,
+}
+
+/// Where an epoch begins in a partition log, as far as the log itself tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochBegin {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The LSN of its first record.
+    pub first_lsn: Lsn,
+}
+
+/// The end of a partition and what fences it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PartitionEnd {
+    /// The lowest epoch that the partition still obeys; 0 where none was raised.
+    pub fence: Epoch,
+    /// The last durable record; zero where there is none.
+    pub last: PartitionPosition,
+    /// The epochs that the log holds records of, oldest first.
+    pub epochs: Vec<EpochBegin>,
+}
+
+/// What became of a message id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deduped {
+    /// Where its entry stands.
+    pub position: Position,
+    /// The LSN of that entry.
+    pub lsn: Lsn,
+    /// The hash of its body.
+    pub hash: BodyHash,
+    /// When it was accepted, in ms since 1970.
+    pub accepted_at_ms: u64,
+}
+
+/// Which entries of a log to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// Those behind this offset, oldest first.
+    After(Offset),
+    /// Those below this offset, newest first; `Offset::new(u64::MAX)` reads from the end.
+    Before(Offset),
+}
+
+/// Names one archive of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArchiveId(pub u64);
+
+impl fmt::Display for ArchiveId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A divergent tail that was written aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// Its name.
+    pub id: ArchiveId,
+    /// The partition that it was cut from.
+    pub partition: PartitionId,
+    /// Its first and last record.
+    pub first: PartitionPosition,
+    /// Its last record.
+    pub last: PartitionPosition,
+    /// How many records it holds.
+    pub records: u64,
+}
+
+/// What a round of reclaiming did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reclaimed {
+    /// Bodies that have left the disk.
+    pub bodies: u64,
+    /// Bytes that were given back.
+    pub bytes: u64,
+}
+
+/// A store of partition logs: one per node.
+///
+/// # Rules that every engine keeps
+///
+/// 1. **Atomic and fenced.** `append` is all or nothing per partition. `append`, `archive_tail` and
+///    `truncate` check the epoch they obey against the fence inside the same step as they write, and
+///    below it answer `Fenced`. A partition that was never fenced or written has fence 0 and obeys all.
+/// 2. **Durable before it returns.** Every method that changes the store returns `Ok` only after the
+///    change would survive a crash of the machine. Readers see durable records only.
+/// 3. **Dense.** LSNs per partition and offsets per log have no gap. A batch that would make one is
+///    refused whole, typed, and changes nothing.
+/// 4. **Dedup in the same step.** The row under (log, sender, device, message id) is there exactly when
+///    its entry is.
+/// 5. **Derived state is a fold.** [`LogStore::log_state`] equals [`crate::fold`] over the log's records,
+///    after truncation too.
+/// 6. **Nothing is served damaged.** A record whose checksum does not match is reported with its place
+///    and never returned.
+/// 7. **A failed sync is final.** The store closes; every later call answers `Closed`. What was not
+///    acked is then of unknown fate until the store is opened again.
+///
+/// # Cancellation
+///
+/// Dropping a returned future forgets the answer, not the work: what was begun may still happen.
+#[async_trait]
+pub trait LogStore: Send + Sync + fmt::Debug + 'static {
+    /// The id drawn when the store was made.
+    fn id(&self) -> StoreId;
+
+    /// Appends a batch.
+    ///
+    /// Order: batches of one partition take effect in the order of the *calls*, not of the polls, so a
+    /// home may have many under way. When one is refused, those behind it fail with `Gap`.
+    ///
+    /// # Errors
+    /// `Fenced`, `Gap` and the like prove that nothing was written; [`AppendError::is_indeterminate`]
+    /// tells the rest. More than the engine's bound under way: `Busy`.
+    fn append(&self, append: Append) -> BoxFuture<'static, Result<Durable, AppendError>>;
+
+    /// Raises a partition's fence to at least `epoch` and answers its end. Appends called before are in
+    /// that end or are refused. A lower `epoch` than the fence changes nothing and is no error: the
+    /// answer's `fence` tells.
+    async fn fence(&self, partition: PartitionId, epoch: Epoch) -> Result<PartitionEnd, StoreError>;
+
+    /// Where a partition ends. A partition that was never written answers the default.
+    async fn end(&self, partition: PartitionId) -> Result<PartitionEnd, StoreError>;
+
+    /// The partitions that hold a record or a fence, ascending.
+    async fn partitions(&self) -> Result<Vec<PartitionId>, StoreError>;
+
+    /// Copies all records from `from` on aside, durably, and answers the archive; `None` when there is
+    /// no such record. Repeating it before `truncate` answers an archive of the same records.
+    async fn archive_tail(
+        &self,
+        partition: PartitionId,
+        obeys: Epoch,
+        from: Lsn,
+    ) -> Result<Option<Archive>, TailError>;
+
+    /// Drops all records from `from` on and rewinds what was derived from them. Refused with
+    /// `NotArchived` unless each of them is in an archive. Only a follower does this, never a home.
+    async fn truncate(
+        &self,
+        partition: PartitionId,
+        obeys: Epoch,
+        from: Lsn,
+    ) -> Result<PartitionEnd, TailError>;
+
+    /// Records of a partition from `from` on, in LSN order: at least one if there is any, then until
+    /// either bound is reached. Deleted and expired bodies come as [`types::EntryBody::Erased`].
+    async fn read_partition(
+        &self,
+        partition: PartitionId,
+        from: Lsn,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, ReadError>;
+
+    /// Entries of a log, in the scan's direction, bounded likewise. An entry whose expiry is at or
+    /// before `now_ms` comes as [`types::EntryBody::Erased`], as does a deleted one, at once.
+    async fn read_log(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        scan: Scan,
+        max_entries: usize,
+        max_bytes: usize,
+        now_ms: u64,
+    ) -> Result<Vec<Record>, ReadError>;
+
+    /// The folded state of a log; `None` where it has no record.
+    async fn log_state(&self, partition: PartitionId, log: LogId)
+    -> Result<Option<Arc<LogState>>, ReadError>;
+
+    /// The logs of a partition behind `after`, ascending, at most `max`.
+    async fn logs(
+        &self,
+        partition: PartitionId,
+        after: Option<LogId>,
+        max: usize,
+    ) -> Result<Vec<LogId>, ReadError>;
+
+    /// The entry that stands under a message id.
+    async fn find(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        key: &DedupKey,
+    ) -> Result<Option<Deduped>, ReadError>;
+
+    /// All archives, oldest first.
+    async fn archives(&self) -> Result<Vec<Archive>, StoreError>;
+
+    /// Records of an archive from `from` on, bounded like [`LogStore::read_partition`].
+    async fn read_archive(
+        &self,
+        archive: ArchiveId,
+        from: Lsn,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, ReadError>;
+
+    /// Forgets an archive that is done with; its bodies leave the disk by [`LogStore::reclaim`].
+    async fn discard_archive(&self, archive: ArchiveId) -> Result<(), StoreError>;
+
+    /// Takes bodies that are deleted, or expired at `now_ms`, off the disk, archives included, and gives
+    /// space back. When it returns, no file of the store holds one that was due when it was called.
+    async fn reclaim(&self, now_ms: u64) -> Result<Reclaimed, StoreError>;
+
+    /// Writes and syncs something small that belongs to no partition: proof that the disk still writes.
+    async fn canary(&self) -> Result<(), StoreError>;
+
+    /// Ends the store after what is under way; later calls answer `Closed`.
+    async fn close(&self);
+}

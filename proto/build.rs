@@ -1,0 +1,24 @@
+//! Compiles the .proto files without a protoc.
+
+use std::{env, fs, path::PathBuf};
+
+const FILES: &[&str] = &[
+    "hearth/log/v1/log.proto",
+    "hearth/client/v1/client.proto",
+    "hearth/directory/v1/directory.proto",
+    "hearth/node/v1/node.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let set = out.join("hearth.bin");
+    fs::write(&set, prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    pbjson_build::Builder::new()
+        .register_descriptors(&fs::read(&set)?)?
+        .ignore_unknown_fields()
+        .build(&[".hearth.client.v1"])?;
+    Ok(())
+}

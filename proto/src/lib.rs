@@ -1,0 +1,42 @@
+//! What crosses a wire: generated code, and the conversions between it and [`types`].
+//!
+//! The .proto files are the contract; `proto/README.md` tells it to people who write clients in other
+//! languages, `proto/vectors/` lets them test what they wrote. Conversions into [`types`] check every
+//! bound and name the offending field; conversions out of it cannot fail. A field that a newer peer
+//! added is ignored, never an error.
+
+#[allow(clippy::all, missing_docs, unreachable_pub)]
+mod hearth {
+    pub mod log {
+        pub mod v1 {
+            tonic::include_proto!("hearth.log.v1");
+        }
+    }
+    pub mod client {
+        pub mod v1 {
+            tonic::include_proto!("hearth.client.v1");
+            include!(concat!(env!("OUT_DIR"), "/hearth.client.v1.serde.rs"));
+        }
+    }
+    pub mod directory {
+        pub mod v1 {
+            tonic::include_proto!("hearth.directory.v1");
+        }
+    }
+    pub mod node {
+        pub mod v1 {
+            tonic::include_proto!("hearth.node.v1");
+        }
+    }
+}
+
+pub use hearth::{client::v1 as client, directory::v1 as directory, log::v1 as log, node::v1 as node};
+
+mod convert;
+mod entry;
+mod placement;
+mod record;
+
+pub use convert::{Malformed, log_id, message_id, request_id, store_id};
+pub use entry::{ack_policy_from_client, ack_policy_to_client, client_entry, client_error};
+pub use record::{ack_policy, decode_record, encode_record, entry_body};

@@ -1,0 +1,1 @@
+//! Integration tests of whole deployments; the tests themselves are in `tests/tests`.

@@ -1,0 +1,28 @@
+//! The words of Hearth as types: ids, positions, records, placement rows, limits, errors.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number. Every other crate stands on this
+//! one, so an item belongs here only when at least two crates must agree on it.
+#![warn(missing_docs)]
+
+mod error;
+mod ids;
+pub mod limits;
+mod placement;
+mod position;
+mod record;
+mod token;
+
+pub use error::{Code, Refusal};
+pub use ids::{
+    DeviceId, IdError, Incarnation, LogId, LogKind, MessageId, NodeId, PartitionId, RegionId, RequestId,
+    StoreId, UserId,
+};
+pub use placement::{
+    EpochStart, Home, NodeRow, PartitionRow, PartitionState, Pin, PinSegment, Placement, PlacementDelta,
+    RegionRow, RegionStatus, Replica, Waiting,
+};
+pub use position::{Epoch, Generation, Lsn, Offset, Overflow, PartitionPosition, Position};
+pub use record::{
+    AckPolicy, Body, BodyHash, Class, CursorKind, DedupKey, Entry, EntryBody, MemberRole, Record, StateUpdate,
+};
+pub use token::{PositionToken, TokenError};
