@@ -14,7 +14,9 @@
 //! [`fold`] and [`locate`] are pure, so that home, follower and simulation answer alike.
 #![warn(missing_docs)]
 
+pub mod check;
 mod contract;
+pub mod erase;
 mod error;
 pub mod fold;
 pub mod locate;

@@ -1,0 +1,189 @@
+//! Whether a batch may be appended: the rules that every engine shares, as pure code.
+//!
+//! An engine runs [`shape`] where the call comes in, and [`Checker::follows`] in the same step as it
+//! writes, against an [`Ends`] that already shows the batches before this one. The first rule that is
+//! broken, in the order of the code below, names the refusal, so that all engines refuse alike.
+
+use crate::{Append, AppendError, StoreError};
+use std::collections::{HashMap, HashSet, hash_map};
+use types::{
+    Body, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, Offset, PartitionId, PartitionPosition,
+    Position, Record, limits,
+};
+
+/// What the partition that a batch goes to holds, batches before it included.
+pub trait Ends {
+    /// The lowest epoch that is obeyed.
+    fn fence(&self) -> Epoch;
+
+    /// The last record; zero where there is none.
+    fn last(&self) -> PartitionPosition;
+
+    /// A log's last entry; [`Position::START`] where there is none.
+    ///
+    /// # Errors
+    /// What keeps the store from telling.
+    fn head(&mut self, log: &LogId) -> Result<Position, StoreError>;
+
+    /// Whether an entry stands under a message id.
+    ///
+    /// # Errors
+    /// What keeps the store from telling.
+    fn holds(&mut self, log: &LogId, key: &DedupKey) -> Result<bool, StoreError>;
+}
+
+/// Checks what can be told from the batch alone. `batch_bytes` is the size of its records, encoded.
+///
+/// # Errors
+/// [`AppendError::Invalid`] names the rule.
+pub fn shape(append: &Append, batch_bytes: usize) -> Result<(), AppendError> {
+    let partition = append.partition;
+    let records = append.records.len();
+    if records == 0 {
+        return Err(invalid(partition, "it is empty".into()));
+    }
+    if records > limits::BATCH_MAX_RECORDS {
+        let most = limits::BATCH_MAX_RECORDS;
+        return Err(invalid(partition, format!("it has {records} records, and {most} is the most")));
+    }
+    if batch_bytes > limits::BATCH_MAX_BYTES {
+        let most = limits::BATCH_MAX_BYTES;
+        return Err(invalid(partition, format!("it has {batch_bytes} bytes, and {most} is the most")));
+    }
+    let mut epoch_before = Epoch::FIRST;
+    for record in &append.records {
+        let (lsn, epoch) = (record.lsn, record.epoch);
+        if epoch < epoch_before {
+            return Err(invalid(partition, format!("lsn {lsn} is of epoch {epoch}, below {epoch_before}")));
+        }
+        if epoch > append.obeys {
+            let obeys = append.obeys;
+            return Err(invalid(partition, format!("lsn {lsn} is of epoch {epoch}, above {obeys}, obeyed")));
+        }
+        if record.generation < Generation::FIRST {
+            return Err(invalid(partition, format!("lsn {lsn} is of generation 0")));
+        }
+        if let Body::Entry(entry) = &record.body
+            && let Some(rule) = broken_rule(entry)
+        {
+            return Err(invalid(partition, format!("lsn {lsn}: {rule}")));
+        }
+        epoch_before = epoch;
+    }
+    Ok(())
+}
+
+/// The bound that an entry breaks. What passes here can be decoded again.
+fn broken_rule(entry: &Entry) -> Option<&'static str> {
+    match &entry.body {
+        EntryBody::Message { ciphertext } if ciphertext.len() > limits::BODY_MAX_BYTES => {
+            Some("the body is over its limit")
+        }
+        EntryBody::Created { members, .. } if members.len() > limits::MEMBERS_MAX => {
+            Some("it has too many members")
+        }
+        EntryBody::Created { allowed_regions, .. } if allowed_regions.len() > limits::REGIONS_MAX => {
+            Some("it names too many regions")
+        }
+        EntryBody::Deleted { offsets } => {
+            let ascending = offsets.is_sorted_by(|a, b| a < b);
+            if offsets.is_empty() || offsets.len() > limits::DELETED_OFFSETS_MAX {
+                Some("it deletes no offset, or too many")
+            } else if !ascending || offsets[0].is_zero() {
+                Some("the offsets it deletes do not ascend from 1")
+            } else if offsets.last().is_some_and(|target| *target >= entry.offset) {
+                Some("it deletes an offset at or above its own")
+            } else {
+                None
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Checks batches against what a partition holds. Keeps its memory from batch to batch.
+#[derive(Debug, Default)]
+pub struct Checker {
+    heads: HashMap<LogId, Position>,
+    keys: HashSet<(LogId, DedupKey)>,
+}
+
+impl Checker {
+    /// Whether a batch of a valid [`shape`] follows what the partition holds and may be written.
+    ///
+    /// # Errors
+    /// The refusal; or what `ends` could not tell, as [`AppendError::Store`].
+    pub fn follows(&mut self, append: &Append, ends: &mut impl Ends) -> Result<(), AppendError> {
+        let Append { partition, obeys, records } = append;
+        let (fence, last) = (ends.fence(), ends.last());
+        if *obeys < fence {
+            return Err(AppendError::Fenced { partition: *partition, obeys: *obeys, fence });
+        }
+        self.heads.clear();
+        self.keys.clear();
+        let alone = records.len() == 1;
+        let mut expected = last.lsn;
+        for record in records {
+            expected = expected.next().map_err(|overflow| invalid(*partition, overflow.to_string()))?;
+            if record.lsn != expected {
+                return Err(AppendError::Gap { partition: *partition, expected, found: record.lsn });
+            }
+            if record.epoch < last.epoch {
+                let why = format!("lsn {} is of epoch {}, below {}", record.lsn, record.epoch, last.epoch);
+                return Err(invalid(*partition, why));
+            }
+            match &record.body {
+                Body::Entry(entry) if alone => {
+                    entry_follows(*partition, record, entry, ends.head(&record.log)?)?;
+                    is_new(record, ends.holds(&record.log, &entry.dedup_key())?)?;
+                }
+                Body::Entry(entry) => self.entry(*partition, record, entry, ends)?,
+                Body::Update(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        partition: PartitionId,
+        record: &Record,
+        entry: &Entry,
+        ends: &mut impl Ends,
+    ) -> Result<(), AppendError> {
+        let head = match self.heads.entry(record.log) {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+            hash_map::Entry::Vacant(vacant) => vacant.insert(ends.head(&record.log)?),
+        };
+        entry_follows(partition, record, entry, *head)?;
+        *head = Position::new(record.generation, record.epoch, entry.offset);
+        let key = entry.dedup_key();
+        is_new(record, ends.holds(&record.log, &key)?)?;
+        is_new(record, !self.keys.insert((record.log, key)))
+    }
+}
+
+fn entry_follows(
+    partition: PartitionId,
+    record: &Record,
+    entry: &Entry,
+    head: Position,
+) -> Result<(), AppendError> {
+    let expected: Offset = head.offset.next().map_err(|overflow| invalid(partition, overflow.to_string()))?;
+    if entry.offset != expected {
+        return Err(AppendError::OffsetGap { log: record.log, expected, found: entry.offset });
+    }
+    if record.generation < head.generation {
+        let (lsn, found, before) = (record.lsn, record.generation, head.generation);
+        return Err(invalid(partition, format!("lsn {lsn} is of generation {found}, below {before}")));
+    }
+    Ok(())
+}
+
+fn is_new(record: &Record, held: bool) -> Result<(), AppendError> {
+    if held { Err(AppendError::Duplicate { log: record.log, lsn: record.lsn }) } else { Ok(()) }
+}
+
+fn invalid(partition: PartitionId, why: String) -> AppendError {
+    AppendError::Invalid { partition, why: why.into() }
+}
