@@ -52,6 +52,8 @@ codes! {
     Behind = "behind",
     /// The message id was used before, with another body.
     MessageIdReused = "message_id_reused",
+    /// The device's previous message, which this one names, is not in the log; nothing was written.
+    OutOfOrder = "out_of_order",
     /// More is under way than this session, user or node may have.
     Overloaded = "overloaded",
     /// The chat has no home that can be reached just now; nothing was written.
@@ -72,6 +74,7 @@ impl Code {
         matches!(
             self,
             Self::Behind
+                | Self::OutOfOrder
                 | Self::Overloaded
                 | Self::HomeUnavailable
                 | Self::Indeterminate
