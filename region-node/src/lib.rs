@@ -1,1 +1,19 @@
-//! region-node
+//! A node of a region: the edge, the router, the homes and followers that it holds, delivery.
+//!
+//! ```text
+//!   clients ── edge ── router ──┬── home     (core, one per partition) ── LogStore ── fetched by replicators
+//!                │              └── peer ══ other nodes' homes
+//!                └── delivery ── bus (local and over peer)
+//!                                     follower (core) ── LogStore ── fed by this region's replicator
+//! ```
+//!
+//! Whoever routes may be wrong: only the lease of this incarnation and the store's fence let a write be
+//! acked. [`service`] is the seam between the two halves.
+
+pub mod bus;
+mod config;
+pub mod service;
+mod view;
+
+pub use config::{Config, Engine};
+pub use view::PlacementView;

@@ -1,0 +1,118 @@
+//! What a node is told at its start.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use types::{NodeId, RegionId};
+
+/// Which engine holds the partition logs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// Segments in the data folder.
+    #[default]
+    Embedded,
+    /// In memory: everything is gone at the end of the process. For tests.
+    Memory,
+}
+
+/// A node's configuration. Keys are kebab-case; durations are in ms, sizes in bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// The node's name, stable over restarts.
+    pub node: NodeId,
+    /// Its region.
+    pub region: RegionId,
+    /// Where it listens: gRPC, WebSocket, REST, health and metrics share the port.
+    pub listen: SocketAddr,
+    /// `host:port` under which other nodes reach it.
+    pub advertise: String,
+    /// Where the store lives.
+    pub data_dir: PathBuf,
+    /// Addresses of the directory, `http://host:port`.
+    pub directory: Vec<String>,
+    /// Addresses to dial instead of the advertised ones: private links, NAT.
+    #[serde(default)]
+    pub dial: BTreeMap<NodeId, String>,
+    /// The log engine.
+    #[serde(default)]
+    pub engine: Engine,
+    /// A user is whoever says a name. Only for loopback addresses.
+    #[serde(default)]
+    pub development: bool,
+    /// How long a store's canary may be under way before the lease is no longer renewed.
+    #[serde(default = "default_stall_limit_ms")]
+    pub stall_limit_ms: u64,
+    /// The most sessions at a time.
+    #[serde(default = "default_sessions_max")]
+    pub sessions_max: usize,
+    /// The most unanswered writes of one session.
+    #[serde(default = "default_session_writes_max")]
+    pub session_writes_max: u32,
+    /// Bytes that may wait in one session's queue; what does not fit is read from the log later.
+    #[serde(default = "default_session_queue_bytes")]
+    pub session_queue_bytes: usize,
+    /// How long a client is heard nothing of before its session ends.
+    #[serde(default = "default_session_silence_ms")]
+    pub session_silence_ms: u64,
+    /// Writes that may be parked while a home is chosen or cannot be reached.
+    #[serde(default = "default_parked_max")]
+    pub parked_max: usize,
+    /// How far a follower may be behind before the home takes it out of the in-sync set.
+    #[serde(default = "default_isr_lag_ms")]
+    pub isr_lag_ms: u64,
+}
+
+const fn default_stall_limit_ms() -> u64 {
+    2_000
+}
+const fn default_sessions_max() -> usize {
+    15_000
+}
+const fn default_session_writes_max() -> u32 {
+    1_024
+}
+const fn default_session_queue_bytes() -> usize {
+    128 * 1024
+}
+const fn default_session_silence_ms() -> u64 {
+    30_000
+}
+const fn default_parked_max() -> usize {
+    65_536
+}
+const fn default_isr_lag_ms() -> u64 {
+    3_000
+}
+
+impl Config {
+    /// Checks what types cannot.
+    ///
+    /// # Errors
+    /// All mistakes, a sentence each.
+    pub fn validate(&self) -> Result<(), Vec<String>> {
+        let mut mistakes = Vec::new();
+        if self.directory.is_empty() {
+            mistakes.push("directory names no address".to_owned());
+        }
+        if self.development && !self.listen.ip().is_loopback() {
+            mistakes.push(format!("development mode is for loopback only, and listen is {}", self.listen));
+        }
+        if self.advertise.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            mistakes.push(format!("advertise is {:?}, not host:port", self.advertise));
+        }
+        let at_least_one = [
+            ("sessions-max", self.sessions_max as u64),
+            ("session-writes-max", u64::from(self.session_writes_max)),
+            ("session-queue-bytes", self.session_queue_bytes as u64),
+            ("session-silence-ms", self.session_silence_ms),
+            ("parked-max", self.parked_max as u64),
+            ("stall-limit-ms", self.stall_limit_ms),
+            ("isr-lag-ms", self.isr_lag_ms),
+        ];
+        mistakes.extend(
+            at_least_one.iter().filter(|(_, value)| *value == 0).map(|(key, _)| format!("{key} is 0")),
+        );
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}

@@ -1,0 +1,229 @@
+//! The seam inside a node: what the edge and its peers ask of homes and replicas.
+//!
+//! ```text
+//!   edge (WebSocket, REST) ─┐                        ┌─ Homes     writes and the bus, where this node is home
+//!                           ├─ router / peer server ─┤
+//!   other nodes (Peer) ─────┘                        └─ Replicas  reads, on any copy that this node holds
+//! ```
+//!
+//! The two sides know each other by these traits only, so each is tested against a stand-in.
+
+use crate::bus::{BusSink, SinkId};
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use types::{
+    AckPolicy, DeviceId, EntryBody, Epoch, Generation, LogId, MessageId, NodeId, PartitionId, Pin, Position,
+    Record, Refusal, RegionId, UserId,
+};
+
+/// One write for a log that is homed here.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The log.
+    pub log: LogId,
+    /// Where the writer believes it to be pinned.
+    pub partition: PartitionId,
+    /// In which generation.
+    pub generation: Generation,
+    /// The epoch in which the writer believes this node to be home; 0 where it does not know.
+    pub epoch_hint: Epoch,
+    /// Who writes.
+    pub sender: UserId,
+    /// On which device.
+    pub device: DeviceId,
+    /// The device's name for the write.
+    pub message_id: MessageId,
+    /// The device's message before this one in the log, where the device wants its order kept.
+    pub after: Option<MessageId>,
+    /// What is written.
+    pub body: EntryBody,
+    /// When the body must be gone, in ms since 1970.
+    pub expires_at_ms: Option<u64>,
+    /// When the writer wants its ack; the chat's policy and the class of the write can make it later.
+    pub ack: AckPolicy,
+    /// Until when the writer waits.
+    pub deadline: Instant,
+}
+
+/// A write that is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acked {
+    /// Where it stands; for a retry, where the original stands.
+    pub position: Position,
+    /// When it was accepted, in ms since 1970.
+    pub accepted_at_ms: u64,
+    /// What is promised of it.
+    pub ack: AckPolicy,
+    /// The home's epoch.
+    pub epoch: Epoch,
+}
+
+/// This node is not home of the partition; nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not home of partition {partition} (epoch {epoch})")]
+pub struct NotHome {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The highest epoch known here.
+    pub epoch: Epoch,
+    /// Its home, as far as is known here.
+    pub home: Option<NodeId>,
+    /// No home can take the write yet: park it.
+    pub moving: bool,
+}
+
+/// Why a write has no ack.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Ask the home. Nothing was written.
+    #[error(transparent)]
+    NotHome(#[from] NotHome),
+    /// The write is refused. Nothing was written.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It may or may not be in the log.
+    #[error("the outcome of the write is unknown: {why}")]
+    Indeterminate {
+        /// What stood in the way.
+        why: &'static str,
+    },
+}
+
+/// What a position is to this replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocateAnswer {
+    /// The answer itself.
+    pub located: log_store::locate::Located<Position>,
+    /// The last entry of the log here.
+    pub head: Position,
+    /// Up to where the log is known here to be replicated.
+    pub replicated: Position,
+    /// The era in which this is said.
+    pub generation: Generation,
+    /// The era in which this is said: a home's own epoch, a follower's last.
+    pub epoch: Epoch,
+}
+
+/// Which entries to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Those behind a position, oldest first.
+    After(Position),
+    /// Those before a position, newest first; `None`: from the end.
+    Before(Option<Position>),
+}
+
+/// One page of history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// In offset order, whichever direction was asked for.
+    pub records: Vec<Record>,
+    /// Nothing lies beyond it in the direction asked for, as far as this replica knows.
+    pub at_end: bool,
+}
+
+/// Why a read or a position check has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadRefusal {
+    /// This node holds no copy of the partition, or serves none of it now.
+    #[error(transparent)]
+    NotHere(#[from] NotHome),
+    /// The position is above what this replica knows: ask the home, or again later.
+    #[error("the position is ahead of this replica")]
+    Ahead,
+    /// The position was undone; history is shared up to `common`.
+    #[error("the position was undone by a failover; history is shared up to {common}")]
+    Diverged {
+        /// The last shared position.
+        common: Position,
+    },
+    /// The asker may not, or asked wrongly.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// What the bus answers to a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subscribed {
+    /// The log's last entry: what is published comes behind it.
+    pub head: Position,
+    /// Up to where the log is replicated.
+    pub replicated: Position,
+    /// The home's epoch.
+    pub epoch: Epoch,
+}
+
+/// The partitions whose home this node is.
+#[async_trait]
+pub trait Homes: Send + Sync + 'static {
+    /// Writes. Writes of one device to one log take effect in the order of the calls, not of the polls.
+    /// The answer never comes later than the deadline: what is under way then is `Indeterminate`.
+    fn append(&self, write: Write) -> BoxFuture<'static, Result<Acked, WriteError>>;
+
+    /// Publishes to `sink` every entry of the log from now on, in order, and how far it is replicated,
+    /// until the sink is dropped or [`Homes::unsubscribe`]. When this node stops being home the sink
+    /// gets [`crate::bus::BusEvent::Ended`].
+    async fn subscribe(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        sink: &BusSink,
+    ) -> Result<Subscribed, NotHome>;
+
+    /// Ends a subscription; one that is not there is none.
+    fn unsubscribe(&self, partition: PartitionId, log: LogId, sink: SinkId);
+
+    /// Locates a position with a home's knowledge: never [`ReadRefusal::Ahead`], since what is above the
+    /// home's own log was made up (`position_unknown`).
+    async fn locate(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        position: Position,
+    ) -> Result<LocateAnswer, ReadRefusal>;
+}
+
+/// The partitions that this node holds a copy of, its homes included.
+#[async_trait]
+pub trait Replicas: Send + Sync + 'static {
+    /// Whether this node holds a copy that it may serve. A returning node that is not matched with the
+    /// home yet may not.
+    fn serves(&self, partition: PartitionId) -> bool;
+
+    /// Reads a page on behalf of a user.
+    async fn read(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Page, ReadRefusal>;
+
+    /// Locates a position with this replica's knowledge.
+    async fn locate(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        position: Position,
+    ) -> Result<LocateAnswer, ReadRefusal>;
+}
+
+/// Where logs are pinned. Cached by the router; a cached pin grants nothing.
+#[async_trait]
+pub trait Pins: Send + Sync + 'static {
+    /// The pin of a log, read linearizably; `None` where it has none.
+    ///
+    /// # Errors
+    /// `directory_unavailable`.
+    async fn get(&self, log: LogId) -> Result<Option<Pin>, Refusal>;
+
+    /// Pins a log that a user opens in `region`, or answers the pin that it has.
+    ///
+    /// # Errors
+    /// `directory_unavailable`, or `unknown_region` where no partition satisfies the residency.
+    async fn pin(&self, log: LogId, region: &RegionId, allowed_regions: &[RegionId]) -> Result<Pin, Refusal>;
+}
