@@ -20,6 +20,7 @@ pub mod erase;
 mod error;
 pub mod fold;
 pub mod locate;
+pub mod memory;
 
 pub use contract::{
     Append, Archive, ArchiveId, Deduped, Durable, EpochBegin, LogStore, PartitionEnd, Reclaimed, Scan,
