@@ -11,9 +11,13 @@
 //! acked. [`service`] is the seam between the two halves.
 
 pub mod bus;
+pub mod clock;
 mod config;
+mod parts;
+pub mod ready;
 pub mod service;
 mod view;
 
 pub use config::{Config, Engine};
+pub use parts::{Parts, PeerReplies, PeerService};
 pub use view::PlacementView;
