@@ -1,0 +1,129 @@
+//! The configuration files of the children.
+
+use crate::options::Overlay;
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use toml::{Table, Value, toml};
+use types::{NodeId, RegionId};
+
+/// What the directory is told.
+pub(crate) struct ForDirectory<'a> {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: &'a Path,
+    pub(crate) regions: &'a [RegionId],
+    pub(crate) partitions_per_region: u32,
+    pub(crate) lease_ttl: Duration,
+    pub(crate) dial: &'a BTreeMap<NodeId, SocketAddr>,
+}
+
+/// What a node is told.
+pub(crate) struct ForNode<'a> {
+    pub(crate) node: &'a NodeId,
+    pub(crate) region: &'a RegionId,
+    pub(crate) listen: SocketAddr,
+    pub(crate) data_dir: &'a Path,
+    pub(crate) directory: SocketAddr,
+    pub(crate) dial: &'a BTreeMap<NodeId, SocketAddr>,
+}
+
+/// What a replicator is told.
+pub(crate) struct ForReplicator<'a> {
+    pub(crate) region: &'a RegionId,
+    pub(crate) listen: SocketAddr,
+    pub(crate) directory: SocketAddr,
+    pub(crate) dial: &'a BTreeMap<NodeId, SocketAddr>,
+}
+
+impl ForDirectory<'_> {
+    pub(crate) fn table(&self, overlay: &Overlay) -> Table {
+        let mut table = toml! { automatic-failover = true };
+        table.insert("listen".to_owned(), text(self.listen));
+        table.insert("data-dir".to_owned(), text(self.data_dir.display()));
+        table.insert("regions".to_owned(), Value::Array(self.regions.iter().map(text).collect()));
+        table.insert("partitions-per-region".to_owned(), self.partitions_per_region.into());
+        table.insert("lease-ttl-ms".to_owned(), ms(self.lease_ttl));
+        table.insert("renew-interval-ms".to_owned(), ms(self.lease_ttl / 4));
+        table.insert("silence-ms".to_owned(), ms(self.lease_ttl * 3 / 4));
+        table.insert("dial".to_owned(), dial(self.dial));
+        overlaid(table, &overlay.directory)
+    }
+}
+
+impl ForNode<'_> {
+    pub(crate) fn table(&self, overlay: &Overlay) -> Table {
+        let mut table = toml! { development = true };
+        table.insert("node".to_owned(), text(self.node));
+        table.insert("region".to_owned(), text(self.region));
+        table.insert("listen".to_owned(), text(self.listen));
+        table.insert("advertise".to_owned(), text(self.listen));
+        table.insert("data-dir".to_owned(), text(self.data_dir.display()));
+        table.insert("directory".to_owned(), Value::Array(vec![url(self.directory)]));
+        table.insert("dial".to_owned(), dial(self.dial));
+        overlaid(table, &overlay.node)
+    }
+}
+
+impl ForReplicator<'_> {
+    pub(crate) fn table(&self, overlay: &Overlay) -> Table {
+        let mut table = Table::new();
+        table.insert("region".to_owned(), text(self.region));
+        table.insert("listen".to_owned(), text(self.listen));
+        table.insert("directory".to_owned(), Value::Array(vec![url(self.directory)]));
+        table.insert("dial".to_owned(), dial(self.dial));
+        overlaid(table, &overlay.replicator)
+    }
+}
+
+fn text(value: impl ToString) -> Value {
+    Value::String(value.to_string())
+}
+
+fn url(address: SocketAddr) -> Value {
+    Value::String(format!("http://{address}"))
+}
+
+fn ms(duration: Duration) -> Value {
+    Value::Integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn dial(addresses: &BTreeMap<NodeId, SocketAddr>) -> Value {
+    Value::Table(addresses.iter().map(|(node, address)| (node.to_string(), text(address))).collect())
+}
+
+fn overlaid(mut base: Table, over: &Table) -> Table {
+    for (key, value) in over {
+        let merged = match (base.remove(key), value) {
+            (Some(Value::Table(inner)), Value::Table(over)) => Value::Table(overlaid(inner, over)),
+            (_, value) => value.clone(),
+        };
+        base.insert(key.clone(), merged);
+    }
+    base
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_wins_key_by_key_inside_tables_too() {
+        let base = toml! {
+            a = 1
+            [dial]
+            x = "1"
+            y = "2"
+        };
+        let over = toml! {
+            b = 2
+            [dial]
+            y = "3"
+        };
+        let expected = toml! {
+            a = 1
+            b = 2
+            [dial]
+            x = "1"
+            y = "3"
+        };
+        assert_eq!(overlaid(base, &over), expected);
+    }
+}

@@ -1,0 +1,326 @@
+//! The parts of a running deployment, and what can be done to them.
+
+use crate::{
+    description::{Description, EdgeDescription, NodeDescription, ProcessDescription, RegionDescription},
+    event::Event,
+    folder::Folder,
+    health::Health,
+    place::Place,
+    placement,
+    plan::Roads,
+    process::{Process, ProcessError},
+    wan::{Conditions, NoLane, Wan},
+};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::{broadcast, watch},
+    time::sleep,
+};
+use types::{NodeId, RegionId};
+
+/// Events that a slow reader may be behind; it misses the oldest ones then.
+pub(crate) const EVENTS_MAX: usize = 256;
+/// Between two looks at whether the deployment is ready.
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the directory has to answer one such look.
+const PLACEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Something that cannot be done to a deployment.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// Nothing has this name.
+    #[error("there is no region {name:?}; there are {}", .known.join(", "))]
+    UnknownPlace {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Two ends with no link between them.
+    #[error(transparent)]
+    NoLane(#[from] NoLane),
+    /// It runs already.
+    #[error("{0} is running")]
+    Running(Place),
+    /// It does not run.
+    #[error("{0} is not running")]
+    NotRunning(Place),
+    /// A process cannot obey.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// It has not become so in time.
+    #[error("not {wanted} after {patience:?}: {why}")]
+    NotYet {
+        /// What was waited for.
+        wanted: &'static str,
+        /// For how long.
+        patience: Duration,
+        /// What stands in the way.
+        why: String,
+    },
+}
+
+/// A process and where it listens.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+}
+
+/// A region's processes and addresses.
+#[derive(Debug)]
+pub(crate) struct Region {
+    pub(crate) name: RegionId,
+    pub(crate) node_id: NodeId,
+    pub(crate) node: Service,
+    pub(crate) replicator: Service,
+    pub(crate) front: SocketAddr,
+    /// Every region as seen from this one, the nearest first.
+    pub(crate) edges: Vec<(RegionId, SocketAddr)>,
+    pub(crate) health: watch::Receiver<Health>,
+}
+
+/// How a link is to change. What is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LinkChange {
+    /// One way.
+    pub delay: Option<Duration>,
+    /// See [`Conditions::jitter`].
+    pub jitter: Option<Duration>,
+    /// `Some(0)` takes the cap away.
+    pub bandwidth_bytes_per_s: Option<u64>,
+    /// Holds everything back for so long, once.
+    pub stall: Option<Duration>,
+    /// Resets the connections that exist now.
+    pub reset: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    pub(crate) wan: Arc<Wan>,
+    pub(crate) directory: Service,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) control: SocketAddr,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) _roads: Roads,
+    /// Last, so that a temporary folder outlives what uses it.
+    pub(crate) folder: Folder,
+}
+
+impl Deployment {
+    pub(crate) fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn place(&self, name: &str) -> Result<Place, LabError> {
+        let known = || self.regions.iter().map(|region| region.name.to_string());
+        match name.parse() {
+            Ok(Place::Directory) => Ok(Place::Directory),
+            Ok(Place::Region(region)) if self.regions.iter().any(|known| known.name == region) => {
+                Ok(Place::Region(region))
+            }
+            _ => Err(LabError::UnknownPlace { name: name.to_owned(), known: known().collect() }),
+        }
+    }
+
+    pub(crate) fn region(&self, name: &str) -> Result<&Region, LabError> {
+        let place = self.place(name)?;
+        self.regions.iter().find(|region| Place::from(region.name.clone()) == place).ok_or_else(|| {
+            let known = self.regions.iter().map(|region| region.name.to_string()).collect();
+            LabError::UnknownPlace { name: name.to_owned(), known }
+        })
+    }
+
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
+        let of_regions = self.regions.iter().flat_map(|region| [&region.node, &region.replicator]);
+        std::iter::once(&self.directory).chain(of_regions).map(|service| &service.process)
+    }
+
+    fn processes_of(&self, place: &Place) -> Vec<&Process> {
+        match place {
+            Place::Directory => vec![&self.directory.process],
+            Place::Region(name) => self
+                .regions
+                .iter()
+                .filter(|region| region.name == *name)
+                .flat_map(|region| [&region.node.process, &region.replicator.process])
+                .collect(),
+        }
+    }
+
+    /// The links fall silent first: the others must not hear the sockets of the dying processes close.
+    pub(crate) async fn kill(&self, name: &str) -> Result<(), LabError> {
+        let place = self.place(name)?;
+        let running = self.running(&place)?;
+        self.wan.set_silent(&place, true);
+        for process in running {
+            match process.kill().await {
+                Err(ProcessError::NotRunning(_)) | Ok(()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.tell(Event::Killed { place });
+        Ok(())
+    }
+
+    pub(crate) async fn start(&self, name: &str) -> Result<(), LabError> {
+        let place = self.place(name)?;
+        let stopped: Vec<_> =
+            self.processes_of(&place).into_iter().filter(|process| process.state().pid().is_none()).collect();
+        if stopped.is_empty() {
+            return Err(LabError::Running(place));
+        }
+        for process in stopped {
+            process.start().await?;
+        }
+        self.wan.set_silent(&place, false);
+        self.tell(Event::Started { place });
+        Ok(())
+    }
+
+    pub(crate) async fn pause(&self, name: &str) -> Result<(), LabError> {
+        let place = self.place(name)?;
+        for process in self.running(&place)? {
+            process.pause().await?;
+        }
+        self.tell(Event::Paused { place });
+        Ok(())
+    }
+
+    pub(crate) async fn resume(&self, name: &str) -> Result<(), LabError> {
+        let place = self.place(name)?;
+        for process in self.running(&place)? {
+            process.resume().await?;
+        }
+        self.tell(Event::Resumed { place });
+        Ok(())
+    }
+
+    pub(crate) fn cut(&self, a: &str, b: &str, one_way: bool) -> Result<(), LabError> {
+        let (a, b) = (self.place(a)?, self.place(b)?);
+        self.wan.cut(&a, &b, one_way)?;
+        self.tell(Event::Cut { a, b, one_way });
+        Ok(())
+    }
+
+    pub(crate) fn heal(&self) {
+        self.wan.heal();
+        self.tell(Event::Healed);
+    }
+
+    pub(crate) fn change_link(
+        &self,
+        a: &str,
+        b: &str,
+        one_way: bool,
+        change: LinkChange,
+    ) -> Result<(), LabError> {
+        let (a, b) = (self.place(a)?, self.place(b)?);
+        let mut directions = vec![(&a, &b)];
+        if !one_way {
+            directions.push((&b, &a));
+        }
+        for (from, to) in directions {
+            let now = self.wan.conditions(from, to)?;
+            let bandwidth = change.bandwidth_bytes_per_s.map(|cap| (cap > 0).then_some(cap));
+            let next = Conditions {
+                delay: change.delay.unwrap_or(now.delay),
+                jitter: change.jitter.unwrap_or(now.jitter),
+                bandwidth_bytes_per_s: bandwidth.unwrap_or(now.bandwidth_bytes_per_s),
+            };
+            self.wan.set_conditions(from, to, next)?;
+            if let Some(pause) = change.stall {
+                self.wan.stall(from, to, pause)?;
+            }
+            if change.reset {
+                self.wan.reset(from, to)?;
+            }
+        }
+        self.tell(Event::LinkChanged { a, b, one_way });
+        Ok(())
+    }
+
+    pub(crate) async fn wait_ready(&self, patience: Duration) -> Result<(), LabError> {
+        self.wait("ready", patience, placement::all_homed).await
+    }
+
+    pub(crate) async fn wait_in_sync(&self, patience: Duration) -> Result<(), LabError> {
+        let regions = self.regions.len();
+        self.wait("in sync", patience, |rows| placement::all_in_sync(rows, regions)).await
+    }
+
+    pub(crate) fn describe(&self) -> Description {
+        let process = |service: &Service| ProcessDescription {
+            pid: service.process.state().pid(),
+            address: format!("http://{}", service.address),
+        };
+        let socket = |address: &SocketAddr| format!("ws://{address}/v1/ws");
+        let regions = self.regions.iter().map(|region| RegionDescription {
+            region: region.name.clone(),
+            front: socket(&region.front),
+            edge: socket(&region.node.address),
+            edges: region
+                .edges
+                .iter()
+                .map(|(name, address)| EdgeDescription { region: name.clone(), url: socket(address) })
+                .collect(),
+            http: format!("http://{}", region.node.address),
+            node: NodeDescription {
+                id: region.node_id.clone(),
+                pid: region.node.process.state().pid(),
+                address: format!("http://{}", region.node.address),
+            },
+            replicator: process(&region.replicator),
+        });
+        Description {
+            regions: regions.collect(),
+            directory: process(&self.directory),
+            dir: self.dir().display().to_string(),
+            control: format!("http://{}", self.control),
+        }
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        // Nobody needs to listen.
+        let _ = self.events.send(event);
+    }
+
+    fn running(&self, place: &Place) -> Result<Vec<&Process>, LabError> {
+        let running: Vec<_> =
+            self.processes_of(place).into_iter().filter(|process| process.state().pid().is_some()).collect();
+        if running.is_empty() { Err(LabError::NotRunning(place.clone())) } else { Ok(running) }
+    }
+
+    async fn wait(
+        &self,
+        wanted: &'static str,
+        patience: Duration,
+        placed: impl Fn(&types::PlacementDelta) -> bool,
+    ) -> Result<(), LabError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let Some(why) = self.lacking(&placed).await else { return Ok(()) };
+            if Instant::now() >= deadline {
+                return Err(LabError::NotYet { wanted, patience, why });
+            }
+            sleep(READY_POLL_INTERVAL).await;
+        }
+    }
+
+    async fn lacking(&self, placed: &impl Fn(&types::PlacementDelta) -> bool) -> Option<String> {
+        let unready = self.regions.iter().find(|region| *region.health.borrow() != Health::Ready);
+        if let Some(region) = unready {
+            return Some(format!("{} is not ready", region.node_id));
+        }
+        match placement::snapshot(&format!("http://{}", self.directory.address), PLACEMENT_TIMEOUT).await {
+            Ok(rows) if placed(&rows) => None,
+            Ok(rows) => Some(format!("not all {} partitions are placed", rows.partitions.len())),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a deployment looks like from outside: the answer of `GET /v1/lab`.
+
+use serde::{Deserialize, Serialize};
+use types::{NodeId, RegionId};
+
+/// A running deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Its regions, in the order in which they were named.
+    pub regions: Vec<RegionDescription>,
+    /// Its directory.
+    pub directory: ProcessDescription,
+    /// Its folder.
+    pub dir: String,
+    /// Where its control API listens: `http://host:port`.
+    pub control: String,
+}
+
+/// A region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionDescription {
+    /// Its name.
+    pub region: RegionId,
+    /// The anycast front for clients in this place: a WebSocket URL that leads to the nearest ready region.
+    pub front: String,
+    /// This region's own node: a WebSocket URL that leads nowhere else.
+    pub edge: String,
+    /// Every region's node as seen from this place, the nearest first, each over the WAN link.
+    pub edges: Vec<EdgeDescription>,
+    /// This region's own node, for REST: `http://host:port`.
+    pub http: String,
+    /// Its node.
+    pub node: NodeDescription,
+    /// Its replicator.
+    pub replicator: ProcessDescription,
+}
+
+/// A region's node as seen from some place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeDescription {
+    /// The region that it leads to.
+    pub region: RegionId,
+    /// The WebSocket URL.
+    pub url: String,
+}
+
+/// A node's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeDescription {
+    /// Its name.
+    pub id: NodeId,
+    /// `None` while it does not run.
+    pub pid: Option<u32>,
+    /// `http://host:port`.
+    pub address: String,
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessDescription {
+    /// `None` while it does not run.
+    pub pid: Option<u32>,
+    /// `http://host:port`.
+    pub address: String,
+}

@@ -1,0 +1,230 @@
+//! The library's face: a deployment that tests and `hearth up` start, hurt and stop.
+
+use crate::{
+    control,
+    deployment::{Deployment, LabError, LinkChange},
+    description::Description,
+    event::Event,
+    launch::{StartError, launch},
+    options::Options,
+    process::{Process, ProcessError},
+    wan::Wan,
+};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use tokio::{sync::broadcast, task::JoinSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use types::NodeId;
+
+/// How long children have to end after SIGTERM, before they are killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running deployment. Dropping it kills its processes; [`Lab::stop`] ends them in order.
+///
+/// Regions are named by text, and the directory is a place called `directory`; an unknown name is
+/// [`LabError::UnknownPlace`], which names the known ones.
+#[derive(Debug)]
+pub struct Lab {
+    deployment: Arc<Deployment>,
+    _serving: DropGuard,
+}
+
+impl Lab {
+    /// Starts all processes. They run when this returns; see [`Lab::wait_ready`].
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let serving = stop.clone().drop_guard();
+        let (deployment, listener) = launch(&options, &stop).await?;
+        tokio::spawn(control::serve(listener, Arc::clone(&deployment), stop));
+        Ok(Self { deployment, _serving: serving })
+    }
+
+    /// Waits until every region's node is ready and every partition has a home.
+    ///
+    /// # Errors
+    /// [`LabError::NotYet`] says what is missing.
+    pub async fn wait_ready(&self, patience: Duration) -> Result<(), LabError> {
+        self.deployment.wait_ready(patience).await
+    }
+
+    /// Waits until, beyond that, every partition is in sync at all its replicas.
+    ///
+    /// # Errors
+    /// [`LabError::NotYet`] says what is missing.
+    pub async fn wait_in_sync(&self, patience: Duration) -> Result<(), LabError> {
+        self.deployment.wait_in_sync(patience).await
+    }
+
+    /// SIGKILLs the processes of a region (or the directory) and makes its links silent, so that the
+    /// others see what they would see of a region without power: nothing.
+    ///
+    /// # Errors
+    /// [`LabError`], as for all verbs here.
+    pub async fn kill(&self, place: &str) -> Result<(), LabError> {
+        self.deployment.kill(place).await
+    }
+
+    /// Starts what does not run in a region (or the directory's place), and lets its links carry again.
+    /// It is not waited for: see [`Lab::wait_ready`].
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub async fn restart(&self, place: &str) -> Result<(), LabError> {
+        self.deployment.start(place).await
+    }
+
+    /// SIGSTOPs the processes of a region (or the directory).
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub async fn pause(&self, place: &str) -> Result<(), LabError> {
+        self.deployment.pause(place).await
+    }
+
+    /// SIGCONTs them.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub async fn resume(&self, place: &str) -> Result<(), LabError> {
+        self.deployment.resume(place).await
+    }
+
+    /// Cuts the link between two places, both ways or only from `a` to `b`.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn cut(&self, a: &str, b: &str, one_way: bool) -> Result<(), LabError> {
+        self.deployment.cut(a, b, one_way)
+    }
+
+    /// Ends every cut and every stall. A killed region stays silent.
+    pub fn heal(&self) {
+        self.deployment.heal();
+    }
+
+    /// Changes the link between two places, both ways or only from `a` to `b`.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub fn change_link(&self, a: &str, b: &str, one_way: bool, change: LinkChange) -> Result<(), LabError> {
+        self.deployment.change_link(a, b, one_way, change)
+    }
+
+    /// The anycast front for clients in a region's place: a WebSocket URL.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownPlace`].
+    pub fn front(&self, region: &str) -> Result<String, LabError> {
+        Ok(format!("ws://{}/v1/ws", self.deployment.region(region)?.front))
+    }
+
+    /// A region's own node: a WebSocket URL, with no link in between.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownPlace`].
+    pub fn edge(&self, region: &str) -> Result<String, LabError> {
+        Ok(format!("ws://{}/v1/ws", self.deployment.region(region)?.node.address))
+    }
+
+    /// Every region's node as a client in `region` reaches it, the nearest first: WebSocket URLs.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownPlace`].
+    pub fn edges(&self, region: &str) -> Result<Vec<String>, LabError> {
+        let edges = &self.deployment.region(region)?.edges;
+        Ok(edges.iter().map(|(_, address)| format!("ws://{address}/v1/ws")).collect())
+    }
+
+    /// A region's own node, for REST, health and metrics: `http://host:port`.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownPlace`].
+    pub fn http(&self, region: &str) -> Result<String, LabError> {
+        Ok(format!("http://{}", self.deployment.region(region)?.node.address))
+    }
+
+    /// The name of a region's node.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownPlace`].
+    pub fn node_id(&self, region: &str) -> Result<NodeId, LabError> {
+        Ok(self.deployment.region(region)?.node_id.clone())
+    }
+
+    /// A region's node as a process, to be killed or paused alone; its links go on carrying.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownPlace`].
+    pub fn node(&self, region: &str) -> Result<&Process, LabError> {
+        Ok(&self.deployment.region(region)?.node.process)
+    }
+
+    /// A region's replicator as a process.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownPlace`].
+    pub fn replicator(&self, region: &str) -> Result<&Process, LabError> {
+        Ok(&self.deployment.region(region)?.replicator.process)
+    }
+
+    /// The directory as a process.
+    pub fn directory(&self) -> &Process {
+        &self.deployment.directory.process
+    }
+
+    /// The directory's address, with no link in between: `http://host:port`.
+    pub fn directory_address(&self) -> String {
+        format!("http://{}", self.deployment.directory.address)
+    }
+
+    /// Where the control API listens.
+    pub fn control(&self) -> SocketAddr {
+        self.deployment.control
+    }
+
+    /// The links themselves.
+    pub fn wan(&self) -> &Wan {
+        &self.deployment.wan
+    }
+
+    /// Where data, configurations and logs are.
+    pub fn dir(&self) -> &Path {
+        self.deployment.dir()
+    }
+
+    /// The folder is removed in the end.
+    pub fn is_temporary(&self) -> bool {
+        self.deployment.folder.is_temporary()
+    }
+
+    /// Everything there is to know from outside.
+    pub fn describe(&self) -> Description {
+        self.deployment.describe()
+    }
+
+    /// What happens from now on. A reader that is too slow misses the oldest events, and is told so.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.deployment.events.subscribe()
+    }
+
+    /// Ends all processes: SIGTERM, and SIGKILL for those that have not ended in time.
+    ///
+    /// # Errors
+    /// The first process that could not be ended; the others were ended.
+    pub async fn stop(self) -> Result<(), ProcessError> {
+        let mut stopping = JoinSet::new();
+        let count = self.deployment.processes().count();
+        for index in 0..count {
+            let deployment = Arc::clone(&self.deployment);
+            stopping.spawn(async move {
+                match deployment.processes().nth(index) {
+                    Some(process) => process.stop(STOP_TIMEOUT).await,
+                    None => Ok(()),
+                }
+            });
+        }
+        stopping.join_all().await.into_iter().collect()
+    }
+}

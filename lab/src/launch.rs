@@ -1,0 +1,244 @@
+//! From options to a running deployment.
+//!
+//! ```text
+//!   options ─▶ folder (locked) ─▶ ports (all or none) ─▶ links ─▶ configurations ─▶ processes
+//! ```
+//!
+//! Everything that can be refused is tried before the first process is started.
+
+use crate::{
+    configs::{ForDirectory, ForNode, ForReplicator},
+    deployment::{Deployment, EVENTS_MAX, Region, Service},
+    event::Event,
+    folder::{Folder, FolderError},
+    front::{Front, Way},
+    health::{self, Health},
+    options::{Options, OptionsError, Shape},
+    place::Place,
+    plan::{Plan, Planned, Roads},
+    ports::PortError,
+    process::{Process, ProcessError, Spec, State},
+    wan::Wan,
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{broadcast, watch},
+    time::sleep,
+};
+use tokio_util::sync::CancellationToken;
+use types::RegionId;
+
+/// How long the directory has until it listens. Nodes retry, so waiting only makes the start quieter.
+const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(1);
+const DIRECTORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A deployment that cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The options make no sense.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// The folder cannot be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A port is not free.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A listener of the lab itself cannot be opened.
+    #[error("cannot listen: {0}")]
+    Listen(#[from] io::Error),
+    /// A process cannot be started.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+/// Starts everything, and gives the listener of the control API. `stop` ends what the lab itself serves.
+pub(crate) async fn launch(
+    options: &Options,
+    stop: &CancellationToken,
+) -> Result<(Arc<Deployment>, TcpListener), StartError> {
+    options.validate()?;
+    let (folder, shape) = Folder::open(options)?;
+    let (plan, held) = Plan::reserve(&shape)?;
+    let wan = Arc::new(Wan::new(&plan.places(), &options.table, options.seed));
+    let roads = Roads::open(&wan, &plan).await?;
+    let builder = Builder { options, folder: &folder, shape: &shape, plan: &plan, roads: &roads };
+
+    let directory = builder.directory()?;
+    let health: BTreeMap<RegionId, watch::Receiver<Health>> = plan
+        .regions
+        .iter()
+        .map(|region| (region.name.clone(), health::follow(region.node, stop.clone())))
+        .collect();
+    let mut regions = Vec::new();
+    for (planned, listener) in plan.regions.iter().zip(held.fronts) {
+        let ways = builder.ways(planned, &health);
+        let edges = ways.iter().map(|(name, way)| (name.clone(), way.address)).collect();
+        regions.push(builder.region(planned, edges, health[&planned.name].clone())?);
+        let ways = ways.into_iter().map(|(_, way)| way).collect();
+        let front = Front::new(planned.name.clone().into(), ways, Arc::clone(&wan));
+        tokio::spawn(front.serve(listener.into_listener()?, stop.clone()));
+    }
+    let control = held.control.into_listener()?;
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let deployment = Arc::new(Deployment {
+        wan,
+        directory,
+        regions,
+        control: plan.control,
+        events,
+        _roads: roads,
+        folder,
+    });
+    drop(held.children);
+    start_processes(&deployment, stop).await?;
+    Ok((deployment, control))
+}
+
+struct Builder<'a> {
+    options: &'a Options,
+    folder: &'a Folder,
+    shape: &'a Shape,
+    plan: &'a Plan,
+    roads: &'a Roads,
+}
+
+impl Builder<'_> {
+    fn directory(&self) -> Result<Service, StartError> {
+        let config = ForDirectory {
+            listen: self.plan.directory,
+            data_dir: &self.folder.data("directory"),
+            regions: &self.shape.regions,
+            partitions_per_region: self.shape.partitions_per_region,
+            lease_ttl: self.options.lease_ttl,
+            dial: &self.roads.dial(&Place::Directory, self.plan),
+        };
+        self.service("directory", "directory", self.plan.directory, &config.table(&self.options.overlay))
+    }
+
+    fn region(
+        &self,
+        planned: &Planned,
+        edges: Vec<(RegionId, SocketAddr)>,
+        health: watch::Receiver<Health>,
+    ) -> Result<Region, StartError> {
+        let place = Place::from(planned.name.clone());
+        let directory = self.roads.address(&place, &Place::Directory);
+        let dial = self.roads.dial(&place, self.plan);
+        let overlay = &self.options.overlay;
+        let node_name = format!("node-{}", planned.node_id);
+        let node = ForNode {
+            node: &planned.node_id,
+            region: &planned.name,
+            listen: planned.node,
+            data_dir: &self.folder.data(&node_name),
+            directory,
+            dial: &dial,
+        };
+        let replicator =
+            ForReplicator { region: &planned.name, listen: planned.replicator, directory, dial: &dial };
+        let replicator_name = format!("replicator-{}", planned.name);
+        Ok(Region {
+            name: planned.name.clone(),
+            node_id: planned.node_id.clone(),
+            node: self.service("node", &node_name, planned.node, &node.table(overlay))?,
+            replicator: self.service(
+                "replicator",
+                &replicator_name,
+                planned.replicator,
+                &replicator.table(overlay),
+            )?,
+            front: planned.front,
+            edges,
+            health,
+        })
+    }
+
+    fn service(
+        &self,
+        role: &str,
+        name: &str,
+        address: SocketAddr,
+        config: &toml::Table,
+    ) -> Result<Service, StartError> {
+        let config = self.folder.write_config(name, config)?;
+        let process = Process::new(Spec {
+            name: name.to_owned(),
+            program: self.options.program.clone(),
+            args: vec![role.into(), "--config".into(), config.into()],
+            env: self.options.env.clone(),
+            log: self.folder.log(name),
+        });
+        Ok(Service { process, address })
+    }
+
+    /// From a region to all, the nearest first.
+    fn ways(
+        &self,
+        from: &Planned,
+        health: &BTreeMap<RegionId, watch::Receiver<Health>>,
+    ) -> Vec<(RegionId, Way)> {
+        let place = Place::from(from.name.clone());
+        let mut ways: Vec<_> = self
+            .plan
+            .regions
+            .iter()
+            .map(|to| {
+                let there = Place::from(to.name.clone());
+                let address = if there == place { to.node } else { self.roads.address(&place, &there) };
+                let rtt = self.options.table.rtt(&place, &there);
+                let health = health[&to.name].clone();
+                (to.name.clone(), Way { own: there == place, to: there, rtt, address, health })
+            })
+            .collect();
+        ways.sort_by(|(_, a), (_, b)| a.distance().cmp(&b.distance()));
+        ways
+    }
+}
+
+async fn start_processes(deployment: &Arc<Deployment>, stop: &CancellationToken) -> Result<(), StartError> {
+    for process in deployment.processes() {
+        let state = process.watch();
+        let name = process.name().to_owned();
+        let log = deployment.folder.log(&name).display().to_string();
+        let told = watch_exits(state, name, log, deployment.events.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(told));
+    }
+    deployment.directory.process.start().await?;
+    let deadline = Instant::now() + DIRECTORY_TIMEOUT;
+    while TcpStream::connect(deployment.directory.address).await.is_err() && Instant::now() < deadline {
+        if deployment.directory.process.state().pid().is_none() {
+            break;
+        }
+        sleep(DIRECTORY_POLL_INTERVAL).await;
+    }
+    for region in &deployment.regions {
+        region.node.process.start().await?;
+        region.replicator.process.start().await?;
+    }
+    Ok(())
+}
+
+async fn watch_exits(
+    mut state: watch::Receiver<State>,
+    process: String,
+    log: String,
+    events: broadcast::Sender<Event>,
+) {
+    while state.changed().await.is_ok() {
+        let now = state.borrow_and_update().clone();
+        if let State::Stopped { status, expected: false } = now {
+            let status = status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
+            tracing::error!(process, status, log, "a process has ended by itself");
+            // Nobody needs to listen.
+            let _ = events.send(Event::Exited { process: process.clone(), status, log: log.clone() });
+        }
+    }
+}
