@@ -1,0 +1,502 @@
+//! The pump: what carries one partition from its home to one follower. Pure: no clock, no socket.
+//!
+//! ```text
+//!            route and both streams are there
+//!    Idle ────────────────────────────────────▶ Probing ◀──────────────── Waiting
+//!      ▲                                          │ the follower says       ▲ refused, not home,
+//!      │ no route, or a stream broke              ▼ what it holds           │ a hole that stays
+//!   (any state)                                Fetching (restart) ──────────┤
+//!                                   first batch │    │ diverged             │
+//!                                               ▼    ▼                      │
+//!                                       Streaming    Truncating ──▶ Fetching│
+//!                                            └──────────────────────────────┘
+//!    (any state) ── the follower obeys a higher epoch ──▶ Fenced ── a route of that epoch ──▶ Probing
+//! ```
+//!
+//! Invariants:
+//!
+//! - All that is said to the follower is said in the epoch of the home that said it. What a home says in
+//!   another epoch than the one it was asked in is not passed on: a lower one is dropped, a higher one is
+//!   adopted, and everything is asked anew.
+//! - The follower is handed only batches that directly follow what it holds or was handed before, and
+//!   only after the home has matched its last record.
+//! - It is told to truncate only what the home called diverged.
+//! - Records received and not durable at the follower never pass the credit by more than
+//!   [`bounds::CREDIT_SLACK_BYTES`].
+//! - A fetch says only what the follower itself said to be durable.
+
+mod batch;
+mod handed;
+#[cfg(test)]
+mod model;
+
+use crate::bounds;
+use batch::Taken;
+use handed::Handed;
+use proto::node::Batch;
+use std::time::{Duration, Instant};
+use types::{Epoch, Lsn, NodeId, PartitionPosition};
+
+/// Where a partition is fetched from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) home: NodeId,
+    pub(crate) epoch: Epoch,
+}
+
+/// What a pump is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The placement names a home, or none; `up` tells whether a stream to that home is there.
+    Route {
+        route: Option<Route>,
+        up: bool,
+    },
+    /// The stream to the follower is there; nothing said on a former one will be answered.
+    FollowUp,
+    FollowDown,
+    /// The stream to the route's home is there.
+    FetchUp,
+    FetchDown,
+    Follow(Followed),
+    Fetch(Fetched),
+    /// Time has passed.
+    Tick,
+}
+
+/// The follower's answer.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    pub(crate) fence: Epoch,
+    pub(crate) last: PartitionPosition,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    Fenced,
+    Gap,
+    Refused { why: String, retry_after: Option<Duration> },
+}
+
+/// The home's word.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    pub(crate) epoch: Epoch,
+    pub(crate) reply: Reply,
+}
+
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Batch(Batch),
+    Diverged { common: PartitionPosition },
+    NotHome,
+    Refused { why: String, retry_after: Option<Duration> },
+}
+
+/// What a pump wants said.
+#[derive(Debug)]
+pub(crate) enum Output {
+    ToFollower {
+        epoch: Epoch,
+        say: Say,
+    },
+    ToHome(Fetch),
+    /// Worth a line in the log.
+    Note(Note),
+}
+
+#[derive(Debug)]
+pub(crate) enum Say {
+    Probe,
+    /// Records of so many bytes, or none and a watermark.
+    Batch {
+        batch: Batch,
+        bytes: usize,
+    },
+    Truncate {
+        common: PartitionPosition,
+    },
+}
+
+/// Match check, durability report and credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fetch {
+    pub(crate) epoch: Epoch,
+    pub(crate) last: PartitionPosition,
+    pub(crate) credit_bytes: u32,
+    pub(crate) restart: bool,
+}
+
+impl Fetch {
+    /// Takes the place of a fetch that was not sent yet.
+    pub(crate) fn replaces(self, unsent: Self) -> Self {
+        Self { restart: self.restart || unsent.restart, ..self }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Note {
+    Diverged { last: PartitionPosition, common: PartitionPosition },
+    Fenced { fence: Epoch },
+    Trouble(Trouble),
+}
+
+/// Why a pump waits before it asks again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error("the node that should be home says that it is not")]
+    NotHome,
+    #[error("the home refuses: {0}")]
+    HomeRefuses(String),
+    #[error("the follower refuses: {0}")]
+    FollowerRefuses(String),
+    #[error("the follower holds {last}, other than it was handed")]
+    Gap { last: PartitionPosition },
+    #[error("the home left a hole behind {sent}")]
+    Hole { sent: PartitionPosition },
+    #[error("the home sent more than its credit")]
+    OverCredit,
+    #[error("the home sent a batch that does not hold together at {lsn}")]
+    Incoherent { lsn: Lsn },
+    #[error("the home calls {common} the last shared record, and the follower's last is {last}")]
+    NotDiverged { common: PartitionPosition, last: PartitionPosition },
+    #[error("a question was not answered")]
+    NoAnswer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Idle,
+    Probing { since: Instant },
+    Fetching { since: Instant },
+    Streaming { heard: Instant },
+    Truncating { common: PartitionPosition },
+    Waiting { until: Instant },
+    Fenced { fence: Epoch },
+}
+
+/// Carries one partition from its home to one follower.
+#[derive(Debug)]
+pub(crate) struct Pump {
+    route: Option<Route>,
+    follow_up: bool,
+    fetch_up: bool,
+    state: State,
+    /// In which everything is said: the route's, or the home's own where it knows better.
+    epoch: Epoch,
+    credit_bytes: u32,
+    /// The follower's last durable record, in its own words.
+    durable: PartitionPosition,
+    /// What the follower was handed behind that.
+    handed: Handed,
+    /// The home's last record, in its own words.
+    end: Lsn,
+    hole_since: Option<Instant>,
+    /// Troubles in a row, since the follower moved on last.
+    troubles: u32,
+}
+
+impl Pump {
+    pub(crate) fn new(credit_bytes: u32) -> Self {
+        Self {
+            route: None,
+            follow_up: false,
+            fetch_up: false,
+            state: State::Idle,
+            epoch: Epoch::ZERO,
+            credit_bytes,
+            durable: PartitionPosition::ZERO,
+            handed: Handed::default(),
+            end: Lsn::ZERO,
+            hole_since: None,
+            troubles: 0,
+        }
+    }
+
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
+    }
+
+    pub(crate) fn is_streaming(&self) -> bool {
+        matches!(self.state, State::Streaming { .. })
+    }
+
+    /// Records that the home has, as far as it told, and the follower has not.
+    pub(crate) fn lag_records(&self) -> u64 {
+        self.end.since(self.durable.lsn)
+    }
+
+    /// Bytes of records received and not durable at the follower.
+    pub(crate) fn under_way_bytes(&self) -> usize {
+        self.handed.bytes()
+    }
+
+    /// From the next fetch on.
+    pub(crate) fn set_credit(&mut self, credit_bytes: u32) {
+        self.credit_bytes = credit_bytes;
+    }
+
+    /// Takes one input; outputs are to be carried out in order.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Route { route, up } => self.take_route(now, route, up, out),
+            Input::FollowUp => {
+                self.follow_up = true;
+                self.handed.forget();
+                self.begin(now, out);
+            }
+            Input::FollowDown => {
+                self.follow_up = false;
+                self.handed.forget();
+                self.begin(now, out);
+            }
+            Input::FetchUp => {
+                self.fetch_up = true;
+                self.begin(now, out);
+            }
+            Input::FetchDown => {
+                self.fetch_up = false;
+                self.begin(now, out);
+            }
+            Input::Follow(followed) => self.take_followed(now, followed, out),
+            Input::Fetch(fetched) => self.take_fetched(now, fetched, out),
+            Input::Tick => self.tick(now, out),
+        }
+    }
+
+    fn take_route(&mut self, now: Instant, route: Option<Route>, up: bool, out: &mut Vec<Output>) {
+        let known = match (&self.route, &route) {
+            (Some(old), Some(new)) => old.home == new.home && new.epoch <= self.epoch,
+            (None, None) => true,
+            _ => false,
+        };
+        if known && self.fetch_up == up {
+            return;
+        }
+        self.epoch = route.as_ref().map_or(self.epoch, |route| self.epoch.max(route.epoch));
+        self.route = route;
+        self.fetch_up = up;
+        self.troubles = 0;
+        self.begin(now, out);
+    }
+
+    /// Starts over from what the follower holds, if there is somebody to ask.
+    fn begin(&mut self, now: Instant, out: &mut Vec<Output>) {
+        if let State::Fenced { fence } = self.state
+            && self.epoch < fence
+        {
+            return;
+        }
+        self.hole_since = None;
+        if self.route.is_none() || !self.follow_up || !self.fetch_up {
+            self.state = State::Idle;
+            return;
+        }
+        self.state = State::Probing { since: now };
+        self.say(Say::Probe, out);
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        match self.state {
+            State::Waiting { until } if until <= now => self.begin(now, out),
+            State::Probing { since } | State::Fetching { since }
+                if now.duration_since(since) >= bounds::ANSWER_PATIENCE =>
+            {
+                self.handed.forget();
+                self.trouble(now, Trouble::NoAnswer, None, out);
+            }
+            State::Fetching { .. } | State::Streaming { .. } if self.has_old_hole(now) => {
+                let sent = self.sent();
+                self.trouble(now, Trouble::Hole { sent }, None, out);
+            }
+            State::Streaming { heard }
+                if self.handed.is_empty()
+                    && self.end > self.durable.lsn
+                    && now.duration_since(heard) >= bounds::ANSWER_PATIENCE =>
+            {
+                self.trouble(now, Trouble::NoAnswer, None, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn has_old_hole(&self, now: Instant) -> bool {
+        self.hole_since.is_some_and(|since| now.duration_since(since) >= bounds::HOLE_PATIENCE)
+    }
+
+    // ---- the follower's word ----
+
+    fn take_followed(&mut self, now: Instant, followed: Followed, out: &mut Vec<Output>) {
+        if followed.fence > self.epoch {
+            return self.fenced(followed.fence, out);
+        }
+        match followed.outcome {
+            Outcome::Done => self.take_done(now, followed.fence, followed.last, out),
+            // What was handed behind it is refused as well; the state does not change by what was said in
+            // an epoch that is over.
+            Outcome::Fenced => self.handed.forget(),
+            Outcome::Gap => {
+                self.handed.forget();
+                if matches!(self.state, State::Fetching { .. } | State::Streaming { .. }) {
+                    self.gap(now, followed.last, out);
+                }
+            }
+            Outcome::Refused { why, retry_after } => {
+                self.handed.forget();
+                if !matches!(self.state, State::Idle | State::Fenced { .. } | State::Waiting { .. }) {
+                    self.trouble(now, Trouble::FollowerRefuses(why), retry_after, out);
+                }
+            }
+        }
+    }
+
+    fn take_done(&mut self, now: Instant, fence: Epoch, last: PartitionPosition, out: &mut Vec<Output>) {
+        let beyond = last.lsn > self.sent().lsn;
+        match self.state {
+            State::Idle | State::Waiting { .. } | State::Fenced { .. } => {
+                self.handed.land(last);
+            }
+            State::Probing { .. } => {
+                self.handed.land(last);
+                // What was handed before the probe is answered before it.
+                if fence >= self.epoch && self.handed.is_empty() {
+                    self.restart(now, last, out);
+                }
+            }
+            State::Truncating { common } => {
+                if last.lsn <= common.lsn && last.epoch <= common.epoch {
+                    self.handed.forget();
+                    self.restart(now, last, out);
+                }
+            }
+            State::Fetching { .. } | State::Streaming { .. } if beyond || last.lsn < self.durable.lsn => {
+                self.handed.forget();
+                self.begin(now, out);
+            }
+            State::Fetching { .. } | State::Streaming { .. } => {
+                self.handed.land(last);
+                if last.lsn > self.durable.lsn {
+                    self.durable = last;
+                    self.troubles = 0;
+                    self.fetch(false, out);
+                }
+                if let Some(batch) = self.handed.held_watermark() {
+                    self.say(Say::Batch { batch, bytes: 0 }, out);
+                }
+            }
+        }
+    }
+
+    /// The first hole in a row is nobody's fault: somebody else may have fed the follower.
+    fn gap(&mut self, now: Instant, last: PartitionPosition, out: &mut Vec<Output>) {
+        if self.troubles > 0 {
+            return self.trouble(now, Trouble::Gap { last }, None, out);
+        }
+        self.troubles = 1;
+        self.begin(now, out);
+    }
+
+    fn fenced(&mut self, fence: Epoch, out: &mut Vec<Output>) {
+        self.handed.forget();
+        if self.state != (State::Fenced { fence }) {
+            self.state = State::Fenced { fence };
+            out.push(Output::Note(Note::Fenced { fence }));
+        }
+    }
+
+    // ---- the home's word ----
+
+    fn take_fetched(&mut self, now: Instant, fetched: Fetched, out: &mut Vec<Output>) {
+        let asked = matches!(self.state, State::Fetching { .. } | State::Streaming { .. });
+        let adopts = match self.state {
+            State::Idle => false,
+            State::Fenced { fence } => fetched.epoch >= fence,
+            _ => fetched.epoch > self.epoch,
+        };
+        match fetched.reply {
+            Reply::NotHome if asked => self.trouble(now, Trouble::NotHome, None, out),
+            Reply::Refused { why, retry_after } if asked => {
+                self.trouble(now, Trouble::HomeRefuses(why), retry_after, out);
+            }
+            Reply::Batch(_) | Reply::Diverged { .. } if adopts => {
+                self.epoch = fetched.epoch;
+                self.begin(now, out);
+            }
+            Reply::Batch(batch) if asked && fetched.epoch == self.epoch => self.take_batch(now, batch, out),
+            Reply::Diverged { common } if asked && fetched.epoch == self.epoch => {
+                self.take_diverged(now, common, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_batch(&mut self, now: Instant, mut batch: Batch, out: &mut Vec<Output>) {
+        self.end = batch.end.as_ref().map_or(self.end, |end| Lsn::new(end.lsn));
+        match batch::fit(&mut batch, self.sent(), self.epoch) {
+            Taken::Nothing => {
+                self.state = State::Streaming { heard: now };
+                if let Some(batch) = self.handed.watermark(batch) {
+                    self.say(Say::Batch { batch, bytes: 0 }, out);
+                }
+            }
+            Taken::Behind => {}
+            Taken::Hole => {
+                self.hole_since.get_or_insert(now);
+            }
+            Taken::Incoherent(lsn) => self.trouble(now, Trouble::Incoherent { lsn }, None, out),
+            Taken::Records { last, bytes } => {
+                let bound = (self.credit_bytes as usize).max(bounds::CREDIT_MAX_BYTES);
+                if self.handed.bytes() + bytes > bound + bounds::CREDIT_SLACK_BYTES {
+                    return self.trouble(now, Trouble::OverCredit, None, out);
+                }
+                self.state = State::Streaming { heard: now };
+                self.hole_since = None;
+                self.handed.hand(last, bytes, batch.watermark);
+                self.say(Say::Batch { batch, bytes }, out);
+            }
+        }
+    }
+
+    fn take_diverged(&mut self, now: Instant, common: PartitionPosition, out: &mut Vec<Output>) {
+        let last = self.durable;
+        if common.lsn > last.lsn || common.epoch > last.epoch || common == last {
+            return self.trouble(now, Trouble::NotDiverged { common, last }, None, out);
+        }
+        out.push(Output::Note(Note::Diverged { last, common }));
+        self.state = State::Truncating { common };
+        self.say(Say::Truncate { common }, out);
+    }
+
+    // ---- what both lead to ----
+
+    /// The last record that the follower holds or was handed.
+    fn sent(&self) -> PartitionPosition {
+        self.handed.last().unwrap_or(self.durable)
+    }
+
+    fn restart(&mut self, now: Instant, last: PartitionPosition, out: &mut Vec<Output>) {
+        self.durable = last;
+        self.hole_since = None;
+        self.state = State::Fetching { since: now };
+        self.fetch(true, out);
+    }
+
+    fn trouble(&mut self, now: Instant, why: Trouble, asked: Option<Duration>, out: &mut Vec<Output>) {
+        let own = bounds::RETRY_MIN.saturating_mul(1 << self.troubles.min(10)).min(bounds::RETRY_MAX);
+        let wait = asked.map_or(own, |asked| asked.clamp(bounds::RETRY_MIN, bounds::RETRY_ASKED_MAX));
+        self.troubles = self.troubles.saturating_add(1);
+        self.state = State::Waiting { until: now + wait };
+        out.push(Output::Note(Note::Trouble(why)));
+    }
+
+    fn say(&self, say: Say, out: &mut Vec<Output>) {
+        out.push(Output::ToFollower { epoch: self.epoch, say });
+    }
+
+    fn fetch(&self, restart: bool, out: &mut Vec<Output>) {
+        let (epoch, last, credit_bytes) = (self.epoch, self.durable, self.credit_bytes);
+        out.push(Output::ToHome(Fetch { epoch, last, credit_bytes, restart }));
+    }
+}
