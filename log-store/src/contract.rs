@@ -118,7 +118,10 @@ pub struct Reclaimed {
 ///    after truncation too.
 /// 6. **Nothing is served damaged.** A record whose checksum does not match is reported with its place
 ///    and never returned.
-/// 7. **A failed sync is final.** The store closes; every later call answers `Closed`. What was not
+/// 7. **Erased are the bodies of messages** and nothing else, by a deletion or by their expiry; what
+///    other entries say is folded and stays. When a deletion is cut, an engine may give the body back or
+///    not.
+/// 8. **A failed sync is final.** The store closes; every later call answers `Closed`. What was not
 ///    acked is then of unknown fate until the store is opened again.
 ///
 /// # Cancellation
@@ -151,7 +154,7 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     async fn partitions(&self) -> Result<Vec<PartitionId>, StoreError>;
 
     /// Copies all records from `from` on aside, durably, and answers the archive; `None` when there is
-    /// no such record. Repeating it before `truncate` answers an archive of the same records.
+    /// no such record. Bodies that are deleted by then may be left out or kept until they are reclaimed. Repeating it before `truncate` answers an archive of the same records.
     async fn archive_tail(
         &self,
         partition: PartitionId,
@@ -169,7 +172,8 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     ) -> Result<PartitionEnd, TailError>;
 
     /// Records of a partition from `from` on, in LSN order: at least one if there is any, then until
-    /// either bound is reached. Deleted and expired bodies come as [`types::EntryBody::Erased`].
+    /// either bound is reached. Bodies that are deleted, or were reclaimed as expired, come as
+    /// [`types::EntryBody::Erased`]. A `from` of zero reads from the first.
     async fn read_partition(
         &self,
         partition: PartitionId,
@@ -227,6 +231,9 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
 
     /// Takes bodies that are deleted, or expired at `now_ms`, off the disk, archives included, and gives
     /// space back. When it returns, no file of the store holds one that was due when it was called.
+    ///
+    /// An archived body is due when it has expired, when it was deleted as it was archived, or when what
+    /// stands under its message id in its log by now is erased.
     async fn reclaim(&self, now_ms: u64) -> Result<Reclaimed, StoreError>;
 
     /// Writes and syncs something small that belongs to no partition: proof that the disk still writes.

@@ -13,6 +13,14 @@ pub const fn has_body(record: &Record) -> bool {
     }
 }
 
+/// Whether the record is a message whose body was taken away.
+pub const fn is_erased(record: &Record) -> bool {
+    match &record.body {
+        Body::Entry(entry) => matches!(entry.body, EntryBody::Erased { .. }),
+        Body::Update(_) => false,
+    }
+}
+
 /// Whether the record is a message whose time is over.
 pub const fn is_expired(record: &Record, now_ms: u64) -> bool {
     match &record.body {

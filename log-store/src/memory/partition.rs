@@ -150,7 +150,7 @@ impl PartitionLog {
     pub(super) fn has_erased(&self, log: &LogId, key: &DedupKey) -> bool {
         self.find(log, key)
             .and_then(|found| self.served(found.lsn))
-            .is_some_and(|record| !erase::has_body(&record))
+            .is_some_and(|record| erase::is_erased(&record))
     }
 
     /// Erases what is due at `now_ms`; answers how many bodies and bytes.

@@ -1,0 +1,352 @@
+//! Generated histories: each operation on model and engine, and after each the whole store compared.
+
+use crate::{
+    Bed,
+    model::{Expected, Model},
+    writer::{log, user},
+};
+use log_store::{Append, AppendError, ArchiveId, LogStore, Scan};
+use proptest::{
+    prelude::{Just, Strategy, any, prop_oneof},
+    test_runner::{Config, TestRunner},
+};
+use std::sync::Arc;
+use types::{
+    AckPolicy, Body, BodyHash, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, Lsn, MemberRole,
+    MessageId, Offset, PartitionId, Record, StateUpdate,
+};
+
+/// Few of each, so that operations meet.
+const PARTITIONS: u32 = 2;
+const LOGS: u8 = 3;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Append { partition: u32, epochs_up: u64, fault: Fault, bodies: Vec<(u8, Said)> },
+    Fence { partition: u32, epochs: i8 },
+    Archive { partition: u32, records: u64, obeys: Obeys },
+    Truncate { partition: u32, records: u64, obeys: Obeys },
+    Discard { nth: usize },
+    Reclaim { now_ms: u64 },
+    Canary,
+    Reopen,
+}
+
+#[derive(Debug, Clone)]
+enum Said {
+    Message {
+        bytes: usize,
+    },
+    Expiring {
+        at_ms: u64,
+    },
+    Created,
+    Deleted {
+        back: Vec<u64>,
+    },
+    Erased,
+    Cursor {
+        offset: u64,
+    },
+    /// A message id that was drawn before: a duplicate where it still stands.
+    Again {
+        id: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Obeys {
+    TheFence,
+    Below,
+    Above,
+}
+
+/// One thing wrong with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    BelowTheFence,
+    EpochGoesBack,
+    EpochAboveObeyed,
+    LsnGap,
+    OffsetGap,
+    Empty,
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        6 => (0_usize..200).prop_map(|bytes| Said::Message { bytes }),
+        1 => (5_000_usize..20_000).prop_map(|bytes| Said::Message { bytes }),
+        2 => (0_u64..100).prop_map(|at_ms| Said::Expiring { at_ms }),
+        1 => Just(Said::Created),
+        3 => proptest::collection::vec(1_u64..8, 1..4).prop_map(|back| Said::Deleted { back }),
+        1 => Just(Said::Erased),
+        2 => (0_u64..20).prop_map(|offset| Said::Cursor { offset }),
+        1 => (1_u64..40).prop_map(|id| Said::Again { id }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let partition = 0..PARTITIONS;
+    let obeys = prop_oneof![6 => Just(Obeys::TheFence), 1 => Just(Obeys::Below), 1 => Just(Obeys::Above)];
+    let fault = prop_oneof![
+        14 => Just(Fault::None),
+        1 => Just(Fault::BelowTheFence),
+        1 => Just(Fault::EpochGoesBack),
+        1 => Just(Fault::EpochAboveObeyed),
+        1 => Just(Fault::LsnGap),
+        1 => Just(Fault::OffsetGap),
+        1 => Just(Fault::Empty),
+    ];
+    let epochs_up = prop_oneof![4 => Just(0_u64), 1 => 1_u64..3];
+    let bodies = proptest::collection::vec((0..LOGS, said()), 1..8);
+    let append = (partition.clone(), epochs_up, fault, bodies);
+    let tail = (partition.clone(), 0_u64..8, obeys);
+    prop_oneof![
+        12 => append.prop_map(|(partition, epochs_up, fault, bodies)| {
+            Operation::Append { partition, epochs_up, fault, bodies }
+        }),
+        2 => (partition, -1_i8..3).prop_map(|(partition, epochs)| Operation::Fence { partition, epochs }),
+        3 => tail.clone().prop_map(|(partition, records, obeys)| {
+            Operation::Archive { partition, records, obeys }
+        }),
+        3 => tail.prop_map(|(partition, records, obeys)| Operation::Truncate { partition, records, obeys }),
+        1 => any::<usize>().prop_map(|nth| Operation::Discard { nth }),
+        1 => (0_u64..100).prop_map(|now_ms| Operation::Reclaim { now_ms }),
+        1 => Just(Operation::Canary),
+        2 => Just(Operation::Reopen),
+    ]
+}
+
+/// Runs generated histories, as many as the bed or `PROPTEST_CASES` says; on a failure the shortest one
+/// that still fails is printed.
+pub(crate) fn agree_with_the_model<B: Bed>() {
+    let config = match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => Config::default(),
+        None => Config { cases: B::HISTORIES, ..Config::default() },
+    };
+    let config = Config { failure_persistence: None, ..config };
+    let histories = proptest::collection::vec(operation(), 1..40);
+    let outcome = TestRunner::new(config).run(&histories, |history| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut run = Run { bed: B::create().await, model: Model::default(), names: Vec::new(), ids: 0 };
+            for operation in history {
+                let rewinds = matches!(operation, Operation::Truncate { .. } | Operation::Reopen);
+                let new_ids_from = run.ids + 1;
+                run.step(operation).await;
+                run.compare(if rewinds { 1 } else { new_ids_from }).await;
+            }
+            run.compare(1).await;
+        });
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}
+
+struct Run<B> {
+    bed: B,
+    model: Model,
+    /// The engine's names of the model's archives.
+    names: Vec<ArchiveId>,
+    /// How many message ids were drawn.
+    ids: u64,
+}
+
+impl<B: Bed> Run<B> {
+    fn store(&self) -> Arc<dyn LogStore> {
+        self.bed.store()
+    }
+
+    async fn step(&mut self, operation: Operation) {
+        match operation {
+            Operation::Append { partition, epochs_up, fault, bodies } => {
+                let append = self.batch(PartitionId::new(partition), epochs_up, fault, bodies);
+                let (expected, answer) = (self.model.append(&append), self.store().append(append).await);
+                match (&expected, &answer) {
+                    // What a rule says in words is the engine's own.
+                    (Err(AppendError::Invalid { .. }), Err(AppendError::Invalid { .. })) => {}
+                    _ => assert_eq!(answer, expected),
+                }
+            }
+            Operation::Fence { partition, epochs } => {
+                let partition = PartitionId::new(partition);
+                let fence = self.model.partition(partition).end().fence.get();
+                let epoch = Epoch::new(fence.saturating_add_signed(epochs.into()));
+                let expected = self.model.partition(partition).raise_fence(epoch);
+                assert_eq!(self.store().fence(partition, epoch).await, Ok(expected));
+            }
+            Operation::Archive { partition, records, obeys } => {
+                let (partition, obeys, from) = self.tail(partition, records, obeys);
+                let expected = self.model.archive_tail(partition, obeys, from);
+                let answer = self.store().archive_tail(partition, obeys, from).await;
+                assert_eq!(
+                    answer.clone().map(|archive| archive.is_some()),
+                    expected.clone().map(|tail| tail.is_some())
+                );
+                if let (Ok(Some(archive)), Ok(Some(tail))) = (answer, expected)
+                    && !self.names.contains(&archive.id)
+                {
+                    self.names.push(archive.id);
+                    self.model.archives.push(tail);
+                }
+            }
+            Operation::Truncate { partition, records, obeys } => {
+                let (partition, obeys, from) = self.tail(partition, records, obeys);
+                let expected = self.model.truncate(partition, obeys, from);
+                assert_eq!(self.store().truncate(partition, obeys, from).await, expected);
+            }
+            Operation::Discard { nth } if !self.names.is_empty() => {
+                let nth = nth % self.names.len();
+                self.model.archives.remove(nth);
+                self.store().discard_archive(self.names.remove(nth)).await.expect("it is there");
+            }
+            Operation::Discard { .. } => {}
+            Operation::Reclaim { now_ms } => {
+                self.model.reclaim(now_ms);
+                self.store().reclaim(now_ms).await.expect("a working disk");
+            }
+            Operation::Canary => self.store().canary().await.expect("a working disk"),
+            Operation::Reopen => self.bed.reopen().await,
+        }
+    }
+
+    fn tail(&mut self, partition: u32, records: u64, obeys: Obeys) -> (PartitionId, Epoch, Lsn) {
+        let partition = PartitionId::new(partition);
+        let end = self.model.partition(partition).end();
+        let obeys = match obeys {
+            Obeys::TheFence => end.fence,
+            Obeys::Below => end.fence.prev(),
+            Obeys::Above => end.fence.plus(1),
+        };
+        (partition, obeys, Lsn::new((end.last.lsn.get() + 1).saturating_sub(records)))
+    }
+
+    fn batch(
+        &mut self,
+        partition: PartitionId,
+        epochs_up: u64,
+        fault: Fault,
+        bodies: Vec<(u8, Said)>,
+    ) -> Append {
+        let end = self.model.partition(partition).end();
+        let epoch = end.last.epoch.max(Epoch::FIRST).plus(epochs_up);
+        let mut obeys = epoch.max(end.fence);
+        let mut heads = [0, 1, 2].map(|at| self.model.partition(partition).head(log(at)));
+        let mut records = Vec::new();
+        for (at, said) in bodies {
+            let lsn = end.last.lsn.plus(1 + records.len() as u64);
+            let body = self.body(&mut heads[usize::from(at)], said);
+            let accepted_at_ms = 1_000 + lsn.get();
+            let generation = Generation::FIRST;
+            records.push(Record { lsn, epoch, generation, log: log(at), accepted_at_ms, body });
+        }
+        let middle = records.len() / 2;
+        let last = records.len() - 1;
+        match fault {
+            Fault::None => {}
+            Fault::BelowTheFence => obeys = end.fence.prev(),
+            Fault::EpochGoesBack => records[last].epoch = epoch.prev(),
+            Fault::EpochAboveObeyed => records[last].epoch = obeys.plus(1),
+            Fault::LsnGap => records[middle].lsn = records[middle].lsn.plus(1),
+            Fault::OffsetGap => {
+                if let Body::Entry(entry) = &mut records[middle].body {
+                    entry.offset = entry.offset.plus(1);
+                }
+            }
+            Fault::Empty => records.clear(),
+        }
+        Append { partition, obeys, records }
+    }
+
+    fn body(&mut self, head: &mut Offset, said: Said) -> Body {
+        let (sender, device) = (user("alice"), DeviceId::new(1));
+        let message = |bytes: usize, seed: u64| {
+            let bytes: Vec<u8> = (0..bytes as u64).map(|at| (at * 7 + seed) as u8).collect();
+            EntryBody::Message { ciphertext: bytes.into() }
+        };
+        self.ids += 1;
+        let (mut id, mut expires_at_ms) = (self.ids, None);
+        let body = match said {
+            Said::Cursor { offset } => {
+                let (kind, offset) = (CursorKind::Delivered, Offset::new(offset));
+                return Body::Update(StateUpdate::Cursor { user: sender, device, kind, offset });
+            }
+            Said::Message { bytes } => message(bytes, id),
+            Said::Expiring { at_ms } => {
+                expires_at_ms = Some(at_ms);
+                message(40, id)
+            }
+            Said::Created => {
+                let members = vec![(user(&format!("user{id}")), MemberRole::Owner)];
+                EntryBody::Created { members, ack_policy: AckPolicy::Home, allowed_regions: Vec::new() }
+            }
+            Said::Deleted { back } => {
+                let at = head.get() + 1;
+                let mut offsets: Vec<u64> = back.iter().filter_map(|back| at.checked_sub(*back)).collect();
+                offsets.retain(|offset| *offset > 0);
+                offsets.sort_unstable();
+                offsets.dedup();
+                match offsets.is_empty() {
+                    true => message(5, id),
+                    false => EntryBody::Deleted { offsets: offsets.into_iter().map(Offset::new).collect() },
+                }
+            }
+            Said::Erased => EntryBody::Erased { hash: BodyHash([id as u8; 16]) },
+            Said::Again { id: drawn } => {
+                id = drawn;
+                message(30, drawn)
+            }
+        };
+        *head = head.plus(1);
+        let message_id = MessageId::from_bytes(u128::from(id).to_be_bytes());
+        Body::Entry(Entry { offset: *head, sender, device, message_id, expires_at_ms, body })
+    }
+
+    /// Compares all that can be read; of the message ids those from `all_ids_from` on.
+    async fn compare(&mut self, all_ids_from: u64) {
+        let store = self.store();
+        let held = self.model.partitions.iter().filter(|(_, log)| log.end() != Default::default());
+        let held: Vec<PartitionId> = held.map(|(partition, _)| *partition).collect();
+        assert_eq!(store.partitions().await, Ok(held));
+        for (partition, model) in &self.model.partitions {
+            let partition = *partition;
+            assert_eq!(store.end(partition).await, Ok(model.end()));
+            let records = store.read_partition(partition, Lsn::FIRST, usize::MAX, usize::MAX).await;
+            admits(&model.served(), &records.expect("readable"));
+            let logs: Vec<_> = model.logs().into_iter().collect();
+            assert_eq!(store.logs(partition, None, usize::MAX).await, Ok(logs));
+            for log in (0..LOGS).map(log) {
+                let state = store.log_state(partition, log).await.expect("readable");
+                assert_eq!(state.as_deref(), model.state(log).as_ref());
+                for (scan, now_ms) in [(Scan::After(Offset::new(1)), 0), (Scan::Before(Offset::new(5)), 50)] {
+                    let page = store.read_log(partition, log, scan, 4, usize::MAX, now_ms).await;
+                    let expected = model.scan(log, scan, now_ms);
+                    admits(&expected[..expected.len().min(4)], &page.expect("readable"));
+                }
+                for id in all_ids_from..=self.ids {
+                    let message_id = MessageId::from_bytes(u128::from(id).to_be_bytes());
+                    let (sender, device) = (user("alice"), DeviceId::new(1));
+                    let key = types::DedupKey { sender, device, message_id };
+                    assert_eq!(store.find(partition, log, &key).await, Ok(model.find(log, &key)));
+                }
+            }
+        }
+        let archives = store.archives().await.expect("open");
+        assert_eq!(archives.iter().map(|archive| archive.id).collect::<Vec<_>>(), self.names);
+        for (archive, tail) in archives.iter().zip(&self.model.archives) {
+            assert_eq!((archive.partition, archive.records), (tail.partition, tail.records.len() as u64));
+            let records = store.read_archive(archive.id, Lsn::FIRST, usize::MAX, usize::MAX).await;
+            admits(&tail.served(), &records.expect("readable"));
+        }
+    }
+}
+
+fn admits(expected: &[(Record, Expected)], served: &[Record]) {
+    assert_eq!(served.len(), expected.len());
+    for ((record, expected), served) in expected.iter().zip(served) {
+        assert!(expected.admits(record, served), "{served:?} was served for {record:?}, {expected:?}");
+    }
+}
