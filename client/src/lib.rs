@@ -1,1 +1,36 @@
-//! client
+//! The Rust SDK of Hearth.
+//!
+//! A [`Client`] keeps one device's session up: it connects to the nearest edge that answers, reconnects with
+//! full jitter, resumes where it stood, and says so when a failover undid something that the app has seen. A
+//! message is in the outbox until it is replicated, is repeated under its id until then, and enters its chat
+//! once and in order.
+//!
+//! ```text
+//!   app ── Client, Chat ──▶ driver (one task: socket, waiters) ──▶ session core (pure)
+//!    ▲                          │
+//!    └──── Events, Sending ─────┘
+//! ```
+//!
+//! Bodies are opaque bytes: encryption is the app's, and the server cannot read them.
+//!
+//! To test an app without a deployment, [`testing::FakeServer`] speaks the whole protocol in memory, with
+//! faults on demand.
+#![warn(missing_docs)]
+
+mod client;
+mod config;
+mod driver;
+mod entry;
+mod error;
+mod event;
+mod position;
+pub mod session;
+pub mod testing;
+
+pub use client::{Chat, Client, Events, Replicating, Sending};
+pub use config::{Bounds, Config, ConfigError, Encoding, Timing};
+pub use entry::{Entry, EntryBody, UnreadableEntry};
+pub use error::{HistoryError, OpenError, Refused, SendError};
+pub use event::Event;
+pub use position::Position;
+pub use session::{From, Page, Snapshot};

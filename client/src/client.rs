@@ -1,0 +1,397 @@
+//! The handles that an app holds.
+
+use crate::{
+    Config, ConfigError, Event, HistoryError, OpenError, Position, SendError,
+    driver::{Command, Driver, Room, Waiter},
+    session::{Answer, From, Input, Page, SessionCore, Snapshot},
+};
+use bytes::Bytes;
+use proto::client::{self as wire, open_chat, read_history};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use types::{LogId, MessageId, UserId, limits};
+use uuid::Uuid;
+
+/// Commands on their way to the driver; a sender waits while it is full.
+const COMMANDS_MAX: usize = 1_024;
+
+/// A session of one device, kept up over reconnects until its last handle is dropped.
+///
+/// ```
+/// # use client::{testing::FakeServer, Client, Config};
+/// # use types::{DeviceId, UserId};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = FakeServer::start().await;
+/// # let edge = server.url();
+/// let alice = Client::connect(Config::new([edge], UserId::new("alice")?, DeviceId::new(1)))?;
+/// let chat = alice.open_direct(&UserId::new("bob")?).await?;
+///
+/// let sending = chat.send("hello, Bob").await?; // in the outbox
+/// let position = sending.replicated().await?; // survives the loss of any one region
+/// # assert!(!position.is_start());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client {
+    commands: mpsc::Sender<Command>,
+    room: Arc<Room>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    user: UserId,
+    bounds: crate::Bounds,
+    calls: AtomicU64,
+}
+
+impl Client {
+    /// Starts a session. It connects in the background, tries every edge in turn, and never gives up by itself.
+    ///
+    /// # Errors
+    /// All mistakes in the settings.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn connect(config: Config) -> Result<Self, ConfigError> {
+        Self::restore(config, Snapshot::default())
+    }
+
+    /// Starts a session that goes on where a [`Client::snapshot`] ended: it follows the same chats from the
+    /// same positions, and sends what was in the outbox.
+    ///
+    /// # Errors
+    /// All mistakes in the settings.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn restore(config: Config, snapshot: Snapshot) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let (user, bounds, encoding) = (config.user.clone(), config.bounds, config.encoding);
+        let core = SessionCore::new(config, snapshot, rand::random());
+        let (messages, bytes) = core.outbox_size();
+        let room = Arc::new(Room {
+            messages: Semaphore::new(bounds.outbox_messages.saturating_sub(messages)),
+            bytes: Semaphore::new(bounds.outbox_bytes.saturating_sub(bytes)),
+        });
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        tokio::spawn(Driver::new(core, encoding, inbox, room.clone()).run());
+        Ok(Self { commands, room, shared: Arc::new(Shared { user, bounds, calls: AtomicU64::new(1) }) })
+    }
+
+    /// Who this is.
+    pub fn user(&self) -> &UserId {
+        &self.shared.user
+    }
+
+    /// Everything that happens from now on, in all chats. A later call takes the events over.
+    ///
+    /// Until this is called nothing is kept for the app. From then on the app must read: when
+    /// [`crate::Bounds::events`] are waiting, the client stops reading from the server.
+    ///
+    /// ```
+    /// # use client::{testing::FakeServer, Client, Config, Event, From};
+    /// # use types::{DeviceId, UserId};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakeServer::start().await;
+    /// # let edge = server.url();
+    /// let bob = Client::connect(Config::new([edge], UserId::new("bob")?, DeviceId::new(2)))?;
+    /// let mut events = bob.events().await;
+    /// let chat = bob.open_direct(&UserId::new("alice")?).await?;
+    /// chat.follow(From::Start).await;
+    /// while let Some(event) = events.next().await {
+    ///     match event {
+    ///         Event::Entry { entry, .. } => {
+    ///             println!("{} {}", entry.offset, entry.sender);
+    ///             break;
+    ///         }
+    ///         Event::Diverged { undone, .. } => println!("{} entries were undone", undone.len()),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn events(&self) -> Events {
+        let (sender, receiver) = mpsc::channel(self.shared.bounds.events);
+        // A client that has ended has no events: the stream is empty.
+        let _ = self.commands.send(Command::TakeEvents(sender)).await;
+        Events { receiver }
+    }
+
+    /// Opens the direct chat with another user: the same one from both sides, made on the first call.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open_direct(&self, with: &UserId) -> Result<Chat, OpenError> {
+        let chat = open_chat::Chat::DirectWith(with.to_string());
+        self.open(wire::OpenChat { chat: Some(chat), ..wire::OpenChat::default() }).await
+    }
+
+    /// Opens a group. `key` is drawn once for each group (a UUID); a repetition opens the same one.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `chat_exists` when the key was used with other members.
+    pub async fn open_group(&self, key: [u8; 16], members: &[UserId]) -> Result<Chat, OpenError> {
+        let members = members.iter().map(UserId::to_string).collect();
+        let group = wire::NewGroup { key: Uuid::from_bytes(key).to_string(), members };
+        let chat = open_chat::Chat::Group(group);
+        self.open(wire::OpenChat { chat: Some(chat), ..wire::OpenChat::default() }).await
+    }
+
+    async fn open(&self, chat: wire::OpenChat) -> Result<Chat, OpenError> {
+        match self.call(|call| Input::Open { call, chat }).await {
+            Some(Answer::Opened(opened)) => opened.map(|(log, _)| self.chat(log)),
+            _ => Err(OpenError::Closed),
+        }
+    }
+
+    /// A chat that exists, by its id.
+    pub fn chat(&self, log: LogId) -> Chat {
+        Chat { client: self.clone(), log }
+    }
+
+    /// What to keep to go on after a restart; none when the client has ended.
+    pub async fn snapshot(&self) -> Option<Snapshot> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Snapshot(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    async fn call(&self, input: impl FnOnce(u64) -> Input) -> Option<Answer> {
+        let call = self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Call { input: input(call), call, answer }).await.ok()?;
+        answered.await.ok()
+    }
+
+    async fn tell(&self, input: Input) {
+        // A client that has ended follows nothing.
+        let _ = self.commands.send(Command::Input(input)).await;
+    }
+
+    fn outbox_full(&self) -> SendError {
+        let bounds = &self.shared.bounds;
+        SendError::OutboxFull {
+            messages: bounds.outbox_messages.saturating_sub(self.room.messages.available_permits()),
+            bytes: bounds.outbox_bytes.saturating_sub(self.room.bytes.available_permits()),
+            messages_max: bounds.outbox_messages,
+            bytes_max: bounds.outbox_bytes,
+        }
+    }
+}
+
+/// What happens in a session, in order.
+#[derive(Debug)]
+pub struct Events {
+    receiver: mpsc::Receiver<Event>,
+}
+
+impl Events {
+    /// The next event; none when the client has ended. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.receiver.recv().await
+    }
+}
+
+/// One chat of a client.
+#[derive(Debug, Clone)]
+pub struct Chat {
+    client: Client,
+    log: LogId,
+}
+
+impl Chat {
+    /// The chat's id.
+    pub const fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// Puts a message into the outbox. The messages of one device enter the chat in the order of these calls,
+    /// each once, whatever happens to connections and regions.
+    ///
+    /// ```
+    /// # use client::{testing::FakeServer, Client, Config, SendError};
+    /// # use types::{DeviceId, UserId};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakeServer::start().await;
+    /// # let alice = Client::connect(Config::new([server.url()], UserId::new("alice")?, DeviceId::new(1)))?;
+    /// # let chat = alice.open_direct(&UserId::new("bob")?).await?;
+    /// match chat.send("hello").await {
+    ///     Ok(sending) => println!("home at {}", sending.home().await?),
+    ///     Err(error) if error.is_retryable() => println!("later: {error}"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SendError::OutboxFull`], [`SendError::TooLarge`], [`SendError::Closed`]: nothing was accepted.
+    pub async fn send(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
+        let body = check(body.into())?;
+        let room = &self.client.room;
+        let messages = room.messages.try_acquire().map_err(|_| self.client.outbox_full())?;
+        let bytes = room.bytes.try_acquire_many(body.len() as u32).map_err(|_| self.client.outbox_full())?;
+        messages.forget();
+        bytes.forget();
+        self.accept(body).await
+    }
+
+    /// [`Chat::send`] that waits while the outbox is full.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`], [`SendError::Closed`].
+    pub async fn send_when_room(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
+        let body = check(body.into())?;
+        let room = &self.client.room;
+        // The semaphores are never closed.
+        let messages = room.messages.acquire().await.map_err(|_| SendError::Closed)?;
+        let bytes = room.bytes.acquire_many(body.len() as u32).await.map_err(|_| SendError::Closed)?;
+        messages.forget();
+        bytes.forget();
+        self.accept(body).await
+    }
+
+    async fn accept(&self, body: Bytes) -> Result<Sending, SendError> {
+        let message_id = MessageId::from(Uuid::now_v7());
+        let (home_sender, home) = oneshot::channel();
+        let (replicated_sender, replicated) = oneshot::channel();
+        let waiter = Waiter { home: home_sender, replicated: replicated_sender };
+        let bytes = body.len();
+        let input = Input::Send { log: self.log, message_id, body };
+        let command = Command::Send { input, message_id, bytes, waiter };
+        self.client.commands.send(command).await.map_err(|_| SendError::Closed)?;
+        Ok(Sending { message_id, home, replicated })
+    }
+
+    /// Follows the chat: its entries come as [`Event::Entry`]. Nothing changes where it is followed already.
+    pub async fn follow(&self, from: From) {
+        self.client.tell(Input::Follow { log: self.log, from }).await;
+    }
+
+    /// Follows the chat no longer, once its messages are settled.
+    pub async fn unfollow(&self) {
+        self.client.tell(Input::Unfollow { log: self.log }).await;
+    }
+
+    /// Reads entries behind a position, oldest first; [`Position::start`] begins at the first entry.
+    ///
+    /// # Errors
+    /// [`HistoryError::Diverged`] when a failover has undone the position.
+    pub async fn history_after(&self, position: &Position, limit: usize) -> Result<Page, HistoryError> {
+        self.history(read_history::From::After(position.as_str().to_owned()), limit).await
+    }
+
+    /// Reads entries before a position; [`Position::start`] stands for the end: the newest entries. The page
+    /// is in offset order.
+    ///
+    /// ```
+    /// # use client::{testing::FakeServer, Client, Config, Position};
+    /// # use types::{DeviceId, UserId};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = FakeServer::start().await;
+    /// # let alice = Client::connect(Config::new([server.url()], UserId::new("alice")?, DeviceId::new(1)))?;
+    /// # let chat = alice.open_direct(&UserId::new("bob")?).await?;
+    /// # chat.send("hello").await?.home().await?;
+    /// let mut before = Position::start();
+    /// loop {
+    ///     let page = chat.history_before(&before, 50).await?;
+    ///     for entry in page.entries.iter().rev() {
+    ///         println!("{} {}", entry.offset, entry.sender);
+    ///     }
+    ///     match page.entries.first() {
+    ///         Some(oldest) if !page.at_end => before = oldest.position.clone(),
+    ///         _ => break,
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`HistoryError::Diverged`] when a failover has undone the position.
+    pub async fn history_before(&self, position: &Position, limit: usize) -> Result<Page, HistoryError> {
+        self.history(read_history::From::Before(position.as_str().to_owned()), limit).await
+    }
+
+    async fn history(&self, from: read_history::From, limit: usize) -> Result<Page, HistoryError> {
+        let limit = limit.clamp(1, limits::PAGE_MAX_ENTRIES) as u32;
+        let read = wire::ReadHistory { log: self.log.to_string(), from: Some(from), limit };
+        match self.client.call(|call| Input::History { call, read }).await {
+            Some(Answer::Page(page)) => page,
+            _ => Err(HistoryError::Closed),
+        }
+    }
+}
+
+fn check(body: Bytes) -> Result<Bytes, SendError> {
+    match body.len() {
+        0..=limits::BODY_MAX_BYTES => Ok(body),
+        bytes => Err(SendError::TooLarge { bytes, bytes_max: limits::BODY_MAX_BYTES }),
+    }
+}
+
+/// A message in the outbox. Dropping this changes nothing about the message.
+#[derive(Debug)]
+pub struct Sending {
+    message_id: MessageId,
+    home: oneshot::Receiver<Result<Position, SendError>>,
+    replicated: oneshot::Receiver<Result<Position, SendError>>,
+}
+
+impl Sending {
+    /// The message's id, by which events name it.
+    pub const fn message_id(&self) -> MessageId {
+        self.message_id
+    }
+
+    /// Waits until the message is durable in its home region. A failover can still give it another position.
+    ///
+    /// # Errors
+    /// [`SendError`]: it was refused for good, or the client was closed.
+    pub async fn home(self) -> Result<Position, SendError> {
+        self.home.await.unwrap_or(Err(SendError::Closed))
+    }
+
+    /// Waits until the message is durable in every in-sync region: its position is final.
+    ///
+    /// # Errors
+    /// [`SendError`]: it was refused for good, the client was closed, or there is one region only.
+    pub async fn replicated(self) -> Result<Position, SendError> {
+        self.replicated.await.unwrap_or(Err(SendError::Closed))
+    }
+
+    /// Waits until the message is home, then tells of it and goes on waiting for `replicated`.
+    ///
+    /// # Errors
+    /// As [`Sending::home`].
+    pub async fn home_then(self) -> Result<(Position, Replicating), SendError> {
+        let position = self.home.await.unwrap_or(Err(SendError::Closed))?;
+        Ok((position, Replicating { replicated: self.replicated }))
+    }
+}
+
+/// A message that is home and not replicated yet.
+#[derive(Debug)]
+pub struct Replicating {
+    replicated: oneshot::Receiver<Result<Position, SendError>>,
+}
+
+impl Replicating {
+    /// As [`Sending::replicated`].
+    ///
+    /// # Errors
+    /// As [`Sending::replicated`].
+    pub async fn replicated(self) -> Result<Position, SendError> {
+        self.replicated.await.unwrap_or(Err(SendError::Closed))
+    }
+}

@@ -1,0 +1,179 @@
+//! The WebSocket, or the attempt to open one.
+
+use super::codec;
+use crate::{Encoding, session::Input};
+use futures_util::{
+    FutureExt, Sink, SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use proto::client as wire;
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+        protocol::WebSocketConfig,
+    },
+};
+
+type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
+
+/// Frames that are read at once before the rest of the driver has its turn.
+const READ_BATCH: usize = 64;
+/// The longest message that is read: a page of the largest size, as base64, with room to spare.
+const MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How long a closing handshake may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+enum State {
+    Closed,
+    Opening(Opening),
+    Open { reader: SplitStream<Stream>, writer: SplitSink<Stream, Message> },
+}
+
+pub(super) struct Socket {
+    encoding: Encoding,
+    state: State,
+    queue: VecDeque<Message>,
+    unflushed: bool,
+}
+
+impl Socket {
+    pub(super) const fn new(encoding: Encoding) -> Self {
+        Self { encoding, state: State::Closed, queue: VecDeque::new(), unflushed: false }
+    }
+
+    pub(super) fn connect(&mut self, edge: &str) {
+        self.disconnect();
+        self.state = State::Opening(Box::pin(open(edge.to_owned(), self.encoding)));
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        self.state = State::Closed;
+        self.queue.clear();
+        self.unflushed = false;
+    }
+
+    /// Queues a frame. The core's window bounds the queue.
+    pub(super) fn write(&mut self, frame: &wire::ClientFrame) {
+        self.queue.push_back(codec::encode(frame, self.encoding));
+    }
+
+    /// Writes what is queued and reads what comes (unless `read` is false), until there is something to tell.
+    /// Cancel-safe: a frame leaves the queue only into the socket, and a frame read is always answered.
+    pub(super) async fn progress(&mut self, read: bool) -> Vec<Input> {
+        let ended = match &mut self.state {
+            State::Closed => std::future::pending().await,
+            State::Opening(opening) => match opening.await {
+                Ok(stream) => {
+                    let (writer, reader) = stream.split();
+                    self.state = State::Open { reader, writer };
+                    return vec![Input::Connected];
+                }
+                Err(error) => error.to_string(),
+            },
+            State::Open { reader, writer } => {
+                let (queue, unflushed) = (&mut self.queue, &mut self.unflushed);
+                let step = poll_fn(|cx| {
+                    if let Poll::Ready(Err(error)) = poll_write(writer, queue, unflushed, cx) {
+                        return Poll::Ready(Err(error.to_string()));
+                    }
+                    if !read {
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(match ready!(reader.poll_next_unpin(cx)) {
+                        Some(Ok(message)) => Ok(message),
+                        Some(Err(error)) => Err(error.to_string()),
+                        None => Err("the node closed the connection".to_owned()),
+                    })
+                });
+                match step.await {
+                    Ok(message) => match read_batch(message, reader) {
+                        (inputs, None) => return inputs,
+                        (mut inputs, Some(reason)) => {
+                            self.disconnect();
+                            inputs.push(Input::Disconnected { reason });
+                            return inputs;
+                        }
+                    },
+                    Err(reason) => reason,
+                }
+            }
+        };
+        self.disconnect();
+        vec![Input::Disconnected { reason: ended }]
+    }
+
+    pub(super) async fn flush_and_close(&mut self) {
+        if let State::Open { writer, .. } = &mut self.state {
+            let close = writer.close();
+            // A peer that does not answer the closing handshake is left alone.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, close).await;
+        }
+    }
+}
+
+/// The message, and those that are here already.
+fn read_batch(first: Message, reader: &mut SplitStream<Stream>) -> (Vec<Input>, Option<String>) {
+    let mut inputs = Vec::new();
+    let mut next = Some(first);
+    while let Some(message) = next.take() {
+        match codec::decode(message) {
+            Ok(Some(frame)) => inputs.push(Input::Frame(frame)),
+            Ok(None) => {}
+            Err(error) => return (inputs, Some(error.to_string())),
+        }
+        if inputs.len() >= READ_BATCH {
+            break;
+        }
+        match reader.next().now_or_never() {
+            Some(Some(Ok(message))) => next = Some(message),
+            Some(Some(Err(error))) => return (inputs, Some(error.to_string())),
+            Some(None) => return (inputs, Some("the node closed the connection".to_owned())),
+            None => {}
+        }
+    }
+    (inputs, None)
+}
+
+fn poll_write(
+    writer: &mut SplitSink<Stream, Message>,
+    queue: &mut VecDeque<Message>,
+    unflushed: &mut bool,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Error>> {
+    let mut writer = Pin::new(writer);
+    while !queue.is_empty() {
+        ready!(writer.as_mut().poll_ready(cx))?;
+        if let Some(message) = queue.pop_front() {
+            writer.as_mut().start_send(message)?;
+            *unflushed = true;
+        }
+    }
+    if *unflushed {
+        ready!(writer.as_mut().poll_flush(cx))?;
+        *unflushed = false;
+    }
+    Poll::Ready(Ok(()))
+}
+
+async fn open(edge: String, encoding: Encoding) -> Result<Stream, Error> {
+    let mut request = edge.into_client_request()?;
+    let subprotocol = HeaderValue::from_static(encoding.subprotocol());
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_MAX_BYTES))
+        .max_frame_size(Some(MESSAGE_MAX_BYTES));
+    let (stream, _) = tokio_tungstenite::connect_async_with_config(request, Some(config), true).await?;
+    Ok(stream)
+}
