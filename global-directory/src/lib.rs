@@ -1,1 +1,227 @@
-//! global-directory
+//! The global directory: which node is home of which partition, and which partition holds which log.
+//!
+//! No message passes here. Nodes register, renew their leases, pin logs and propose in-sync sets; the
+//! controller gives partitions their homes and, when a region falls silent, the next ones.
+//!
+//! ```text
+//!   gRPC (grpc) ──▶ writer: one thread, groups commands ──▶ kv: redb, one fsync per group
+//!     │  renew          │ command::execute, pure               (memory in tests)
+//!     ▼                 ▼ publish
+//!   state: committed placement + stamps of leases ◀── look ── driver ◀──▶ controller, pure
+//!     │                                                         │
+//!     └─▶ watch: changes to nodes and replicators               └─▶ fence: Node.Fence
+//! ```
+//!
+//! What decides is pure: [`command`], [`controller`], [`lease`]; [`invariants`] says what must be true after
+//! every command. Only the rows are durable. A restarted directory has forgotten when it heard from whom, so
+//! it presumes that everyone renewed just now, and waits that much longer before it judges anyone.
+
+pub mod bounds;
+mod clock;
+pub mod command;
+mod config;
+pub mod controller;
+mod driver;
+mod fence;
+mod grpc;
+mod http;
+pub mod invariants;
+pub mod kv;
+pub mod lease;
+mod rendezvous;
+pub mod rows;
+mod state;
+mod status;
+mod watch;
+mod writer;
+
+pub use config::Config;
+
+use command::{Deployment, DeploymentError};
+use driver::Driver;
+use grpc::{Facts, Service};
+use kv::{Embedded, Kv};
+use metrics_exporter_prometheus::PrometheusHandle;
+use state::State;
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use types::Placement;
+use writer::Writer;
+
+/// What a directory process is given by the one who runs it.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Ends it.
+    pub shutdown: CancellationToken,
+    /// What `/metrics` shows; the recorder is one per process, so whoever owns the process installs it.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// Why a directory did not start, or has stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error("the directory's configuration is wrong: {}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The folder of its rows cannot be made.
+    #[error("cannot make the directory's folder {path}: {source}")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It cannot listen.
+    #[error("the directory cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The rows belong to another deployment, or cannot be read.
+    #[error(transparent)]
+    Deployment(#[from] DeploymentError),
+    /// The rows cannot be read or written any more.
+    #[error(transparent)]
+    Store(#[from] kv::Error),
+    /// Something that the process needs from its system was refused.
+    #[error("the directory {what}: {source}")]
+    System {
+        /// What failed.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Runs a directory until `deps.shutdown`, or until its store fails. It is ready when it listens.
+///
+/// # Errors
+/// [`Error`] when it cannot start, or had to stop.
+pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
+    let address = config.listen;
+    let listen = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    run_on(listener, config, deps).await
+}
+
+/// [`run`] on a port that is open already; connections wait until the rows have been read.
+///
+/// # Errors
+/// [`Error`] when it cannot start, or had to stop.
+pub async fn run_on(listener: TcpListener, config: Config, deps: Deps) -> Result<(), Error> {
+    config.validate().map_err(Error::Config)?;
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|source| Error::DataDir { path: config.data_dir.clone(), source })?;
+    let kv: Arc<dyn Kv> = Arc::new(Embedded::open(&config.data_dir.join("directory.redb"))?);
+    let view = open_rows(&*kv, &config)?;
+    announce(&config, &view);
+    let state = Arc::new(State::new(view, u64::from(config.lease_ttl_ms), clock::boot_ms()));
+    if !config.automatic_failover {
+        state.set_failover_note(OFF.to_owned());
+    }
+    // Whatever ends one part ends all; the caller's token stays its own.
+    let stop = deps.shutdown.child_token();
+    let (writer, thread) = Writer::start(kv.clone(), state.clone(), stop.clone())
+        .map_err(|source| Error::System { what: "cannot start a thread", source })?;
+    let driver = Driver {
+        state: state.clone(),
+        writer: writer.clone(),
+        settings: controller::Settings {
+            automatic_failover: config.automatic_failover,
+            silence_ms: u64::from(config.silence_ms),
+        },
+        dial: config.dial.clone(),
+        shutdown: stop.clone(),
+    };
+    let facts = Facts {
+        lease_ttl_ms: config.lease_ttl_ms,
+        renew_interval_ms: config.renew_interval_ms,
+        automatic_failover: config.automatic_failover,
+    };
+    let service = Service::new(state.clone(), writer, kv, facts, stop.clone());
+    let driving = tokio::spawn(driver.run());
+    let serving = http::serve(listener, service, state, Deps { shutdown: stop.clone(), ..deps });
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = stop.cancelled() => {
+            let grace = Duration::from_millis(bounds::SHUTDOWN_MS);
+            tokio::time::timeout(grace, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    stop.cancel();
+    let _stopped = driving.await;
+    finish(thread).await?;
+    served.map_err(|source| Error::System { what: "cannot serve", source })
+}
+
+/// The writer ends once nobody can ask it any more; a store that failed is the reason to tell.
+async fn finish(thread: std::thread::JoinHandle<Result<(), kv::Error>>) -> Result<(), Error> {
+    let grace = Duration::from_millis(bounds::SHUTDOWN_MS);
+    let joined = tokio::task::spawn_blocking(move || thread.join());
+    match tokio::time::timeout(grace, joined).await {
+        Ok(Ok(Ok(ended))) => Ok(ended?),
+        Ok(Ok(Err(_)) | Err(_)) => {
+            Err(Error::System { what: "writer has panicked", source: io::Error::other("see the log") })
+        }
+        // A connection that would not end still holds a handle; every answered command is durable.
+        Err(_) => Ok(()),
+    }
+}
+
+fn open_rows(kv: &dyn Kv, config: &Config) -> Result<Placement, Error> {
+    let deployment =
+        Deployment { regions: config.regions.clone(), partitions_per_region: config.partitions_per_region };
+    let mut founded = Ok(false);
+    let committed = kv.write(&mut |tx| {
+        founded = command::found(tx, &deployment, clock::wall_ms());
+        Ok(())
+    });
+    let is_born = founded?;
+    committed?;
+    if is_born {
+        tracing::info!(regions = config.regions.len(), "a deployment is born");
+    }
+    let mut view = Placement::default();
+    kv.read(&mut |tx| {
+        view = rows::placement(tx)?;
+        Ok(())
+    })?;
+    Ok(view)
+}
+
+const OFF: &str = "automatic failover is off: it needs three directory voters in three failure domains, \
+                   and there is one";
+
+/// Says loudly what this deployment does not do.
+fn announce(config: &Config, view: &Placement) {
+    tracing::info!(
+        listen = %config.listen,
+        placement_version = view.version(),
+        partitions = view.partitions().count(),
+        "the directory starts"
+    );
+    if config.automatic_failover {
+        tracing::warn!(
+            voters = 1,
+            "automatic failover is ON with ONE directory voter: where the directory is cut off from a region that \
+             works, it moves that region's homes; while the directory is down, nothing fails over, nothing is \
+             pinned, and leases end"
+        );
+    } else {
+        tracing::warn!(
+            voters = 1,
+            "automatic failover is OFF: it needs three directory voters in three failure domains, and there is one; \
+             a region that falls silent keeps its homes until it is back (automatic-failover = true turns it on)"
+        );
+    }
+    if config.regions.len() == 1 {
+        tracing::warn!(
+            region = %config.regions[0],
+            "this deployment has ONE region: nothing is ever replicated, and control changes are acked at home"
+        );
+    }
+}

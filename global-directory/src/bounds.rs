@@ -1,0 +1,51 @@
+//! Every bound of the directory, in one place. What crosses the wire is bounded in [`types::limits`].
+
+/// The most nodes of a deployment.
+pub const NODES_MAX: usize = 1_024;
+/// The most partitions that one region may be preferred by.
+pub const PARTITIONS_PER_REGION_MAX: u32 = 1_024;
+/// The copies of a partition, each in another region; fewer where there are fewer regions.
+pub const REPLICATION_FACTOR: usize = 3;
+/// The most members that a proposed in-sync set may name.
+pub const MEMBERS_MAX: usize = 16;
+/// The longest address that a node may announce, in bytes.
+pub const ADDRESS_MAX_BYTES: usize = 255;
+/// The longest sentence of an audit event, in bytes.
+pub const EVENT_MAX_BYTES: usize = 512;
+/// The audit events that are kept.
+pub const EVENTS_MAX: u64 = 1_000;
+/// The newest audit events in a status.
+pub const STATUS_EVENTS_MAX: usize = 100;
+/// The answers of commands that are kept for retries.
+pub const REMEMBERED_MAX: u64 = 65_536;
+/// For how long an answer is kept at most, in ms.
+pub const REMEMBERED_MS: u64 = 10 * 60 * 1_000;
+/// Answers dropped per command once they are too many or too old: more than the one it adds.
+pub const FORGET_PER_COMMAND: usize = 4;
+/// Commands waiting for the writer; more are refused.
+pub const QUEUE_MAX: usize = 1_024;
+/// Commands that share one commit.
+pub const GROUP_MAX: usize = 128;
+/// Rows changed by one command of the controller; under FoundationDB's advice of 1 MB a transaction.
+pub const BATCH_MAX_ROWS: usize = 512;
+/// Watchers at a time; more are refused.
+pub const WATCHERS_MAX: usize = 1_024;
+/// Deltas under way to one watcher; behind them changes are merged, not queued.
+pub const WATCHER_QUEUE_MAX: usize = 2;
+/// Answers of fenced nodes waiting for the controller.
+pub const FENCE_ANSWERS_MAX: usize = 256;
+
+/// How long a follower may take to raise its fences, in ms, attempts to connect included.
+pub const FENCE_TIMEOUT_MS: u64 = 1_000;
+/// The pause between attempts to connect to a node that is to be fenced, in ms.
+pub const FENCE_RETRY_MS: u64 = 50;
+/// The pause after a failover attempt in which nobody was fenced, in ms.
+pub const FAILOVER_RETRY_MS: u64 = 500;
+/// How often the controller looks at its leases, in ms.
+pub const TICK_MS: u64 = 50;
+/// The controller was stopped when it has not looked for this long, in ms.
+pub const STALL_MS: u64 = 1_000;
+/// How long a controller that was started or stopped listens before it judges anyone, in ms.
+pub const LISTEN_MS: u64 = 1_500;
+/// How long a shutdown waits for open requests, in ms.
+pub const SHUTDOWN_MS: u64 = 2_000;

@@ -1,0 +1,200 @@
+//! The directory's commands: pure functions over an ordered-KV transaction.
+//!
+//! A command reads rows, checks, writes rows. It reads no clock, draws nothing at random and keeps nothing
+//! between two calls, so every engine and every replica that runs the same commands in the same order holds
+//! the same rows. A refused command writes nothing. Every one carries a request id; the answer of one that
+//! was carried out is remembered, so that a retry after an unknown commit answers the same and does nothing.
+//!
+//! A partition's states, and the commands that lead from one to the next:
+//!
+//! ```text
+//!            assign_homes                 bump, register
+//!   Vacant ───────────────▶ Homed(e) ───────────────────▶ FailingOver(e)
+//!                             ▲    the home's boot is over; it joins `waiting`   │
+//!                             └──────────────────────────────────────────────────┘
+//!                                promote: another (node, incarnation), e + 1
+//! ```
+//!
+//! `clear_waiting` takes boots out of `waiting` that were waited out, in any state. There is no way back
+//! from `FailingOver(e)` to `Homed(e)`, so an epoch, once sealed, stays so.
+
+mod bump;
+mod deployment;
+mod end_home;
+mod home;
+mod isr;
+mod pin;
+mod promote;
+mod register;
+mod replicas;
+mod waiting;
+
+pub use bump::BumpError;
+pub use deployment::{Deployment, DeploymentError, found};
+pub use home::FirstHome;
+pub use isr::{IsrError, IsrProposal};
+pub use pin::{PinError, PinWish};
+pub use promote::Promotion;
+pub use register::{RegisterError, Registration};
+pub use replicas::NewReplica;
+
+use crate::{
+    kv::{Error as KvError, Overlay, Transaction},
+    rows::{self, Rows},
+};
+use serde::{Deserialize, Serialize};
+use types::{Home, Incarnation, PlacementDelta, RequestId};
+
+/// One command, with what it may not find out by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Drawn by the one who asks; the same for every retry.
+    pub request: RequestId,
+    /// The wall clock of the one who submits it; for people to read, never for deciding.
+    pub at_ms: u64,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What can be done to the placement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A node has booted: it gets a new incarnation, and what its earlier one was home of fails over.
+    Register(Registration),
+    /// Takes the leases of these boots away for good, all or none.
+    Bump(Vec<Home>),
+    /// Names new homes for partitions that are failing over. Those whose row has moved on are passed over.
+    Promote(Vec<Promotion>),
+    /// These boots were waited out.
+    ClearWaiting(Vec<Home>),
+    /// Names the first homes of vacant partitions. Those whose row has moved on are passed over.
+    AssignHomes(Vec<FirstHome>),
+    /// Lets further nodes keep copies. Those whose row has moved on are passed over.
+    AddReplicas(Vec<NewReplica>),
+    /// A home changes the in-sync set of its partition.
+    ProposeIsr(IsrProposal),
+    /// Pins the logs that are not pinned yet.
+    Pin(Vec<PinWish>),
+    /// Records something that an operator wants to find later.
+    Note(String),
+}
+
+impl Command {
+    /// Its name in metrics and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "register",
+            Self::Bump(_) => "bump",
+            Self::Promote(_) => "promote",
+            Self::ClearWaiting(_) => "clear_waiting",
+            Self::AssignHomes(_) => "assign_homes",
+            Self::AddReplicas(_) => "add_replicas",
+            Self::ProposeIsr(_) => "propose_isr",
+            Self::Pin(_) => "pin",
+            Self::Note(_) => "note",
+        }
+    }
+}
+
+/// What a command answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It was carried out.
+    Done,
+    /// The boot that was registered.
+    Registered(Incarnation),
+    /// The version of the in-sync set after the proposal.
+    IsrVersion(u64),
+    /// Rows that were changed; the others had moved on.
+    Applied(u64),
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the asker is told.
+    pub answer: Answer,
+    /// How the placement changed, if it did.
+    pub delta: Option<PlacementDelta>,
+}
+
+/// A command was not carried out, and changed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A registration.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// A bump.
+    #[error(transparent)]
+    Bump(#[from] BumpError),
+    /// A proposal.
+    #[error(transparent)]
+    Isr(#[from] IsrError),
+    /// A pin.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+}
+
+/// Why a command did not run to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The rows do not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The rows could not be read or written.
+    #[error(transparent)]
+    Store(#[from] KvError),
+}
+
+macro_rules! refused {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Refused(error.into())
+            }
+        })*
+    };
+}
+refused!(RegisterError, BumpError, IsrError, PinError);
+
+/// Runs one command.
+///
+/// # Errors
+/// [`Failure`]; nothing was written then.
+pub fn execute(tx: &mut dyn Transaction, envelope: &Envelope) -> Result<Outcome, Failure> {
+    let mut overlay = Overlay::new(tx);
+    let meta = rows::meta(&overlay)?.ok_or_else(|| KvError::Engine {
+        what: "execute",
+        why: "no deployment was founded in this store".into(),
+    })?;
+    let mut rows = Rows::new(&mut overlay, meta, envelope.at_ms);
+    if let Some(answer) = rows.remembered(envelope.request)? {
+        return Ok(Outcome { answer, delta: None });
+    }
+    let answer = dispatch(&mut rows, &envelope.command)?;
+    rows.remember(envelope.request, answer)?;
+    let delta = rows.finish()?;
+    overlay.keep()?;
+    Ok(Outcome { answer, delta })
+}
+
+fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
+    match command {
+        Command::Register(registration) => register::register(rows, registration),
+        Command::Bump(boots) => bump::bump(rows, boots),
+        Command::Promote(promotions) => promote::promote(rows, promotions),
+        Command::ClearWaiting(boots) => waiting::clear(rows, boots),
+        Command::AssignHomes(homes) => home::assign(rows, homes),
+        Command::AddReplicas(replicas) => replicas::add(rows, replicas),
+        Command::ProposeIsr(proposal) => isr::propose(rows, proposal),
+        Command::Pin(wishes) => pin::pin(rows, wishes),
+        Command::Note(what) => {
+            rows.note(what.as_str())?;
+            Ok(Answer::Done)
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

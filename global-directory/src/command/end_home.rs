@@ -1,0 +1,46 @@
+//! What the end of a boot does to the partitions that it was home of, and what the end of a replica does to
+//! an in-sync set. Shared by every command that ends one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use types::{NodeId, NodeRow, PartitionRow, PartitionState, RegionId, Replica};
+
+/// Ends the home of a partition, if it has one: until the boot is waited out nobody acks in its place.
+/// Answers whether it had one.
+pub(super) fn end_home(row: &mut PartitionRow) -> bool {
+    if row.state != PartitionState::Homed {
+        return false;
+    }
+    let Some(home) = row.home.clone() else { return false };
+    row.state = PartitionState::FailingOver;
+    if !row.waiting.contains(&home) {
+        row.waiting.push(home);
+    }
+    true
+}
+
+/// The regions that a set of replicas spans.
+pub(super) fn regions_of<'a>(
+    replicas: impl IntoIterator<Item = &'a Replica>,
+    nodes: &'a BTreeMap<NodeId, NodeRow>,
+) -> BTreeSet<&'a RegionId> {
+    replicas.into_iter().filter_map(|replica| nodes.get(&replica.node)).map(|node| &node.region).collect()
+}
+
+/// Takes dead replicas out of the in-sync set. Where it would span fewer than two regions without them, having
+/// spanned two, or would be empty, they stay in it, listed as `lost`.
+pub(super) fn settle(row: &mut PartitionRow, dead: &[&Replica], nodes: &BTreeMap<NodeId, NodeRow>) {
+    let sound = |replica: &&Replica| !dead.contains(replica) && !row.lost.contains(replica);
+    let alive: Vec<Replica> = row.isr.iter().filter(sound).cloned().collect();
+    let spans_two = |replicas: &[Replica]| regions_of(replicas, nodes).len() >= 2;
+    let (isr, lost) = if !alive.is_empty() && (spans_two(&alive) || !spans_two(&row.isr)) {
+        (alive, Vec::new())
+    } else {
+        let lost = row.isr.iter().filter(|replica| !alive.contains(replica)).cloned().collect();
+        (row.isr.clone(), lost)
+    };
+    if isr != row.isr || lost != row.lost {
+        row.isr = isr;
+        row.lost = lost;
+        row.isr_version += 1;
+    }
+}

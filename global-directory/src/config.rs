@@ -1,0 +1,183 @@
+//! The configuration of a directory process.
+
+use crate::bounds;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+};
+use types::{NodeId, RegionId, limits};
+
+/// What a directory process is started with. Keys are in kebab case; times are in ms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// Where it serves gRPC, `/healthz`, `/readyz` and `/metrics`.
+    pub listen: SocketAddr,
+    /// The folder of its rows; made if it is not there.
+    pub data_dir: PathBuf,
+    /// The regions of the deployment. Fixed at birth.
+    pub regions: Vec<RegionId>,
+    /// How many partitions prefer each region. Fixed at birth.
+    #[serde(default = "default_partitions_per_region")]
+    pub partitions_per_region: u32,
+    /// How long a node may act as home after it sent the last renewal that was acknowledged.
+    #[serde(default = "default_lease_ttl_ms")]
+    pub lease_ttl_ms: u32,
+    /// How often nodes are told to renew.
+    #[serde(default = "default_renew_interval_ms")]
+    pub renew_interval_ms: u32,
+    /// A node that has not renewed for this long is suspect.
+    #[serde(default = "default_silence_ms")]
+    pub silence_ms: u32,
+    /// Whether silence alone ends a home. Off by default: that decision needs three directory voters in three
+    /// failure domains. With one voter, a directory that is cut off from a region that works cannot tell the
+    /// difference; nothing that is `replicated` is lost even then, but the region's homes move.
+    #[serde(default)]
+    pub automatic_failover: bool,
+    /// Addresses to dial in place of those that nodes announce.
+    #[serde(default)]
+    pub dial: BTreeMap<NodeId, String>,
+}
+
+const fn default_partitions_per_region() -> u32 {
+    64
+}
+
+const fn default_lease_ttl_ms() -> u32 {
+    4_000
+}
+
+const fn default_renew_interval_ms() -> u32 {
+    1_000
+}
+
+const fn default_silence_ms() -> u32 {
+    3_000
+}
+
+impl Config {
+    /// A configuration with every default.
+    pub const fn new(listen: SocketAddr, data_dir: PathBuf, regions: Vec<RegionId>) -> Self {
+        Self {
+            listen,
+            data_dir,
+            regions,
+            partitions_per_region: default_partitions_per_region(),
+            lease_ttl_ms: default_lease_ttl_ms(),
+            renew_interval_ms: default_renew_interval_ms(),
+            silence_ms: default_silence_ms(),
+            automatic_failover: false,
+            dial: BTreeMap::new(),
+        }
+    }
+
+    /// Checks everything, and reports all mistakes together.
+    ///
+    /// # Errors
+    /// One sentence per mistake.
+    pub fn validate(&self) -> Result<(), Vec<String>> {
+        let mut mistakes = Vec::new();
+        let mut wrong = |is_wrong: bool, mistake: String| {
+            if is_wrong {
+                mistakes.push(mistake);
+            }
+        };
+        wrong(self.regions.is_empty(), "regions is empty: name at least one".into());
+        wrong(
+            self.regions.len() > limits::REGIONS_MAX,
+            format!("regions has {} names: at most {} are allowed", self.regions.len(), limits::REGIONS_MAX),
+        );
+        let mut seen = BTreeSet::new();
+        for region in &self.regions {
+            wrong(!seen.insert(region), format!("regions names {region} twice"));
+        }
+        wrong(
+            !(1..=bounds::PARTITIONS_PER_REGION_MAX).contains(&self.partitions_per_region),
+            format!(
+                "partitions-per-region is {}: it lies between 1 and {}",
+                self.partitions_per_region,
+                bounds::PARTITIONS_PER_REGION_MAX
+            ),
+        );
+        wrong(self.renew_interval_ms == 0, "renew-interval-ms is 0: it is at least 1".into());
+        wrong(
+            self.silence_ms < self.renew_interval_ms.saturating_mul(2),
+            format!(
+                "silence-ms is {}: it is at least twice renew-interval-ms ({}), or one late renewal is a failure",
+                self.silence_ms, self.renew_interval_ms
+            ),
+        );
+        wrong(
+            self.lease_ttl_ms < self.silence_ms,
+            format!(
+                "lease-ttl-ms is {}: it is at least silence-ms ({}), or leases lapse before anyone is suspect",
+                self.lease_ttl_ms, self.silence_ms
+            ),
+        );
+        for (node, address) in &self.dial {
+            if let Err(why) = check_address(address) {
+                wrong(true, format!("dial of {node} is {address:?}: {why}"));
+            }
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}
+
+/// Checks a `host:port`.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(crate) fn check_address(address: &str) -> Result<(), &'static str> {
+    if address.len() > bounds::ADDRESS_MAX_BYTES {
+        return Err("it is too long");
+    }
+    let Some((host, port)) = address.rsplit_once(':') else { return Err("it is not host:port") };
+    if host.is_empty() || !address.bytes().all(|byte| byte.is_ascii_graphic()) || address.contains(['/', '@'])
+    {
+        return Err("it is not host:port");
+    }
+    match port.parse::<u16>() {
+        Ok(port) if port != 0 => Ok(()),
+        Ok(_) | Err(_) => Err("its port is not between 1 and 65535"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(name: &str) -> RegionId {
+        RegionId::new(name).expect("a valid name")
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_together() {
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let mut config = Config::new(listen, "data".into(), vec![region("us-east"), region("us-east")]);
+        config.partitions_per_region = 0;
+        config.silence_ms = 1_500;
+        config.lease_ttl_ms = 1_000;
+        config.dial.insert(NodeId::new("us-east-1").expect("a valid name"), "nowhere".into());
+        let mistakes = config.validate().expect_err("wrong in five ways");
+        assert_eq!(mistakes.len(), 5, "{mistakes:#?}");
+        assert!(mistakes.contains(&"dial of us-east-1 is \"nowhere\": it is not host:port".to_owned()));
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        assert_eq!(Config::new(listen, "data".into(), vec![region("us-east")]).validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        for good in ["127.0.0.1:7401", "[::1]:80", "node.example:65535"] {
+            assert_eq!(check_address(good), Ok(()), "{good}");
+        }
+        for bad in ["", "host", ":80", "host:0", "host:70000", "http://host:80", "a b:80", "u@host:80"] {
+            assert!(check_address(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What the directory does by itself: first homes, copies in other regions, failover (F4).
+//!
+//! A pure state machine. It is shown the committed placement, the stamps of leases and the time, and answers
+//! what to do; the driver carries commands out one after the other and shows it the outcome as the next
+//! placement. All that it keeps in memory can be lost at any moment: a failover goes on from the rows.
+//!
+//! ```text
+//!  silence ──▶ bump ──────────────▶ fence ISR members at e+1 ──▶ promote the most advanced
+//!  (judge)     FailingOver(e),      (fencing: one call per       Homed(e+1), start_lsn = its last + 1,
+//!              waiting += boot       node, all partitions)       `waiting` inherited
+//!                    │
+//!                    └── ttl × 1.2 after the boot's last stamp ──▶ clear_waiting: the new home may ack
+//! ```
+//!
+//! # Why one fenced member is enough
+//!
+//! Let `e` be the epoch that ends, `S` the in-sync members that are not `lost` when the boot of the home is
+//! over, and `F` in `S` the member that is promoted.
+//!
+//! 1. *Nothing leaves `S` behind the directory's back.* Once the boot is over its proposals are refused, so
+//!    whatever set the former home works with, it contains `S`: a set it proposed before either is the row's,
+//!    or was refused, or is one of unknown outcome, which it joins to the one it knows (I4).
+//! 2. *What was `replicated` in `e` is on `F`.* The former home moves its watermark only over the minimum of
+//!    what all of those members have matched, `F` included, and `F` holds durably what it has matched.
+//! 3. *What will be called `replicated` in `e` is on `F` too.* `F`'s fence at `e + 1` is durable before its
+//!    last record is read, and its store takes nothing from `e` afterwards; so what `F` can ever report to the
+//!    former home ends at that record, and so does every watermark of `e`. Members that were not reached may
+//!    go on following the former home: they cannot move its watermark past `F`. What they take beyond
+//!    `start_lsn` is a divergent tail, and they learn so when they ask the new home.
+//! 4. *Names stay unique.* The new home writes from `start_lsn` = its last LSN + 1 in `e + 1`, in which
+//!    nobody else can write: a second attempt at `e + 1` starts only from a row that still says `e`.
+//!
+//! That the others are asked, too, and the greatest (epoch, LSN) wins, is for content that was acked at
+//! `home` only: the more of it survives in place, the less has to come back from outboxes. None of this
+//! depends on a clock. The wait protects the rest: no `home` ack of the former home may pass its lease check
+//! after the first ack of the new one.
+
+mod failover;
+mod judge;
+mod placing;
+
+pub use judge::Brake;
+
+use crate::{bounds, command::Command, lease::LeaseTable};
+use std::collections::{BTreeMap, BTreeSet};
+use types::{
+    Epoch, Home, NodeId, NodeRow, PartitionId, PartitionPosition, PartitionRow, Placement, Replica, StoreId,
+};
+
+/// What the controller may do by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether silence ends a boot. What a node's own reboot ended is failed over in any case.
+    pub automatic_failover: bool,
+    /// A node that has not renewed for this long is suspect.
+    pub silence_ms: u64,
+}
+
+/// What the controller is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Time has passed, or the placement has changed.
+    Tick,
+    /// A node was asked to raise fences.
+    Fenced {
+        /// The node.
+        node: NodeId,
+        /// The partitions that it was asked for. Those without an answer were not fenced.
+        asked: Vec<PartitionId>,
+        /// What it answered.
+        answers: Vec<FenceAnswer>,
+    },
+}
+
+/// One partition's fence is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FenceAnswer {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The lowest epoch that is accepted now.
+    pub fence: Epoch,
+    /// The last record behind the fence.
+    pub last: PartitionPosition,
+    /// The store that holds both.
+    pub store: StoreId,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// A command for the directory's rows.
+    Submit(Command),
+    /// Raise these fences at a node, and come back with [`Input::Fenced`].
+    Fence {
+        /// The node's row.
+        node: NodeRow,
+        /// Each partition with the epoch that its fence is raised to.
+        partitions: Vec<(PartitionId, Epoch)>,
+    },
+    /// Something that an operator must hear of now.
+    Page(Page),
+}
+
+/// What an operator must hear of now. Said once when it begins, not while it lasts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Page {
+    /// Automatic failover has stopped itself.
+    #[error("automatic failover has stopped: {0}")]
+    Stopped(Brake),
+    /// Partitions have no home, and nobody in their in-sync sets can be fenced.
+    #[error("{} partitions have no home and no in-sync replica that can be reached: {}", .0.len(), list(.0))]
+    Stuck(Vec<PartitionId>),
+    /// A store has obeyed an epoch that the directory has never given out.
+    #[error(
+        "partition {partition}: node {node} has fence {fence} and last record {last}, which is ahead of the directory"
+    )]
+    Ahead {
+        /// The partition.
+        partition: PartitionId,
+        /// Who holds the store.
+        node: NodeId,
+        /// Its fence.
+        fence: Epoch,
+        /// Its last record.
+        last: PartitionPosition,
+    },
+}
+
+fn list(partitions: &[PartitionId]) -> String {
+    const SHOWN: usize = 16;
+    let mut text = partitions.iter().take(SHOWN).map(PartitionId::to_string).collect::<Vec<_>>().join(", ");
+    if partitions.len() > SHOWN {
+        text.push_str(", …");
+    }
+    text
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Controller {
+    settings: Settings,
+    /// When it last looked.
+    looked_ms: u64,
+    /// Before this nobody is judged.
+    judge_from_ms: u64,
+    brake: Option<Brake>,
+    attempts: BTreeMap<PartitionId, failover::Attempt>,
+    retry_at_ms: BTreeMap<PartitionId, u64>,
+    stuck: BTreeSet<PartitionId>,
+}
+
+impl Controller {
+    /// Starts at `now_ms`, which is when it begins to listen.
+    pub const fn new(settings: Settings, now_ms: u64) -> Self {
+        Self {
+            settings,
+            looked_ms: now_ms,
+            judge_from_ms: now_ms.saturating_add(bounds::LISTEN_MS),
+            brake: None,
+            attempts: BTreeMap::new(),
+            retry_at_ms: BTreeMap::new(),
+            stuck: BTreeSet::new(),
+        }
+    }
+
+    /// What stops automatic failover now.
+    pub const fn brake(&self) -> Option<&Brake> {
+        self.brake.as_ref()
+    }
+
+    /// Takes one input; what to do is added to `out`.
+    pub fn handle(
+        &mut self,
+        now_ms: u64,
+        view: &Placement,
+        leases: &LeaseTable,
+        input: Input,
+        out: &mut Vec<Action>,
+    ) {
+        if let Input::Fenced { node, asked, answers } = input {
+            self.take_answers(view, &node, &asked, answers, out);
+        }
+        if now_ms.saturating_sub(self.looked_ms) > bounds::STALL_MS {
+            // The silence of that time may be the controller's own.
+            self.judge_from_ms = now_ms.saturating_add(bounds::LISTEN_MS);
+        }
+        self.looked_ms = now_ms;
+        clear_waiting(now_ms, view, leases, out);
+        self.judge(now_ms, view, leases, out);
+        self.fail_over(now_ms, view, out);
+        placing::assign_homes(self.settings.silence_ms, now_ms, view, leases, out);
+        placing::add_replicas(self.settings.silence_ms, now_ms, view, leases, out);
+    }
+}
+
+fn clear_waiting(now_ms: u64, view: &Placement, leases: &LeaseTable, out: &mut Vec<Action>) {
+    let waiting: BTreeSet<&Home> = view.partitions().flat_map(|row| &row.waiting).collect();
+    let over: Vec<Home> =
+        waiting.into_iter().filter(|boot| leases.is_waited_out(boot, now_ms)).cloned().collect();
+    if !over.is_empty() {
+        out.push(Action::Submit(Command::ClearWaiting(over)));
+    }
+}
+
+/// The members of a partition's in-sync set that may be promoted now.
+fn candidates<'a>(row: &'a PartitionRow, view: &'a Placement) -> impl Iterator<Item = &'a NodeRow> {
+    row.isr
+        .iter()
+        .filter(|member| !row.lost.contains(member))
+        .filter_map(|member| view.node(&member.node).filter(|node| node.live && node.store == member.store))
+}
+
+fn boot(node: &NodeRow) -> Home {
+    Home { node: node.node.clone(), incarnation: node.incarnation }
+}
+
+fn replica(node: &NodeRow) -> Replica {
+    Replica { node: node.node.clone(), store: node.store }
+}
+
+fn submit_in_batches<T: Clone>(items: &[T], command: impl Fn(Vec<T>) -> Command, out: &mut Vec<Action>) {
+    out.extend(items.chunks(bounds::BATCH_MAX_ROWS).map(|batch| Action::Submit(command(batch.to_vec()))));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Runs the controller: shows it the time and the placement, carries out what it answers. Decides nothing.
+
+use crate::{
+    bounds, clock,
+    command::{Answer, Command, Envelope},
+    controller::{Action, Controller, Input, Page, Settings},
+    fence,
+    state::State,
+    writer::{SubmitError, Writer},
+};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use types::{NodeId, PartitionState, Placement, RequestId};
+use uuid::Uuid;
+
+/// The controller with all that it acts on.
+pub(crate) struct Driver {
+    pub(crate) state: Arc<State>,
+    pub(crate) writer: Writer,
+    pub(crate) settings: Settings,
+    pub(crate) dial: BTreeMap<NodeId, String>,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Driver {
+    /// Runs until shutdown. Fence calls that are under way then are dropped: their fences do no harm.
+    pub(crate) async fn run(self) {
+        let mut controller = Controller::new(self.settings.clone(), clock::boot_ms());
+        let (answers, mut fenced) = mpsc::channel(bounds::FENCE_ANSWERS_MAX);
+        let mut ticks = tokio::time::interval(Duration::from_millis(bounds::TICK_MS));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut versions = self.state.versions();
+        loop {
+            let input = tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                Some(input) = fenced.recv() => input,
+                _ = versions.changed() => Input::Tick,
+                _ = ticks.tick() => Input::Tick,
+            };
+            let mut next = Some(input);
+            while let Some(input) = next.take() {
+                let mut actions = Vec::new();
+                self.state.look(|view, leases| {
+                    controller.handle(clock::boot_ms(), view, leases, input, &mut actions);
+                    report(view);
+                });
+                // What a command changed may call for more at once.
+                if self.carry_out(actions, &answers).await {
+                    next = Some(Input::Tick);
+                }
+            }
+            let brake = controller.brake().map(ToString::to_string);
+            metrics::gauge!("hearth_failover_stopped").set(if brake.is_some() { 1.0 } else { 0.0 });
+            if self.settings.automatic_failover {
+                self.state.set_failover_note(brake.unwrap_or_default());
+            }
+        }
+    }
+
+    /// Answers whether a command changed anything.
+    async fn carry_out(&self, actions: Vec<Action>, answers: &mpsc::Sender<Input>) -> bool {
+        let mut changed = false;
+        for action in actions {
+            match action {
+                Action::Submit(command) => changed |= self.submit(command).await,
+                Action::Fence { node, partitions } => {
+                    let address = self.dial.get(&node.node).unwrap_or(&node.address).clone();
+                    let answers = answers.clone();
+                    tokio::spawn(async move {
+                        let input = fence::raise(node.node, address, partitions).await;
+                        let _stopped = answers.send(input).await;
+                    });
+                }
+                Action::Page(page) => self.page(page).await,
+            }
+        }
+        changed
+    }
+
+    async fn submit(&self, command: Command) -> bool {
+        let name = command.name();
+        match self.writer.submit(envelope(command)).await {
+            Ok(Answer::Applied(rows)) => {
+                tracing::info!(command = name, rows, "the placement has changed");
+                rows > 0
+            }
+            Ok(Answer::Done | Answer::Registered(_) | Answer::IsrVersion(_)) => true,
+            Err(error @ SubmitError::Refused(_)) => {
+                tracing::warn!(command = name, %error, "the rows have moved on");
+                false
+            }
+            Err(error @ (SubmitError::Overloaded | SubmitError::Indeterminate(_))) => {
+                tracing::error!(command = name, %error, "a command of the controller got no answer");
+                false
+            }
+        }
+    }
+
+    async fn page(&self, page: Page) {
+        tracing::error!(%page, "an operator is needed");
+        metrics::counter!("hearth_pages_total").increment(1);
+        self.submit(Command::Note(format!("page: {page}"))).await;
+    }
+}
+
+/// Wraps a command that is asked for by the directory itself.
+pub(crate) fn envelope(command: Command) -> Envelope {
+    Envelope { request: RequestId::from(Uuid::new_v4()), at_ms: clock::wall_ms(), command }
+}
+
+fn report(view: &Placement) {
+    let count = |state| view.partitions().filter(|row| row.state == state).count() as f64;
+    metrics::gauge!("hearth_partitions", "state" => "vacant").set(count(PartitionState::Vacant));
+    metrics::gauge!("hearth_partitions", "state" => "homed").set(count(PartitionState::Homed));
+    metrics::gauge!("hearth_partitions", "state" => "failing_over").set(count(PartitionState::FailingOver));
+    let waiting = view.partitions().filter(|row| !row.waiting.is_empty()).count();
+    metrics::gauge!("hearth_partitions_waiting").set(waiting as f64);
+    let lost = view.partitions().filter(|row| !row.lost.is_empty()).count();
+    metrics::gauge!("hearth_partitions_with_lost_replicas").set(lost as f64);
+    metrics::gauge!("hearth_placement_version").set(view.version() as f64);
+}

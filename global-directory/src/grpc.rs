@@ -1,0 +1,193 @@
+//! The `Directory` service: reads requests, checks their bounds, asks, answers. Decides nothing.
+
+mod request;
+
+use crate::{
+    bounds, clock,
+    command::{Answer, Command, Envelope},
+    kv::Kv,
+    rows,
+    state::State,
+    status, watch,
+    writer::Writer,
+};
+use proto::directory::{self as wire, directory_server::Directory};
+use std::{pin::Pin as StdPin, sync::Arc};
+use tokio::sync::Semaphore;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use types::{Home, LogId, Pin, RequestId, limits};
+
+/// What the service asks.
+pub(crate) struct Service {
+    state: Arc<State>,
+    writer: Writer,
+    kv: Arc<dyn Kv>,
+    facts: Facts,
+    watchers: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// What nodes and operators are told of the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) lease_ttl_ms: u32,
+    pub(crate) renew_interval_ms: u32,
+    pub(crate) automatic_failover: bool,
+}
+
+impl Service {
+    pub(crate) fn new(
+        state: Arc<State>,
+        writer: Writer,
+        kv: Arc<dyn Kv>,
+        facts: Facts,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { state, writer, kv, facts, watchers: Arc::new(Semaphore::new(bounds::WATCHERS_MAX)), shutdown }
+    }
+
+    async fn submit(&self, request: RequestId, command: Command) -> Result<Answer, Status> {
+        let envelope = Envelope { request, at_ms: clock::wall_ms(), command };
+        self.writer.submit(envelope).await.map_err(|error| status::submit(&error))
+    }
+
+    fn read_pins(&self, logs: &[LogId]) -> Result<Vec<Pin>, Status> {
+        let mut pins = Vec::with_capacity(logs.len());
+        let read = self.kv.read(&mut |tx| {
+            pins.clear();
+            for log in logs {
+                pins.push(rows::pin(tx, *log)?.unwrap_or(Pin { log: *log, segments: Vec::new() }));
+            }
+            Ok(())
+        });
+        read.map_err(|error| status::store(&error))?;
+        Ok(pins)
+    }
+}
+
+fn to_wire(pins: &[Pin]) -> Vec<wire::Pin> {
+    pins.iter().map(Into::into).collect()
+}
+
+#[async_trait::async_trait]
+impl Directory for Service {
+    async fn register(
+        &self,
+        request: Request<wire::RegisterRequest>,
+    ) -> Result<Response<wire::RegisterReply>, Status> {
+        let (id, registration) = request::register(request.into_inner())?;
+        let (node, address) = (registration.node.clone(), registration.address.clone());
+        let answer = self.submit(id, Command::Register(registration)).await?;
+        let Answer::Registered(incarnation) = answer else {
+            return Err(Status::already_exists(format!("request id {id} was used for another command")));
+        };
+        tracing::info!(%node, %incarnation, address, "a node has registered");
+        Ok(Response::new(wire::RegisterReply {
+            protocol_version: limits::PROTOCOL_VERSION,
+            incarnation: incarnation.get(),
+            lease_ttl_ms: self.facts.lease_ttl_ms,
+            renew_interval_ms: self.facts.renew_interval_ms,
+        }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<wire::RenewRequest>,
+    ) -> Result<Response<wire::RenewReply>, Status> {
+        let home: Home = request::renew(&request.into_inner())?;
+        let renewed = self.state.renew(&home, clock::boot_ms());
+        let outcome = if renewed.is_ok() { "renewed" } else { "refused" };
+        metrics::counter!("hearth_lease_renewals_total", "outcome" => outcome).increment(1);
+        renewed.map_err(|error| status::renew(&error))?;
+        Ok(Response::new(wire::RenewReply {}))
+    }
+
+    type WatchPlacementStream = StdPin<Box<dyn Stream<Item = Result<wire::PlacementDelta, Status>> + Send>>;
+
+    async fn watch_placement(
+        &self,
+        request: Request<wire::WatchPlacementRequest>,
+    ) -> Result<Response<Self::WatchPlacementStream>, Status> {
+        let request = request.into_inner();
+        request::check_version(request.protocol_version)?;
+        let Ok(permit) = self.watchers.clone().try_acquire_owned() else {
+            let max = bounds::WATCHERS_MAX;
+            return Err(Status::resource_exhausted(format!("{max} watchers are there already")));
+        };
+        let (sender, deltas) = watch::queue();
+        let (state, beat_ms) = (self.state.clone(), u64::from(self.facts.renew_interval_ms));
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            watch::feed(state, request.from_version, beat_ms, sender, shutdown).await;
+            drop(permit);
+        });
+        let deltas = ReceiverStream::new(deltas).map(|delta| Ok(wire::PlacementDelta::from(&delta)));
+        Ok(Response::new(Box::pin(deltas)))
+    }
+
+    async fn pin(&self, request: Request<wire::PinRequest>) -> Result<Response<wire::PinReply>, Status> {
+        let (id, wishes) = request::pin(request.into_inner())?;
+        let logs: Vec<LogId> = wishes.iter().map(|wish| wish.log).collect();
+        let mut pins = self.read_pins(&logs)?;
+        // A pin never goes away, so what is there needs no command.
+        if pins.iter().any(|pin| pin.segments.is_empty()) {
+            self.submit(id, Command::Pin(wishes)).await?;
+            pins = self.read_pins(&logs)?;
+        }
+        Ok(Response::new(wire::PinReply { pins: to_wire(&pins) }))
+    }
+
+    async fn get_pins(
+        &self,
+        request: Request<wire::GetPinsRequest>,
+    ) -> Result<Response<wire::GetPinsReply>, Status> {
+        let logs = request::get_pins(&request.into_inner())?;
+        Ok(Response::new(wire::GetPinsReply { pins: to_wire(&self.read_pins(&logs)?) }))
+    }
+
+    async fn propose_isr(
+        &self,
+        request: Request<wire::ProposeIsrRequest>,
+    ) -> Result<Response<wire::ProposeIsrReply>, Status> {
+        let (id, proposal) = request::propose_isr(request.into_inner())?;
+        match self.submit(id, Command::ProposeIsr(proposal)).await? {
+            Answer::IsrVersion(isr_version) => Ok(Response::new(wire::ProposeIsrReply { isr_version })),
+            Answer::Done | Answer::Registered(_) | Answer::Applied(_) => {
+                Err(Status::already_exists(format!("request id {id} was used for another command")))
+            }
+        }
+    }
+
+    async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
+        let now_ms = clock::boot_ms();
+        let (placement_version, nodes) = self.state.look(|view, leases| {
+            let nodes = view.nodes().filter_map(|row| {
+                let home = Home { node: row.node.clone(), incarnation: row.incarnation };
+                let renewed_ago_ms = leases.silent_ms(&home, now_ms)?;
+                Some(wire::NodeLiveness { node: row.node.to_string(), renewed_ago_ms })
+            });
+            (view.version(), nodes.collect())
+        });
+        let (mut pins, mut events) = (0, Vec::new());
+        let read = self.kv.read(&mut |tx| {
+            pins = rows::meta(tx)?.map_or(0, |meta| meta.pins);
+            events = rows::events(tx, bounds::STATUS_EVENTS_MAX)?;
+            Ok(())
+        });
+        read.map_err(|error| status::store(&error))?;
+        Ok(Response::new(wire::StatusReply {
+            placement_version,
+            lease_ttl_ms: self.facts.lease_ttl_ms,
+            automatic_failover: self.facts.automatic_failover,
+            automatic_failover_note: self.state.failover_note(),
+            pins,
+            nodes,
+            events: events
+                .into_iter()
+                .map(|event| wire::AuditEvent { at_ms: event.at_ms, what: event.what })
+                .collect(),
+        }))
+    }
+}

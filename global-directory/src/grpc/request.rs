@@ -1,0 +1,106 @@
+//! From the wire to commands: every field is checked, and a wrong one is named.
+
+use crate::{
+    bounds,
+    command::{IsrProposal, PinWish, Registration},
+    config::check_address,
+    status,
+};
+use proto::{Malformed, directory as wire};
+use tonic::Status;
+use types::{
+    Epoch, Home, IdError, Incarnation, LogId, Lsn, NodeId, PartitionId, RegionId, Replica, RequestId, limits,
+};
+
+pub(super) fn check_version(version: u32) -> Result<(), Status> {
+    if version == limits::PROTOCOL_VERSION {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!(
+        "protocol version {version} is not spoken here: {} is",
+        limits::PROTOCOL_VERSION
+    )))
+}
+
+pub(super) fn register(wire: wire::RegisterRequest) -> Result<(RequestId, Registration), Status> {
+    check_version(wire.protocol_version)?;
+    let request = request_id(&wire.request_id)?;
+    check_address(&wire.address).map_err(|why| {
+        let shown: String = wire.address.chars().take(80).collect();
+        Status::invalid_argument(format!("field register.address is {shown:?}: {why}"))
+    })?;
+    let registration = Registration {
+        node: name("register.node", NodeId::new(&wire.node))?,
+        region: name("register.region", RegionId::new(&wire.region))?,
+        address: wire.address,
+        store: read(proto::store_id("register.store", &wire.store))?,
+    };
+    Ok((request, registration))
+}
+
+pub(super) fn renew(wire: &wire::RenewRequest) -> Result<Home, Status> {
+    let node = name("renew.node", NodeId::new(&wire.node))?;
+    Ok(Home { node, incarnation: Incarnation::new(wire.incarnation) })
+}
+
+pub(super) fn pin(wire: wire::PinRequest) -> Result<(RequestId, Vec<PinWish>), Status> {
+    let request = request_id(&wire.request_id)?;
+    bounded("pin.wishes", wire.wishes.len(), limits::PIN_BATCH_MAX)?;
+    let wish = |wish: wire::PinWish| {
+        bounded("pin.allowed_regions", wish.allowed_regions.len(), limits::REGIONS_MAX)?;
+        let allowed = wish.allowed_regions.iter();
+        Ok(PinWish {
+            log: read(proto::log_id("pin.log", &wish.log))?,
+            region: name("pin.region", RegionId::new(&wish.region))?,
+            allowed_regions: allowed
+                .map(|region| name("pin.allowed_regions", RegionId::new(region)))
+                .collect::<Result<_, _>>()?,
+        })
+    };
+    Ok((request, wire.wishes.into_iter().map(wish).collect::<Result<_, Status>>()?))
+}
+
+pub(super) fn get_pins(wire: &wire::GetPinsRequest) -> Result<Vec<LogId>, Status> {
+    bounded("get_pins.logs", wire.logs.len(), limits::PIN_BATCH_MAX)?;
+    wire.logs.iter().map(|log| read(proto::log_id("get_pins.logs", log))).collect()
+}
+
+pub(super) fn propose_isr(wire: wire::ProposeIsrRequest) -> Result<(RequestId, IsrProposal), Status> {
+    let request = request_id(&wire.request_id)?;
+    let Some(home) = wire.home else {
+        return Err(status::malformed(&Malformed::Missing { field: "propose_isr.home" }));
+    };
+    let members = |field, members: Vec<wire::Replica>| {
+        bounded(field, members.len(), bounds::MEMBERS_MAX)?;
+        members.into_iter().map(|member| read(Replica::try_from(member))).collect::<Result<Vec<_>, Status>>()
+    };
+    let proposal = IsrProposal {
+        partition: PartitionId::new(wire.partition),
+        epoch: Epoch::new(wire.epoch),
+        home: read(Home::try_from(home))?,
+        isr_version: wire.isr_version,
+        isr: members("propose_isr.isr", wire.isr)?,
+        lost: members("propose_isr.lost", wire.lost)?,
+        watermark: Lsn::new(wire.watermark),
+    };
+    Ok((request, proposal))
+}
+
+fn request_id(bytes: &[u8]) -> Result<RequestId, Status> {
+    read(proto::request_id("request_id", bytes))
+}
+
+fn read<T>(value: Result<T, Malformed>) -> Result<T, Status> {
+    value.map_err(|error| status::malformed(&error))
+}
+
+fn name<T>(field: &'static str, value: Result<T, IdError>) -> Result<T, Status> {
+    read(value.map_err(|source| Malformed::Id { field, source }))
+}
+
+fn bounded(field: &'static str, len: usize, max: usize) -> Result<(), Status> {
+    if len <= max {
+        return Ok(());
+    }
+    Err(Status::invalid_argument(format!("field {field} is {len} long: at most {max} are allowed")))
+}

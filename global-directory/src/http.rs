@@ -1,0 +1,54 @@
+//! One port for gRPC and for what operators' tools ask over HTTP.
+
+use crate::{Deps, grpc::Service, state::State};
+use axum::{Router, http::StatusCode, routing::get, serve::ListenerExt as _};
+use proto::directory::directory_server::DirectoryServer;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+use types::limits;
+
+/// Serves until shutdown, and then until open requests are answered.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    service: Service,
+    state: Arc<State>,
+    deps: Deps,
+) -> std::io::Result<()> {
+    let directory = DirectoryServer::new(service)
+        .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
+        .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
+    let shutdown = deps.shutdown.clone();
+    let is_stopping = deps.shutdown.clone();
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            get(move || async move {
+                // The rows were read before the port was opened.
+                if is_stopping.is_cancelled() {
+                    (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned())
+                } else {
+                    let version = state.look(|view, _| view.version());
+                    (StatusCode::OK, format!("ready at placement version {version}\n"))
+                }
+            }),
+        )
+        .route(
+            "/metrics",
+            get(move || async move {
+                match &deps.metrics {
+                    Some(metrics) => (StatusCode::OK, metrics.render()),
+                    None => (StatusCode::NOT_FOUND, "this process records no metrics\n".to_owned()),
+                }
+            }),
+        )
+        .merge(Routes::new(directory).into_axum_router());
+    // A lease waits for no other packet.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps its delay");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}

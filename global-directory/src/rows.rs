@@ -1,0 +1,264 @@
+//! The rows: their keys, their encoding, and typed access that records what a command changed.
+//!
+//! | key | row |
+//! |---|---|
+//! | `m` | meta: the deployment as it was born, the placement version, counters |
+//! | `g` region | region |
+//! | `n` node | node |
+//! | `p` number (4 bytes, big-endian) | partition |
+//! | `i` log (17 bytes) | pin |
+//! | `r` request id (16 bytes) | a remembered answer |
+//! | `q` sequence (8 bytes, big-endian) | the request id remembered then, so that old ones can go |
+//! | `a` sequence (8 bytes, big-endian) | audit event |
+//!
+//! A value is one byte of format and then JSON: rows are few and small, and a person with a hex dump can
+//! read them.
+
+mod codec;
+mod remembered;
+
+pub use codec::{decode, encode};
+
+use crate::{
+    bounds,
+    kv::{Error, Transaction},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use types::{
+    LogId, NodeId, NodeRow, PartitionId, PartitionRow, Pin, PinSegment, Placement, PlacementDelta, RegionId,
+    RegionRow,
+};
+
+const META: &[u8] = b"m";
+const REGION: u8 = b'g';
+const NODE: u8 = b'n';
+const PARTITION: u8 = b'p';
+const PIN: u8 = b'i';
+const EVENT: u8 = b'a';
+
+/// What is true of the directory as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// The regions that the deployment was born with.
+    pub regions: Vec<RegionId>,
+    /// How many partitions prefer each of them.
+    pub partitions_per_region: u32,
+    /// Raised by every command that changes the placement.
+    pub placement_version: u64,
+    /// Logs that are pinned.
+    pub pins: u64,
+    remembered_first: u64,
+    remembered_next: u64,
+    event_next: u64,
+}
+
+impl Meta {
+    /// A deployment that was just born.
+    pub const fn born(regions: Vec<RegionId>, partitions_per_region: u32) -> Self {
+        Self {
+            regions,
+            partitions_per_region,
+            placement_version: 0,
+            pins: 0,
+            remembered_first: 0,
+            remembered_next: 0,
+            event_next: 0,
+        }
+    }
+}
+
+/// Something that an operator wants to find later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The directory's wall clock, in ms.
+    pub at_ms: u64,
+    /// A sentence.
+    pub what: String,
+}
+
+/// The rows inside one command.
+pub struct Rows<'a> {
+    tx: &'a mut dyn Transaction,
+    meta: Meta,
+    at_ms: u64,
+    regions: BTreeMap<RegionId, RegionRow>,
+    nodes: BTreeMap<NodeId, NodeRow>,
+    partitions: BTreeMap<PartitionId, PartitionRow>,
+}
+
+impl<'a> Rows<'a> {
+    /// Starts a command on rows of which `meta` was read, at the wall time `at_ms`.
+    pub fn new(tx: &'a mut dyn Transaction, meta: Meta, at_ms: u64) -> Self {
+        Self {
+            tx,
+            meta,
+            at_ms,
+            regions: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+        }
+    }
+
+    /// What is true of the directory as a whole.
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// A region's row.
+    pub fn region(&self, region: &RegionId) -> Result<Option<RegionRow>, Error> {
+        read(self.tx, &region_key(region))
+    }
+
+    /// A node's row.
+    pub fn node(&self, node: &NodeId) -> Result<Option<NodeRow>, Error> {
+        read(self.tx, &node_key(node))
+    }
+
+    /// Every node, by name.
+    pub fn nodes(&self) -> Result<BTreeMap<NodeId, NodeRow>, Error> {
+        let rows: Vec<NodeRow> = read_all(self.tx, NODE)?;
+        Ok(rows.into_iter().map(|row| (row.node.clone(), row)).collect())
+    }
+
+    /// A partition's row.
+    pub fn partition(&self, partition: PartitionId) -> Result<Option<PartitionRow>, Error> {
+        read(self.tx, &partition_key(partition))
+    }
+
+    /// Every partition, by number.
+    pub fn partitions(&self) -> Result<Vec<PartitionRow>, Error> {
+        read_all(self.tx, PARTITION)
+    }
+
+    /// A log's pin.
+    pub fn pin(&self, log: LogId) -> Result<Option<Pin>, Error> {
+        pin(self.tx, log)
+    }
+
+    /// Writes a region's row.
+    pub fn put_region(&mut self, row: RegionRow) -> Result<(), Error> {
+        self.tx.put(&region_key(&row.region), &encode(&row)?)?;
+        self.regions.insert(row.region.clone(), row);
+        Ok(())
+    }
+
+    /// Writes a node's row.
+    pub fn put_node(&mut self, row: NodeRow) -> Result<(), Error> {
+        self.tx.put(&node_key(&row.node), &encode(&row)?)?;
+        self.nodes.insert(row.node.clone(), row);
+        Ok(())
+    }
+
+    /// Writes a partition's row.
+    pub fn put_partition(&mut self, row: PartitionRow) -> Result<(), Error> {
+        self.tx.put(&partition_key(row.partition), &encode(&row)?)?;
+        self.partitions.insert(row.partition, row);
+        Ok(())
+    }
+
+    /// Writes the first segment of a log that is not pinned.
+    pub fn create_pin(&mut self, log: LogId, segment: PinSegment) -> Result<(), Error> {
+        self.tx.put(&pin_key(log), &encode(&[segment])?)?;
+        self.meta.pins += 1;
+        Ok(())
+    }
+
+    /// Writes an audit event, and drops the oldest one where there are too many.
+    pub fn note(&mut self, what: impl Into<String>) -> Result<(), Error> {
+        let mut what = what.into();
+        what.truncate(what.floor_char_boundary(bounds::EVENT_MAX_BYTES));
+        let sequence = self.meta.event_next;
+        self.meta.event_next += 1;
+        self.tx.put(&sequence_key(EVENT, sequence), &encode(&Event { at_ms: self.at_ms, what })?)?;
+        match sequence.checked_sub(bounds::EVENTS_MAX) {
+            Some(old) => self.tx.delete(&sequence_key(EVENT, old)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the command: raises the version where the placement changed, and answers the change.
+    pub fn finish(mut self) -> Result<Option<PlacementDelta>, Error> {
+        let changed = !(self.regions.is_empty() && self.nodes.is_empty() && self.partitions.is_empty());
+        let from_version = self.meta.placement_version;
+        self.meta.placement_version += u64::from(changed);
+        self.tx.put(META, &encode(&self.meta)?)?;
+        Ok(changed.then(|| PlacementDelta {
+            from_version,
+            to_version: self.meta.placement_version,
+            regions: self.regions.into_values().collect(),
+            nodes: self.nodes.into_values().collect(),
+            partitions: self.partitions.into_values().collect(),
+        }))
+    }
+}
+
+/// What is true of the directory as a whole; `None` before its birth.
+pub fn meta(tx: &dyn Transaction) -> Result<Option<Meta>, Error> {
+    read(tx, META)
+}
+
+/// A log's pin.
+pub fn pin(tx: &dyn Transaction, log: LogId) -> Result<Option<Pin>, Error> {
+    let segments: Option<Vec<PinSegment>> = read(tx, &pin_key(log))?;
+    Ok(segments.map(|segments| Pin { log, segments }))
+}
+
+/// The whole placement, at its version.
+pub fn placement(tx: &dyn Transaction) -> Result<Placement, Error> {
+    let mut placement = Placement::default();
+    let snapshot = PlacementDelta {
+        from_version: 0,
+        to_version: meta(tx)?.map_or(0, |meta| meta.placement_version),
+        regions: read_all(tx, REGION)?,
+        nodes: read_all(tx, NODE)?,
+        partitions: read_all(tx, PARTITION)?,
+    };
+    let taken = placement.apply(snapshot);
+    debug_assert!(taken, "a snapshot is always taken");
+    Ok(placement)
+}
+
+/// The newest audit events, oldest first.
+pub fn events(tx: &dyn Transaction, limit: usize) -> Result<Vec<Event>, Error> {
+    let next = meta(tx)?.map_or(0, |meta| meta.event_next);
+    let first = next.saturating_sub(limit as u64);
+    let pairs = tx.range(&sequence_key(EVENT, first), &sequence_key(EVENT, next), limit)?;
+    pairs.iter().map(|(key, value)| decode(key, value)).collect()
+}
+
+fn read<T: for<'de> Deserialize<'de>>(tx: &dyn Transaction, key: &[u8]) -> Result<Option<T>, Error> {
+    tx.get(key)?.map(|value| decode(key, &value)).transpose()
+}
+
+fn read_all<T: for<'de> Deserialize<'de>>(tx: &dyn Transaction, kind: u8) -> Result<Vec<T>, Error> {
+    let pairs = tx.range(&[kind], &[kind + 1], usize::MAX)?;
+    pairs.iter().map(|(key, value)| decode(key, value)).collect()
+}
+
+fn key(kind: u8, name: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + name.len());
+    key.push(kind);
+    key.extend_from_slice(name);
+    key
+}
+
+fn region_key(region: &RegionId) -> Vec<u8> {
+    key(REGION, region.as_str().as_bytes())
+}
+
+fn node_key(node: &NodeId) -> Vec<u8> {
+    key(NODE, node.as_str().as_bytes())
+}
+
+fn partition_key(partition: PartitionId) -> Vec<u8> {
+    key(PARTITION, &partition.get().to_be_bytes())
+}
+
+fn pin_key(log: LogId) -> Vec<u8> {
+    key(PIN, &log.to_bytes())
+}
+
+fn sequence_key(kind: u8, sequence: u64) -> Vec<u8> {
+    key(kind, &sequence.to_be_bytes())
+}

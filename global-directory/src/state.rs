@@ -1,0 +1,124 @@
+//! The committed placement in memory, the stamps of leases, and who waits for changes.
+//!
+//! One lock guards the placement and the stamps together, and a commit is published under it. So a renewal
+//! is checked against an incarnation and stamped in one step, and once a bump is published no stamp of the
+//! bumped incarnation is made any more: the wait is counted from the last one there is.
+
+use crate::{lease::LeaseTable, watch::Changes};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use tokio::sync::watch;
+use types::{Home, Placement, PlacementDelta};
+
+/// What the rest of the process knows of the rows.
+#[derive(Debug)]
+pub(crate) struct State {
+    inner: Mutex<Inner>,
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    view: Placement,
+    leases: LeaseTable,
+    changes: Changes,
+    /// Why automatic failover does nothing; empty where nothing stops it.
+    failover_note: String,
+}
+
+/// A renewal of a boot that is not the node's current one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RenewError {
+    #[error("node {node} is not registered", node = .0.node)]
+    Unknown(Home),
+    #[error("incarnation {incarnation} of node {node} is over: {current} is current", node = .0.node, incarnation = .0.incarnation, current = .1)]
+    Over(Home, types::Incarnation),
+}
+
+impl State {
+    /// Starts from the committed rows. Whoever may hold a lease is stamped with the start.
+    pub(crate) fn new(view: Placement, ttl_ms: u64, now_ms: u64) -> Self {
+        let changes = Changes::starting_at(&view);
+        let version = watch::Sender::new(view.version());
+        let mut inner =
+            Inner { view, leases: LeaseTable::new(ttl_ms), changes, failover_note: String::new() };
+        inner.presume_leases(now_ms);
+        Self { inner: Mutex::new(inner), version }
+    }
+
+    /// Takes a commit over, and tells the watchers. `registered` is stamped: its lease begins.
+    pub(crate) fn publish(&self, delta: PlacementDelta, registered: Option<&Home>, now_ms: u64) {
+        let mut inner = self.inner.lock();
+        inner.changes.record(&delta);
+        let taken = inner.view.apply(delta);
+        assert!(taken, "commits are published in their order, each on top of the one before it");
+        if let Some(home) = registered {
+            inner.leases.renew(home, now_ms);
+        }
+        inner.presume_leases(now_ms);
+        let wanted = inner.lease_holders();
+        inner.leases.retain(|home| wanted.contains(home));
+        self.version.send_replace(inner.view.version());
+    }
+
+    /// Stamps a renewal, if the boot is the current one.
+    pub(crate) fn renew(&self, home: &Home, now_ms: u64) -> Result<(), RenewError> {
+        let mut inner = self.inner.lock();
+        match inner.view.node(&home.node) {
+            None => Err(RenewError::Unknown(home.clone())),
+            Some(row) if row.incarnation != home.incarnation || !row.live => {
+                Err(RenewError::Over(home.clone(), row.incarnation))
+            }
+            Some(_) => {
+                inner.leases.renew(home, now_ms);
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at the placement and the stamps, without waiting for anything.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Placement, &LeaseTable) -> T) -> T {
+        let inner = self.inner.lock();
+        look(&inner.view, &inner.leases)
+    }
+
+    /// Every row that changed after `version`; all of them for 0, or for a version that is not known here.
+    pub(crate) fn changes_since(&self, version: u64) -> PlacementDelta {
+        let inner = self.inner.lock();
+        inner.changes.since(version, &inner.view)
+    }
+
+    /// The version now, and every later one.
+    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    pub(crate) fn set_failover_note(&self, note: String) {
+        self.inner.lock().failover_note = note;
+    }
+
+    pub(crate) fn failover_note(&self) -> String {
+        self.inner.lock().failover_note.clone()
+    }
+}
+
+impl Inner {
+    /// The boots that may hold a lease, or are waited for because they may have held one.
+    fn lease_holders(&self) -> BTreeSet<Home> {
+        let live = self
+            .view
+            .nodes()
+            .filter(|row| row.live)
+            .map(|row| Home { node: row.node.clone(), incarnation: row.incarnation });
+        live.chain(self.view.partitions().flat_map(|row| row.waiting.iter().cloned())).collect()
+    }
+
+    fn presume_leases(&mut self, now_ms: u64) {
+        for home in self.lease_holders() {
+            self.leases.presume(&home, now_ms);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

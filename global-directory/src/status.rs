@@ -1,0 +1,51 @@
+//! Which gRPC status each error becomes. The message is the error's own: it names the offending value.
+
+use crate::{
+    command::{IsrError, PinError, Refusal, RegisterError},
+    kv,
+    state::RenewError,
+    writer::SubmitError,
+};
+use proto::Malformed;
+use tonic::{Code, Status};
+
+/// `INVALID_ARGUMENT`: a request that does not make sense, whoever is asked and whenever.
+pub(crate) fn malformed(error: &Malformed) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// `FAILED_PRECONDITION`: final for this boot.
+pub(crate) fn renew(error: &RenewError) -> Status {
+    Status::failed_precondition(error.to_string())
+}
+
+/// What became of a command.
+pub(crate) fn submit(error: &SubmitError) -> Status {
+    let code = match error {
+        SubmitError::Refused(refusal) => refusal_code(refusal),
+        SubmitError::Overloaded => Code::ResourceExhausted,
+        // A retry with the same request id answers what became of it.
+        SubmitError::Indeterminate(_) => Code::Unavailable,
+    };
+    Status::new(code, error.to_string())
+}
+
+/// The rows cannot be read.
+pub(crate) fn store(error: &kv::Error) -> Status {
+    Status::internal(error.to_string())
+}
+
+fn refusal_code(refusal: &Refusal) -> Code {
+    match refusal {
+        Refusal::Register(RegisterError::UnknownRegion { .. }) => Code::NotFound,
+        Refusal::Register(RegisterError::OtherRegion { .. }) => Code::AlreadyExists,
+        Refusal::Register(RegisterError::TooManyNodes { .. }) => Code::ResourceExhausted,
+        // Only the directory's own controller bumps.
+        Refusal::Bump(_) => Code::Aborted,
+        Refusal::Isr(error) if error.has_moved() => Code::Aborted,
+        Refusal::Isr(IsrError::UnknownPartition(_)) => Code::NotFound,
+        Refusal::Isr(_) => Code::InvalidArgument,
+        Refusal::Pin(PinError::UnknownRegion { .. }) => Code::NotFound,
+        Refusal::Pin(PinError::NoPartition { .. }) => Code::FailedPrecondition,
+    }
+}

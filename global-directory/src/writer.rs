@@ -1,0 +1,130 @@
+//! The one writer: a thread that groups queued commands into one commit each, publishes it, then answers.
+//!
+//! A command whose caller has gone is carried out all the same. When a commit fails its outcome is unknown
+//! and the store is not trusted any further: everyone is told so, and the directory stops.
+
+use crate::{
+    bounds, clock,
+    command::{self, Answer, Command, Envelope, Failure, Outcome, Refusal},
+    kv::{Error as KvError, Kv},
+    state::State,
+};
+use std::{sync::Arc, thread, time::Instant};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use types::Home;
+
+/// Hands commands to the writer.
+#[derive(Debug, Clone)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Job>,
+}
+
+struct Job {
+    envelope: Envelope,
+    reply: oneshot::Sender<Result<Answer, SubmitError>>,
+}
+
+/// A command did not get its answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SubmitError {
+    /// It was not carried out, and changed nothing.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Too many commands are waiting; it was not taken.
+    #[error("{} commands are waiting for the directory's writer already", bounds::QUEUE_MAX)]
+    Overloaded,
+    /// Whether it was carried out is not known; repeating it with the same request id is safe.
+    #[error("the directory's store failed, and the outcome is not known: {0}")]
+    Indeterminate(String),
+}
+
+impl Writer {
+    /// Starts the thread. It ends when every handle is gone, or with `failed` when the store fails.
+    pub(crate) fn start(
+        kv: Arc<dyn Kv>,
+        state: Arc<State>,
+        failed: CancellationToken,
+    ) -> std::io::Result<(Self, thread::JoinHandle<Result<(), KvError>>)> {
+        let (queue, jobs) = mpsc::channel(bounds::QUEUE_MAX);
+        let thread = thread::Builder::new().name("directory-writer".into()).spawn(move || {
+            let ended = write_all(&*kv, &state, jobs);
+            if ended.is_err() {
+                failed.cancel();
+            }
+            ended
+        })?;
+        Ok((Self { queue }, thread))
+    }
+
+    /// Has a command carried out; `Ok` means committed and published. Dropping the future does not take the
+    /// command back.
+    pub(crate) async fn submit(&self, envelope: Envelope) -> Result<Answer, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Job { envelope, reply }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Indeterminate("it has stopped".into()),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(SubmitError::Indeterminate("it has stopped".into())))
+    }
+}
+
+fn write_all(kv: &dyn Kv, state: &State, mut jobs: mpsc::Receiver<Job>) -> Result<(), KvError> {
+    let mut group = Vec::with_capacity(bounds::GROUP_MAX);
+    while jobs.blocking_recv_many(&mut group, bounds::GROUP_MAX) > 0 {
+        if let Err(error) = write_group(kv, state, &mut group) {
+            // Nothing more is taken from the queue: those who wait in it see it close.
+            tracing::error!(%error, "the directory's store failed: the directory stops");
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn write_group(kv: &dyn Kv, state: &State, group: &mut Vec<Job>) -> Result<(), KvError> {
+    let started = Instant::now();
+    let mut outcomes: Vec<Result<Outcome, Refusal>> = Vec::with_capacity(group.len());
+    let committed = kv.write(&mut |tx| {
+        // An engine may run this again.
+        outcomes.clear();
+        for job in group.iter() {
+            match command::execute(tx, &job.envelope) {
+                Ok(outcome) => outcomes.push(Ok(outcome)),
+                Err(Failure::Refused(refusal)) => outcomes.push(Err(refusal)),
+                Err(Failure::Store(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = committed {
+        for job in group.drain(..) {
+            let _gone = job.reply.send(Err(SubmitError::Indeterminate(error.to_string())));
+        }
+        return Err(error);
+    }
+    metrics::histogram!("hearth_directory_commit_seconds").record(started.elapsed().as_secs_f64());
+    metrics::histogram!("hearth_directory_commit_commands").record(group.len() as f64);
+    for (job, outcome) in group.drain(..).zip(outcomes) {
+        let name = job.envelope.command.name();
+        let kind = if outcome.is_ok() { "done" } else { "refused" };
+        metrics::counter!("hearth_directory_commands_total", "command" => name, "outcome" => kind)
+            .increment(1);
+        let answer = outcome.map(|outcome| {
+            publish(state, &job.envelope.command, outcome.answer, outcome.delta);
+            outcome.answer
+        });
+        let _gone = job.reply.send(answer.map_err(SubmitError::Refused));
+    }
+    Ok(())
+}
+
+fn publish(state: &State, command: &Command, answer: Answer, delta: Option<types::PlacementDelta>) {
+    let Some(delta) = delta else { return };
+    let registered = match (command, answer) {
+        (Command::Register(registration), Answer::Registered(incarnation)) => {
+            Some(Home { node: registration.node.clone(), incarnation })
+        }
+        _ => None,
+    };
+    state.publish(delta, registered.as_ref(), clock::boot_ms());
+}
