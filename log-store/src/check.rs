@@ -7,8 +7,8 @@
 use crate::{Append, AppendError, StoreError};
 use std::collections::{HashMap, HashSet, hash_map};
 use types::{
-    Body, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, Offset, PartitionId, PartitionPosition,
-    Position, Record, limits,
+    Body, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, PartitionId, PartitionPosition, Position,
+    Record, limits,
 };
 
 /// What the partition that a batch goes to holds, batches before it included.
@@ -121,7 +121,6 @@ impl Checker {
         }
         self.heads.clear();
         self.keys.clear();
-        let alone = records.len() == 1;
         let mut expected = last.lsn;
         for record in records {
             expected = expected.next().map_err(|overflow| invalid(*partition, overflow.to_string()))?;
@@ -132,52 +131,49 @@ impl Checker {
                 let why = format!("lsn {} is of epoch {}, below {}", record.lsn, record.epoch, last.epoch);
                 return Err(invalid(*partition, why));
             }
-            match &record.body {
-                Body::Entry(entry) if alone => {
-                    entry_follows(*partition, record, entry, ends.head(&record.log)?)?;
-                    is_new(record, ends.holds(&record.log, &entry.dedup_key())?)?;
-                }
-                Body::Entry(entry) => self.entry(*partition, record, entry, ends)?,
-                Body::Update(_) => {}
+            if let [alone] = records.as_slice() {
+                head_after(*partition, alone, ends.head(&alone.log)?)?;
+                return match alone.entry() {
+                    Some(entry) => is_new(alone, ends.holds(&alone.log, &entry.dedup_key())?),
+                    None => Ok(()),
+                };
             }
+            self.one_of_many(*partition, record, ends)?;
         }
         Ok(())
     }
 
-    fn entry(
+    fn one_of_many(
         &mut self,
         partition: PartitionId,
         record: &Record,
-        entry: &Entry,
         ends: &mut impl Ends,
     ) -> Result<(), AppendError> {
         let head = match self.heads.entry(record.log) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
             hash_map::Entry::Vacant(vacant) => vacant.insert(ends.head(&record.log)?),
         };
-        entry_follows(partition, record, entry, *head)?;
-        *head = Position::new(record.generation, record.epoch, entry.offset);
+        *head = head_after(partition, record, *head)?;
+        let Some(entry) = record.entry() else { return Ok(()) };
         let key = entry.dedup_key();
         is_new(record, ends.holds(&record.log, &key)?)?;
         is_new(record, !self.keys.insert((record.log, key)))
     }
 }
 
-fn entry_follows(
-    partition: PartitionId,
-    record: &Record,
-    entry: &Entry,
-    head: Position,
-) -> Result<(), AppendError> {
-    let expected: Offset = head.offset.next().map_err(|overflow| invalid(partition, overflow.to_string()))?;
-    if entry.offset != expected {
-        return Err(AppendError::OffsetGap { log: record.log, expected, found: entry.offset });
+/// The head of a log behind a record that follows it.
+fn head_after(partition: PartitionId, record: &Record, head: Position) -> Result<Position, AppendError> {
+    if let Some(entry) = record.entry() {
+        let expected = head.offset.next().map_err(|overflow| invalid(partition, overflow.to_string()))?;
+        if entry.offset != expected {
+            return Err(AppendError::OffsetGap { log: record.log, expected, found: entry.offset });
+        }
     }
     if record.generation < head.generation {
         let (lsn, found, before) = (record.lsn, record.generation, head.generation);
         return Err(invalid(partition, format!("lsn {lsn} is of generation {found}, below {before}")));
     }
-    Ok(())
+    Ok(record.position().unwrap_or(head))
 }
 
 fn is_new(record: &Record, held: bool) -> Result<(), AppendError> {

@@ -195,4 +195,34 @@ mod tests {
         assert!(matches!(state.apply(&entry(1, 1, 2)), Err(FoldError::WentBack { .. })));
         assert_eq!(state, before);
     }
+
+    #[test]
+    fn a_cursor_only_moves_forward() {
+        let mut state = LogState::default();
+        let cursor = |lsn, offset| Record {
+            body: Body::Update(StateUpdate::Cursor {
+                user: UserId::new("bob").expect("a valid name"),
+                device: DeviceId::new(1),
+                kind: CursorKind::Read,
+                offset: Offset::new(offset),
+            }),
+            ..entry(lsn, 1, 1)
+        };
+        for record in [cursor(1, 4), cursor(2, 9), cursor(3, 2)] {
+            state.apply(&record).expect("it follows");
+        }
+        assert_eq!(state.cursors.into_values().collect::<Vec<_>>(), [Offset::new(9)]);
+    }
+
+    #[test]
+    fn a_deletion_names_only_what_came_before() {
+        let mut state = LogState::default();
+        state.apply(&entry(1, 1, 1)).expect("it follows");
+        let mut deletion = entry(2, 1, 2);
+        if let Body::Entry(entry) = &mut deletion.body {
+            entry.body = EntryBody::Deleted { offsets: vec![Offset::new(1), Offset::new(2)] };
+        }
+        let (log, target, at) = (deletion.log, Offset::new(2), Offset::new(2));
+        assert_eq!(state.apply(&deletion), Err(FoldError::DeletesAhead { log, target, at }));
+    }
 }

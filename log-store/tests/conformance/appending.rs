@@ -165,6 +165,23 @@ pub(crate) async fn epochs_never_go_back(bed: impl Bed) {
     assert_eq!(begins, [(1, 1), (3, 2)]);
 }
 
+pub(crate) async fn generations_never_go_back(bed: impl Bed) {
+    let (store, mut writer) = (bed.store(), Writer::new(PARTITION));
+    let of_generation = |number, record| Record { generation: Generation::new(number), ..record };
+    let moved_in = vec![writer.message(log(1)), of_generation(3, writer.message(log(1)))];
+    writer.write(&*store, moved_in).await.expect("a generation may rise");
+    let mut other = writer.clone();
+    for record in [writer.clone().message(log(1)), writer.clone().cursor(log(1), 1)] {
+        let refusal = writer.write(&*store, vec![of_generation(2, record.clone())]).await;
+        assert!(matches!(refusal, Err(AppendError::Invalid { .. })), "{refusal:?}");
+        let behind = Record { lsn: Lsn::new(4), ..of_generation(2, record) };
+        let refusal = writer.write(&*store, vec![other.clone().message(log(2)), behind]).await;
+        assert!(matches!(refusal, Err(AppendError::Invalid { .. })), "{refusal:?}");
+    }
+    let elsewhere = of_generation(1, other.message(log(2)));
+    other.write(&*store, vec![elsewhere]).await.expect("each log has its own generations");
+}
+
 pub(crate) async fn a_batch_keeps_its_bounds(bed: impl Bed) {
     let (store, writer) = (bed.store(), Writer::new(PARTITION));
     let invalid = |records: Vec<Record>, rule: &'static str| {

@@ -47,6 +47,7 @@ macro_rules! suite {
                     updates_have_no_offset,
                     a_message_id_stands_once_in_its_log,
                     epochs_never_go_back,
+                    generations_never_go_back,
                     a_batch_keeps_its_bounds,
                     the_largest_bodies_come_back_whole,
                     partitions_do_not_share_logs,
