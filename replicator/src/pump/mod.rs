@@ -15,9 +15,8 @@
 //!
 //! Invariants:
 //!
-//! - All that is said to the follower is said in the epoch of the home that said it. What a home says in
-//!   another epoch than the one it was asked in is not passed on: a lower one is dropped, a higher one is
-//!   adopted, and everything is asked anew.
+//! - All that is said to the follower is said in the epoch of the home that said it: what a home says in
+//!   another epoch than the one it was asked in is dropped.
 //! - The follower is handed only batches that directly follow what it holds or was handed before, and
 //!   only after the home has matched its last record.
 //! - It is told to truncate only what the home called diverged.
@@ -184,7 +183,7 @@ pub(crate) struct Pump {
     follow_up: bool,
     fetch_up: bool,
     state: State,
-    /// In which everything is said: the route's, or the home's own where it knows better.
+    /// In which everything is said: the highest that a route has had.
     epoch: Epoch,
     credit_bytes: u32,
     /// The follower's last durable record, in its own words.
@@ -367,7 +366,6 @@ impl Pump {
             }
             State::Truncating { common } => {
                 if last.lsn <= common.lsn && last.epoch <= common.epoch {
-                    self.handed.forget();
                     self.restart(now, last, out);
                 }
             }
@@ -410,19 +408,10 @@ impl Pump {
 
     fn take_fetched(&mut self, now: Instant, fetched: Fetched, out: &mut Vec<Output>) {
         let asked = matches!(self.state, State::Fetching { .. } | State::Streaming { .. });
-        let adopts = match self.state {
-            State::Idle => false,
-            State::Fenced { fence } => fetched.epoch >= fence,
-            _ => fetched.epoch > self.epoch,
-        };
         match fetched.reply {
             Reply::NotHome if asked => self.trouble(now, Trouble::NotHome, None, out),
             Reply::Refused { why, retry_after } if asked => {
                 self.trouble(now, Trouble::HomeRefuses(why), retry_after, out);
-            }
-            Reply::Batch(_) | Reply::Diverged { .. } if adopts => {
-                self.epoch = fetched.epoch;
-                self.begin(now, out);
             }
             Reply::Batch(batch) if asked && fetched.epoch == self.epoch => self.take_batch(now, batch, out),
             Reply::Diverged { common } if asked && fetched.epoch == self.epoch => {
@@ -478,6 +467,7 @@ impl Pump {
 
     fn restart(&mut self, now: Instant, last: PartitionPosition, out: &mut Vec<Output>) {
         self.durable = last;
+        self.handed.forget();
         self.hole_since = None;
         self.state = State::Fetching { since: now };
         self.fetch(true, out);
