@@ -1,1 +1,7 @@
-fn main() {}
+//! The one binary of Hearth.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hearth::main()
+}

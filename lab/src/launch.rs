@@ -236,7 +236,6 @@ async fn watch_exits(
         let now = state.borrow_and_update().clone();
         if let State::Stopped { status, expected: false } = now {
             let status = status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
-            tracing::error!(process, status, log, "a process has ended by itself");
             // Nobody needs to listen.
             let _ = events.send(Event::Exited { process: process.clone(), status, log: log.clone() });
         }

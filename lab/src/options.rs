@@ -6,13 +6,13 @@ use std::{path::PathBuf, time::Duration};
 use types::RegionId;
 
 /// Regions of one deployment, at most.
-pub const REGIONS_MAX: usize = 64;
+pub const REGIONS_MAX: usize = types::limits::REGIONS_MAX;
 /// The regions of a deployment that names none.
 pub const REGIONS_DEFAULT: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 /// Partitions per region of a deployment that does not say.
 pub const PARTITIONS_PER_REGION_DEFAULT: u32 = 64;
 /// Partitions per region, at most.
-pub const PARTITIONS_PER_REGION_MAX: u32 = 4_096;
+pub const PARTITIONS_PER_REGION_MAX: u32 = 1_024;
 /// The lease of a deployment that does not say.
 pub const LEASE_TTL_DEFAULT: Duration = Duration::from_secs(4);
 /// The shortest lease: renewals are a quarter of it apart.

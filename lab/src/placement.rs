@@ -7,7 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 use types::{PartitionState, PlacementDelta};
 
 const PROTOCOL_VERSION: u32 = 1;
-/// The largest snapshot that is read: 64 regions of 4,096 partitions with room to spare.
+/// The largest snapshot that is read: 64 regions of 1,024 partitions with room to spare.
 const SNAPSHOT_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// The directory's answer did not come, or cannot be read.

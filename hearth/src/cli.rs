@@ -1,0 +1,51 @@
+//! The command line.
+
+use crate::commands;
+use clap::{Parser, Subcommand};
+
+/// A messaging backend in many regions, where every chat has one home.
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The first port of the deployment that is meant, where there is no address.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct BasePort {
+    /// The base port of the running `hearth up`.
+    #[arg(long, value_name = "N", default_value_t = commands::up::BASE_PORT_DEFAULT)]
+    pub(crate) base_port: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a deployment on this machine: a directory, and a node and a replicator per region.
+    Up(commands::up::Args),
+    /// Hurt and heal a deployment that `up` runs.
+    Lab(commands::lab::Args),
+    /// See how a deployment is.
+    Admin(commands::admin::Args),
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Up(args) => commands::up::run(args).await,
+            Self::Lab(args) => commands::lab::run(args).await,
+            Self::Admin(args) => commands::admin::run(args).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

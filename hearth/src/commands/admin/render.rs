@@ -1,0 +1,194 @@
+//! The report for people.
+
+use super::report::{NodeReport, PartitionReport, Report};
+use crate::{row, tables};
+use std::fmt::Display;
+use types::{NodeId, RegionStatus};
+
+/// Events of the directory that are shown; `--json` has them all.
+const EVENTS_SHOWN: usize = 10;
+
+/// Tables, one behind the other.
+pub(super) fn render(report: &Report) -> String {
+    let mut text = String::new();
+    for section in
+        [directory(report), regions(report), nodes(report), partitions(report), replication(report)]
+    {
+        text.push_str(&section);
+        text.push('\n');
+    }
+    text.push_str(&format!("messages at risk (acked home, not yet replicated): {}", report.at_risk_messages));
+    if report.partitions_unheard > 0 {
+        text.push_str(&format!(
+            ", and unknown for {} partitions whose home does not answer",
+            report.partitions_unheard
+        ));
+    }
+    text.push('\n');
+    let events = &report.directory.events;
+    if !events.is_empty() {
+        text.push_str("\nlatest events of the directory (ms since 1970)\n");
+    }
+    for event in &events[events.len().saturating_sub(EVENTS_SHOWN)..] {
+        text.push_str(&format!("  {}  {}\n", event.at_ms, event.what));
+    }
+    if let Some(list) = &report.partition_list {
+        text.push('\n');
+        text.push_str(&partition_list(list));
+    }
+    text
+}
+
+fn directory(report: &Report) -> String {
+    let directory = &report.directory;
+    let failover = match (directory.automatic_failover, directory.automatic_failover_note.as_str()) {
+        (true, "") => "automatic failover on".to_owned(),
+        (true, note) => format!("automatic failover on: {note}"),
+        (false, note) => format!("AUTOMATIC FAILOVER OFF: {note}"),
+    };
+    format!(
+        "directory {}  placement {}  pins {}  lease {} ms  {failover}\n",
+        directory.address, directory.placement_version, directory.pins, directory.lease_ttl_ms
+    )
+}
+
+fn regions(report: &Report) -> String {
+    let mut rows = vec![row!["REGION", "STATUS", "NODES", "HOMES", "PREFER IT"]];
+    for region in &report.regions {
+        let status = match region.status {
+            RegionStatus::Active => "active",
+            RegionStatus::Draining => "draining",
+            RegionStatus::Down => "DOWN",
+        };
+        rows.push(row![region.region, status, region.nodes, region.homes, region.prefer_it]);
+    }
+    tables::render(&rows)
+}
+
+fn nodes(report: &Report) -> String {
+    let mut rows = vec![row![
+        "NODE",
+        "REGION",
+        "ADDRESS",
+        "INC",
+        "STATE",
+        "RENEWED",
+        "LEASE LEFT",
+        "HOMES",
+        "SESSIONS",
+        "AT RISK"
+    ]];
+    for node in &report.nodes {
+        let said = node.says.as_ref();
+        rows.push(row![
+            node.node,
+            node.region,
+            node.address,
+            node.incarnation,
+            state(node),
+            or_dash(node.renewed_ago_ms.map(|ms| format!("{ms} ms ago"))),
+            or_dash(said.map(|says| format!("{} ms", says.lease_left_ms))),
+            node.homes,
+            or_dash(said.map(|says| says.sessions)),
+            or_dash(said.map(|says| says.at_risk_messages)),
+        ]);
+    }
+    let mut text = tables::render(&rows);
+    for node in &report.nodes {
+        if let Some(why) = &node.unreachable {
+            text.push_str(&format!("{} does not answer: {why}\n", node.node));
+        }
+    }
+    text
+}
+
+fn state(node: &NodeReport) -> &'static str {
+    match (&node.says, node.live) {
+        (None, _) => "UNREACHABLE",
+        (Some(_), false) => "BUMPED",
+        (Some(says), true) if says.ready => "ready",
+        (Some(_), true) => "not ready",
+    }
+}
+
+fn partitions(report: &Report) -> String {
+    let counts = &report.partitions;
+    let header = row![
+        "PARTITIONS",
+        "HOMED",
+        "VACANT",
+        "FAILING OVER",
+        "WAITING",
+        "FULLY IN SYNC",
+        "BELOW 2 REGIONS",
+        "LOST REPLICA",
+        "EPOCHS"
+    ];
+    let values = row![
+        counts.total,
+        counts.homed,
+        counts.vacant,
+        counts.failing_over,
+        counts.waiting,
+        counts.fully_in_sync,
+        counts.below_two_regions,
+        counts.with_lost_replicas,
+        format!("{}..{}", counts.epoch_min, counts.epoch_max),
+    ];
+    tables::render(&[header, values])
+}
+
+fn replication(report: &Report) -> String {
+    let mut rows = vec![row!["REPLICATION TO", "FOLLOWS", "IN SYNC", "LAG RECORDS", "LAG MS"]];
+    for region in &report.replication {
+        rows.push(row![
+            region.region,
+            region.follows,
+            region.in_sync,
+            region.lag_records_max,
+            region.lag_ms_max
+        ]);
+    }
+    tables::render(&rows)
+}
+
+fn partition_list(list: &[PartitionReport]) -> String {
+    let mut rows = vec![row![
+        "PARTITION",
+        "STATE",
+        "PREFERS",
+        "HOME",
+        "EPOCH",
+        "ISR",
+        "LOST",
+        "LAST LSN",
+        "WATERMARK",
+        "AT RISK"
+    ]];
+    for partition in list {
+        rows.push(row![
+            partition.partition,
+            format!("{:?}", partition.state).to_lowercase(),
+            partition.preferred,
+            or_dash(partition.home.as_ref()),
+            partition.epoch,
+            names(&partition.isr),
+            names(&partition.lost),
+            or_dash(partition.last_lsn),
+            or_dash(partition.watermark),
+            or_dash(partition.at_risk_messages),
+        ]);
+    }
+    tables::render(&rows)
+}
+
+fn names(nodes: &[NodeId]) -> String {
+    if nodes.is_empty() {
+        return "-".to_owned();
+    }
+    nodes.iter().map(NodeId::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}

@@ -1,0 +1,103 @@
+//! `hearth lab`: hurts and heals a deployment that `hearth up` runs.
+
+use crate::cli::BasePort;
+use clap::Subcommand;
+use lab::control::{Client, CutRequest, LinkRequest};
+
+/// Hurt and heal a deployment that `up` runs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    base_port: BasePort,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// SIGKILL a region's processes and make its links silent, as if it had lost its power.
+    Kill(Target),
+    /// SIGSTOP a region's processes.
+    Pause(Target),
+    /// SIGCONT a region's processes.
+    Resume(Target),
+    /// Start what does not run in a region, and let its links carry again.
+    Start(Target),
+    /// Cut the link between two places: connections hang.
+    Cut {
+        /// A region, or `directory`.
+        a: String,
+        /// A region, or `directory`.
+        b: String,
+        /// Only from A to B.
+        #[arg(long)]
+        one_way: bool,
+    },
+    /// End all cuts and stalls; killed regions stay silent.
+    Heal,
+    /// Change the link between two places; what is not named stays as it is.
+    Link(Link),
+}
+
+#[derive(Debug, clap::Args)]
+struct Target {
+    /// A region, or `directory`.
+    region: String,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "change", required = true, multiple = true, args = ["delay_ms", "jitter_ms", "bandwidth", "stall_ms", "reset"])]
+struct Link {
+    /// A region, or `directory`.
+    a: String,
+    /// A region, or `directory`.
+    b: String,
+    /// Only from A to B.
+    #[arg(long)]
+    one_way: bool,
+    /// One way: half the round trip.
+    #[arg(long, value_name = "MS")]
+    delay_ms: Option<u64>,
+    /// Each chunk is late by up to this much more.
+    #[arg(long, value_name = "MS")]
+    jitter_ms: Option<u64>,
+    /// Shared by all connections; 0 is unlimited.
+    #[arg(long, value_name = "BYTES_PER_S")]
+    bandwidth: Option<u64>,
+    /// Hold everything back for so long, once.
+    #[arg(long, value_name = "MS")]
+    stall_ms: Option<u64>,
+    /// Reset the connections that exist now.
+    #[arg(long)]
+    reset: bool,
+}
+
+/// Does one thing to the deployment.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let client = Client::new(args.base_port.base_port);
+    match args.action {
+        Action::Kill(Target { region }) => client.act("kill", &region).await?,
+        Action::Pause(Target { region }) => client.act("pause", &region).await?,
+        Action::Resume(Target { region }) => client.act("resume", &region).await?,
+        Action::Start(Target { region }) => client.act("start", &region).await?,
+        Action::Cut { a, b, one_way } => client.cut(&CutRequest { a, b, one_way }).await?,
+        Action::Heal => client.heal().await?,
+        Action::Link(link) => client.change_link(&link.into()).await?,
+    }
+    Ok(())
+}
+
+impl From<Link> for LinkRequest {
+    fn from(link: Link) -> Self {
+        Self {
+            a: link.a,
+            b: link.b,
+            one_way: link.one_way,
+            delay_ms: link.delay_ms,
+            jitter_ms: link.jitter_ms,
+            bandwidth_bytes_per_s: link.bandwidth,
+            stall_ms: link.stall_ms,
+            reset: link.reset,
+        }
+    }
+}
