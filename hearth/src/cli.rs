@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Lab(commands::lab::Args),
     /// See how a deployment is.
     Admin(commands::admin::Args),
+    /// Run the global directory.
+    Directory(commands::directory::Args),
+    /// Run a region's replicator.
+    Replicator(commands::replicator::Args),
 }
 
 impl Command {
@@ -35,6 +39,8 @@ impl Command {
             Self::Up(args) => commands::up::run(args).await,
             Self::Lab(args) => commands::lab::run(args).await,
             Self::Admin(args) => commands::admin::run(args).await,
+            Self::Directory(args) => commands::directory::run(args).await,
+            Self::Replicator(args) => commands::replicator::run(args).await,
         }
     }
 }
