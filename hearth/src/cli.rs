@@ -15,7 +15,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct BasePort {
     /// The base port of the running `hearth up`.
-    #[arg(long, value_name = "N", default_value_t = commands::up::BASE_PORT_DEFAULT)]
+    #[arg(long, value_name = "N", global = true, default_value_t = commands::up::BASE_PORT_DEFAULT)]
     pub(crate) base_port: u16,
 }
 
