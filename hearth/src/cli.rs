@@ -23,6 +23,12 @@ pub(crate) struct BasePort {
 pub(crate) enum Command {
     /// Start a deployment on this machine: a directory, and a node and a replicator per region.
     Up(commands::up::Args),
+    /// Chat, line by line.
+    Chat(commands::chat::Args),
+    /// Send each line of a file or of standard input as a message, once and in order.
+    Send(commands::send::Args),
+    /// Print the messages of a chat as they come, each once and in order.
+    Tail(commands::tail::Args),
     /// Hurt and heal a deployment that `up` runs.
     Lab(commands::lab::Args),
     /// See how a deployment is.
@@ -37,6 +43,9 @@ impl Command {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Up(args) => commands::up::run(args).await,
+            Self::Chat(args) => commands::chat::run(args).await,
+            Self::Send(args) => commands::send::run(args).await,
+            Self::Tail(args) => commands::tail::run(args).await,
             Self::Lab(args) => commands::lab::run(args).await,
             Self::Admin(args) => commands::admin::run(args).await,
             Self::Directory(args) => commands::directory::run(args).await,

@@ -164,13 +164,14 @@ impl Outbox {
     pub(super) fn undone_behind(&mut self, common: u64) {
         let mut earliest = None;
         for (at, message) in self.queue.iter_mut().enumerate() {
-            let undone = match message.state {
-                State::Home { .. } => true,
-                State::InLog { offset, .. } => offset > common,
-                _ => false,
+            let (again, undone) = match message.state {
+                State::Home { offset } => (true, offset > common),
+                State::InLog { offset, .. } => (offset > common, offset > common),
+                _ => (false, false),
             };
-            if undone {
+            if again {
                 message.state = State::Queued;
+                message.told_home &= !undone;
                 earlier(&mut earliest, at);
             }
         }

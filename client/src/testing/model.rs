@@ -36,6 +36,8 @@ pub struct Model {
 #[derive(Default)]
 struct Log {
     entries: Vec<Stored>,
+    /// Offsets by message id, sender and device.
+    written: HashMap<(String, String, u64), u64>,
     replicated: u64,
 }
 
@@ -302,6 +304,7 @@ impl Model {
             expires_at_ms: None,
             body: Some(body),
         };
+        known.written.insert((message_id.to_owned(), user.to_owned(), device), offset);
         known.entries.push(Stored { epoch, entry });
         self.deliver();
         if !self.hold_replication {
@@ -343,6 +346,7 @@ impl Model {
             let Some(known) = self.logs.get_mut(&log) else { continue };
             let common = known.entries.len().min((known.replicated + keep) as usize);
             known.entries.truncate(common);
+            known.written.retain(|_, offset| *offset <= common as u64);
             let common = common as u64;
             let diverged = self.diverged(log, common);
             let mut told = Vec::new();
@@ -445,10 +449,6 @@ impl Log {
     }
 
     fn find(&self, user: &str, device: u64, message_id: &str) -> Option<u64> {
-        let is = |stored: &Stored| {
-            let entry = &stored.entry;
-            entry.message_id == message_id && entry.sender == user && entry.device == device
-        };
-        self.entries.iter().position(is).map(|at| at as u64 + 1)
+        self.written.get(&(message_id.to_owned(), user.to_owned(), device)).copied()
     }
 }

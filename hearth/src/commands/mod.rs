@@ -1,7 +1,12 @@
 //! One module per command: its arguments, and `run`.
 
 pub mod admin;
+pub mod chat;
 pub mod directory;
 pub mod lab;
 pub mod replicator;
+mod screen;
+pub mod send;
+mod session;
+pub mod tail;
 pub mod up;

@@ -1,0 +1,76 @@
+//! What `chat`, `send` and `tail` share: who is who, where to connect, and the chat itself.
+
+use crate::cli::BasePort;
+use anyhow::Context as _;
+use client::{Chat, Client, Config, Events};
+use types::{DeviceId, UserId};
+
+/// Who talks with whom, and through which edges.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct SessionArgs {
+    /// Who you are. In development mode nobody asks for a proof.
+    #[arg(long = "as", value_name = "USER")]
+    pub(super) user: UserId,
+    /// The other user of the direct chat.
+    #[arg(long, value_name = "USER")]
+    pub(super) with: UserId,
+    /// Where you are: the nearest ready region of a running `hearth up` serves you [default: its first region].
+    #[arg(long, value_name = "REGION")]
+    pub(super) region: Option<String>,
+    /// Connect to these addresses instead, in this order.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(super) edge: Vec<String>,
+    #[command(flatten)]
+    base_port: BasePort,
+    /// The number of this device [default: drawn anew].
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) device: Option<u64>,
+}
+
+impl SessionArgs {
+    /// The settings of a client.
+    ///
+    /// # Errors
+    /// No deployment answers, or it has no such region.
+    pub(super) async fn config(&self) -> anyhow::Result<Config> {
+        let edges = if self.edge.is_empty() { self.find_edges().await? } else { self.edge.clone() };
+        let device = DeviceId::new(self.device.unwrap_or_else(draw_device));
+        let mut config = Config::new(edges, self.user.clone(), device);
+        config.agent = concat!("hearth/", env!("CARGO_PKG_VERSION")).to_owned();
+        Ok(config)
+    }
+
+    /// The front of one's own place first; then each region, the nearest first.
+    async fn find_edges(&self) -> anyhow::Result<Vec<String>> {
+        let deployment = lab::control::Client::new(self.base_port.base_port).describe().await?;
+        let names =
+            || deployment.regions.iter().map(|place| place.region.to_string()).collect::<Vec<_>>().join(", ");
+        let place = match &self.region {
+            None => deployment.regions.first().context("the deployment has no regions")?,
+            Some(name) => deployment
+                .regions
+                .iter()
+                .find(|place| place.region.as_str() == name)
+                .with_context(|| format!("no region is called {name:?}; there are {}", names()))?,
+        };
+        let mut edges = vec![place.front.clone()];
+        edges.extend(place.edges.iter().map(|edge| edge.url.clone()));
+        Ok(edges)
+    }
+}
+
+/// Connects, and opens the chat.
+///
+/// # Errors
+/// Wrong settings, or the chat cannot be opened.
+pub(super) async fn open(args: &SessionArgs, config: Config) -> anyhow::Result<(Client, Chat, Events)> {
+    eprintln!("hearth: development mode: messages are not encrypted, and nobody proves who they are");
+    let client = Client::connect(config)?;
+    let events = client.events().await;
+    let chat = client.open_direct(&args.with).await?;
+    Ok((client, chat, events))
+}
+
+fn draw_device() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().0
+}
