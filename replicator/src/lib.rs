@@ -84,8 +84,9 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
         view,
     )));
     tracing::info!(region = %config.region, listen = %address, "replicator runs");
-    axum::serve(listener, health::router(health, deps.metrics))
-        .with_graceful_shutdown(deps.shutdown.cancelled_owned())
-        .await
-        .map_err(listen)
+    let serving = axum::serve(listener, health::router(health, deps.metrics));
+    tokio::select! {
+        served = serving.into_future() => served.map_err(listen),
+        () = deps.shutdown.cancelled() => Ok(()),
+    }
 }
