@@ -82,11 +82,15 @@ async fn bounded<T>(
     Err(PlacementError { address: address.to_owned(), why })
 }
 
+/// An error and its sources, without what was told already.
 fn with_sources(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
-        text = format!("{text}: {inner}");
+        let told = inner.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
         source = inner.source();
     }
     text

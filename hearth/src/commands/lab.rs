@@ -46,7 +46,6 @@ struct Target {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(id = "change", required = true, multiple = true, args = ["delay_ms", "jitter_ms", "bandwidth", "stall_ms", "reset"])]
 struct Link {
     /// A region, or `directory`.
     a: String,
@@ -55,6 +54,13 @@ struct Link {
     /// Only from A to B.
     #[arg(long)]
     one_way: bool,
+    #[command(flatten)]
+    change: Change,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct Change {
     /// One way: half the round trip.
     #[arg(long, value_name = "MS")]
     delay_ms: Option<u64>,
@@ -88,16 +94,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 impl From<Link> for LinkRequest {
-    fn from(link: Link) -> Self {
+    fn from(Link { a, b, one_way, change }: Link) -> Self {
         Self {
-            a: link.a,
-            b: link.b,
-            one_way: link.one_way,
-            delay_ms: link.delay_ms,
-            jitter_ms: link.jitter_ms,
-            bandwidth_bytes_per_s: link.bandwidth,
-            stall_ms: link.stall_ms,
-            reset: link.reset,
+            a,
+            b,
+            one_way,
+            delay_ms: change.delay_ms,
+            jitter_ms: change.jitter_ms,
+            bandwidth_bytes_per_s: change.bandwidth,
+            stall_ms: change.stall_ms,
+            reset: change.reset,
         }
     }
 }

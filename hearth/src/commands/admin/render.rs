@@ -3,7 +3,7 @@
 use super::report::{NodeReport, PartitionReport, Report};
 use crate::{row, tables};
 use std::fmt::Display;
-use types::{NodeId, RegionStatus};
+use types::{NodeId, PartitionState, RegionStatus};
 
 /// Events of the directory that are shown; `--json` has them all.
 const EVENTS_SHOWN: usize = 10;
@@ -27,10 +27,10 @@ pub(super) fn render(report: &Report) -> String {
     text.push('\n');
     let events = &report.directory.events;
     if !events.is_empty() {
-        text.push_str("\nlatest events of the directory (ms since 1970)\n");
+        text.push_str("\nlatest events of the directory (UTC)\n");
     }
     for event in &events[events.len().saturating_sub(EVENTS_SHOWN)..] {
-        text.push_str(&format!("  {}  {}\n", event.at_ms, event.what));
+        text.push_str(&format!("  {}  {}\n", time_of_day(event.at_ms), event.what));
     }
     if let Some(list) = &report.partition_list {
         text.push('\n');
@@ -168,7 +168,11 @@ fn partition_list(list: &[PartitionReport]) -> String {
     for partition in list {
         rows.push(row![
             partition.partition,
-            format!("{:?}", partition.state).to_lowercase(),
+            match partition.state {
+                PartitionState::Vacant => "vacant",
+                PartitionState::Homed => "homed",
+                PartitionState::FailingOver => "FAILING OVER",
+            },
             partition.preferred,
             or_dash(partition.home.as_ref()),
             partition.epoch,
@@ -182,6 +186,12 @@ fn partition_list(list: &[PartitionReport]) -> String {
     tables::render(&rows)
 }
 
+fn time_of_day(ms_since_1970: u64) -> String {
+    let seconds = ms_since_1970 / 1_000 % 86_400;
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{:03}", seconds % 60, ms_since_1970 % 1_000)
+}
+
 fn names(nodes: &[NodeId]) -> String {
     if nodes.is_empty() {
         return "-".to_owned();
@@ -191,4 +201,26 @@ fn names(nodes: &[NodeId]) -> String {
 
 fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::admin::report::{report, tests::seen};
+
+    #[test]
+    fn what_is_wrong_stands_out() {
+        let text = render(&report(&seen(), true));
+        for part in [
+            "AUTOMATIC FAILOVER OFF: one voter",
+            "eu-west  DOWN",
+            "UNREACHABLE",
+            "b-1 does not answer: it is dead",
+            "at risk (acked home, not yet replicated): 7, and unknown for 1 partitions",
+            "FAILING OVER",
+            "00:00:02.005  it was born",
+        ] {
+            assert!(text.contains(part), "{part:?} in\n{text}");
+        }
+    }
 }

@@ -220,7 +220,12 @@ fn node(seen: &Seen, row: &types::NodeRow) -> NodeReport {
         ready: reply.ready,
         lease_left_ms: reply.lease_left_ms,
         sessions: reply.sessions,
-        at_risk_messages: reply.partitions.iter().map(|status| status.at_risk_messages).sum(),
+        at_risk_messages: reply
+            .partitions
+            .iter()
+            .filter(|status| status.home)
+            .map(|status| status.at_risk_messages)
+            .sum(),
     });
     NodeReport {
         node: row.node.clone(),
@@ -276,3 +281,6 @@ fn replication(seen: &Seen, homes: &Homes<'_>) -> Vec<ReplicationReport> {
     }
     by_region.into_values().collect()
 }
+
+#[cfg(test)]
+pub(super) mod tests;
