@@ -9,8 +9,9 @@ use types::PartitionPosition;
 pub(super) struct Handed {
     batches: VecDeque<(PartitionPosition, usize)>,
     bytes: usize,
-    /// The highest watermark handed over.
-    watermark: u64,
+    /// The highest watermark handed over; `None` before the first: that one is handed over whatever it
+    /// is, since it also tells the follower that the home holds the same.
+    watermark: Option<u64>,
     /// A watermark was handed over by itself and is not answered yet: one at a time, since no credit
     /// bounds them.
     alone: bool,
@@ -34,7 +35,7 @@ impl Handed {
     pub(super) fn hand(&mut self, last: PartitionPosition, bytes: usize, watermark: u64) {
         self.batches.push_back((last, bytes));
         self.bytes += bytes;
-        self.watermark = self.watermark.max(watermark);
+        self.watermark = self.watermark.max(Some(watermark));
         self.held.take_if(|held| held.watermark <= watermark);
     }
 
@@ -53,7 +54,7 @@ impl Handed {
 
     /// A watermark by itself: answers what to hand over now.
     pub(super) fn watermark(&mut self, batch: Batch) -> Option<Batch> {
-        if batch.watermark <= self.watermark {
+        if Some(batch.watermark) <= self.watermark {
             return None;
         }
         self.held = Some(batch);
@@ -67,7 +68,7 @@ impl Handed {
         }
         let held = self.held.take()?;
         self.alone = true;
-        self.watermark = self.watermark.max(held.watermark);
+        self.watermark = self.watermark.max(Some(held.watermark));
         Some(held)
     }
 }
@@ -83,7 +84,8 @@ mod tests {
     #[test]
     fn one_watermark_is_under_way_at_a_time_and_the_newest_follows() {
         let mut handed = Handed::default();
-        assert!(handed.watermark(mark(1)).is_some());
+        assert!(handed.watermark(mark(0)).is_some());
+        assert!(handed.watermark(mark(1)).is_none());
         assert!(handed.watermark(mark(2)).is_none());
         assert!(handed.watermark(mark(3)).is_none());
         handed.land(PartitionPosition::ZERO);

@@ -15,8 +15,9 @@
 //!
 //! Invariants:
 //!
-//! - All that is said to the follower is said in the epoch of the home that said it: what a home says in
-//!   another epoch than the one it was asked in is dropped.
+//! - All that is said to the follower is said in the epoch of the home that said it. What a home says in
+//!   another epoch than the one it was asked in is not passed on: a lower one is dropped; a higher one is
+//!   adopted, and the follower is asked anew in it.
 //! - The follower is handed only batches that directly follow what it holds or was handed before, and
 //!   only after the home has matched its last record.
 //! - It is told to truncate only what the home called diverged.
@@ -57,7 +58,7 @@ pub(crate) struct Pump {
     follow_up: bool,
     fetch_up: bool,
     state: State,
-    /// In which everything is said: the highest that a route has had.
+    /// In which everything is said: the route's, or the home's own where that is higher.
     epoch: Epoch,
     credit_bytes: u32,
     /// The follower's last durable record, in its own words.
@@ -239,7 +240,9 @@ impl Pump {
                 }
             }
             State::Truncating { common } => {
-                if last.lsn <= common.lsn && last.epoch <= common.epoch {
+                if last == self.durable {
+                    self.trouble(now, Trouble::NotCut { last }, None, out);
+                } else if last.lsn <= common.lsn {
                     self.restart(now, last, out);
                 }
             }
@@ -282,10 +285,19 @@ impl Pump {
 
     fn take_fetched(&mut self, now: Instant, fetched: Fetched, out: &mut Vec<Output>) {
         let asked = matches!(self.state, State::Fetching { .. } | State::Streaming { .. });
+        let adopts = match self.state {
+            State::Idle => false,
+            State::Fenced { fence } => fetched.epoch >= fence,
+            _ => fetched.epoch > self.epoch,
+        };
         match fetched.reply {
             Reply::NotHome if asked => self.trouble(now, Trouble::NotHome, None, out),
             Reply::Refused { why, retry_after } if asked => {
                 self.trouble(now, Trouble::HomeRefuses(why), retry_after, out);
+            }
+            Reply::Batch(_) | Reply::Diverged { .. } if adopts => {
+                self.epoch = fetched.epoch;
+                self.begin(now, out);
             }
             Reply::Batch(batch) if asked && fetched.epoch == self.epoch => self.take_batch(now, batch, out),
             Reply::Diverged { common } if asked && fetched.epoch == self.epoch => {
@@ -296,7 +308,11 @@ impl Pump {
     }
 
     fn take_batch(&mut self, now: Instant, mut batch: Batch, out: &mut Vec<Output>) {
-        self.end = batch.end.as_ref().map_or(self.end, |end| Lsn::new(end.lsn));
+        let Some(end) = &batch.end else {
+            // A late call to obey an epoch that is obeyed already.
+            return;
+        };
+        self.end = Lsn::new(end.lsn);
         match batch::fit(&mut batch, self.sent(), self.epoch) {
             Taken::Nothing => {
                 self.state = State::Streaming { heard: now };

@@ -129,6 +129,8 @@ pub(crate) enum Trouble {
     Incoherent { lsn: Lsn },
     #[error("the home calls {common} the last shared record, and the follower's last is {last}")]
     NotDiverged { common: PartitionPosition, last: PartitionPosition },
+    #[error("the follower still holds {last}, and was told to cut it off")]
+    NotCut { last: PartitionPosition },
     #[error("a question was not answered")]
     NoAnswer,
 }

@@ -322,7 +322,8 @@ impl World {
         let end = last(&home.log).lsn.get();
         self.follower.log == home.log
             && home.matched == end
-            && (end == 0 || self.follower.watermark == (self.epoch, end))
+            && self.follower.watermark == (self.epoch, end)
+            && self.follower.matched_in == self.epoch
             && self.pump.is_streaming()
             && self.pump.lag_records() == 0
             && self.pump.under_way_bytes() == 0

@@ -63,10 +63,13 @@ impl HomeNode {
     }
 
     pub(super) fn take(&mut self, fetch: Fetch, follower: &Follower) -> Option<Fetched> {
-        let Some(epoch) = self.home_in.filter(|epoch| fetch.epoch == *epoch) else {
+        let Some(epoch) = self.home_in.filter(|epoch| fetch.epoch <= *epoch) else {
             let epoch = self.home_in.unwrap_or(Epoch::ZERO);
             return Some(Fetched { epoch, reply: Reply::NotHome });
         };
+        if fetch.epoch < epoch {
+            return Some(Fetched { epoch, reply: Reply::Batch(Batch::default()) });
+        }
         if self.session.is_none() && !fetch.restart {
             return None;
         }
@@ -130,6 +133,8 @@ pub(super) struct Follower {
     pub(super) fence: Epoch,
     /// With the epoch that it was said in.
     pub(super) watermark: (Epoch, u64),
+    /// In which epoch its home has found the copy to be a part of its own.
+    pub(super) matched_in: Epoch,
 }
 
 impl Follower {
@@ -141,6 +146,8 @@ impl Follower {
         match say {
             Say::Probe => {}
             Say::Batch { batch, .. } => {
+                assert!(batch.end.is_some(), "no match is told by a call to a higher epoch");
+                self.matched_in = epoch;
                 let next = self.log.len() as u64 + 1;
                 if batch.records.first().is_some_and(|record| record.lsn != next) {
                     return self.answer(Outcome::Gap);
