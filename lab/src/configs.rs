@@ -58,7 +58,11 @@ impl ForNode<'_> {
         table.insert("data-dir".to_owned(), text(self.data_dir.display()));
         table.insert("directory".to_owned(), Value::Array(vec![url(self.directory)]));
         table.insert("dial".to_owned(), dial(self.dial));
-        overlaid(table, &overlay.node)
+        let table = overlaid(table, &overlay.node);
+        match overlay.only_node.get(self.node) {
+            Some(over) => overlaid(table, over),
+            None => table,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::table::WanTable;
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, time::Duration};
-use types::RegionId;
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use types::{NodeId, RegionId};
 
 /// Regions of one deployment, at most.
 pub const REGIONS_MAX: usize = types::limits::REGIONS_MAX;
@@ -52,6 +52,8 @@ pub struct Overlay {
     pub directory: toml::Table,
     /// Over each node's.
     pub node: toml::Table,
+    /// Over the configuration of the node of this name, above `node`.
+    pub only_node: BTreeMap<NodeId, toml::Table>,
     /// Over each replicator's.
     pub replicator: toml::Table,
 }

@@ -5,7 +5,7 @@ use lab::{
     control::{Client, ClientError, CutRequest, LinkRequest},
     toml,
 };
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -138,7 +138,9 @@ async fn a_port_in_use_is_refused_before_anything_starts() {
 #[tokio::test]
 async fn configurations_lead_through_links_and_take_overlays() {
     let folder = tempfile::tempdir().expect("a folder");
-    let overlay = Overlay { node: toml::toml! { parked-max = 7 }, ..Overlay::default() };
+    let only_away = BTreeMap::from([("away-1".parse().expect("a name"), toml::toml! { parked-max = 8 })]);
+    let overlay =
+        Overlay { node: toml::toml! { parked-max = 7 }, only_node: only_away, ..Overlay::default() };
     let lab = Lab::start(Options { overlay, lease_ttl: Duration::from_secs(8), ..options(folder.path()) })
         .await
         .expect("it starts");
@@ -149,6 +151,7 @@ async fn configurations_lead_through_links_and_take_overlays() {
     let node = read("node-near-1.toml");
     let described = lab.describe();
     assert_eq!(node["parked-max"].as_integer(), Some(7));
+    assert_eq!(read("node-away-1.toml")["parked-max"].as_integer(), Some(8));
     assert_ne!(node["directory"][0].as_str(), Some(described.directory.address.as_str()), "through a link");
     let dialled = node["dial"]["away-1"].as_str().expect("an address");
     assert_ne!(format!("http://{dialled}"), described.regions[1].node.address, "through a link");

@@ -12,7 +12,7 @@ use tokio::{
 /// Bytes that one connection may have under way in one direction, at least: what kernel buffers hold anyway.
 const IN_FLIGHT_MIN_BYTES: u64 = 256 * 1024;
 /// And at most, which bounds the memory of a connection whose other end does not read or is cut off.
-const IN_FLIGHT_MAX_BYTES: u64 = 16 * 1024 * 1024;
+const IN_FLIGHT_MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// What is under way is at most this many times bandwidth × delay: room for the pipe and a queue before it.
 const IN_FLIGHT_PIPES: u32 = 2;
 
