@@ -13,11 +13,16 @@
 pub mod bus;
 pub mod clock;
 mod config;
+mod delivery;
+mod edge;
 mod parts;
+mod peer;
 pub mod ready;
+mod router;
 pub mod service;
 mod view;
 
 pub use config::{Config, Engine};
+pub use edge::{Connection, Edge, EdgeListener};
 pub use parts::{Parts, PeerReplies, PeerService};
 pub use view::PlacementView;

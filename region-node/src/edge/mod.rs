@@ -1,0 +1,110 @@
+//! The edge: clients over WebSocket and REST.
+//!
+//! ```text
+//!   /v1/ws ──── ws (driver) ── session (core) ─┐
+//!                  │                           ├─ router ── homes, peers, replicas
+//!   /v1/chats … ─ rest ── request (checks) ────┘
+//!                  └─ queue ◄── delivery
+//! ```
+
+mod chats;
+pub(crate) mod errors;
+pub(crate) mod frame;
+mod listener;
+pub(crate) mod queue;
+mod request;
+mod rest;
+mod session;
+mod ws;
+
+pub use listener::{Connection, EdgeListener};
+
+use crate::{
+    Parts,
+    delivery::{Delivery, SessionId},
+    parts::{PeerReplies, PeerService},
+    peer::{self, Peers},
+    router::Router,
+};
+use proto::node::PeerRequest;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+use tonic::Streaming;
+
+/// The edge half of a node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Edge(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    router: Router,
+    delivery: Delivery,
+    sessions: AtomicUsize,
+    next_session: AtomicU64,
+}
+
+impl Edge {
+    /// Starts the edge: streams to peers, the router's clockwork and delivery run until the shutdown of
+    /// the parts.
+    pub fn start(parts: Parts) -> Self {
+        let shutdown = parts.shutdown.clone();
+        let peers =
+            Peers::new(Arc::clone(&parts.config), Arc::clone(&parts.view), Arc::clone(&parts.identity));
+        let router = Router::new(parts.clone(), peers.clone());
+        let (delivery, events) = Delivery::new(router.clone());
+        tokio::spawn(peers.run(shutdown.clone()));
+        tokio::spawn(router.clone().run(shutdown.clone()));
+        tokio::spawn(delivery.clone().run(events, shutdown));
+        let (sessions, next_session) = (AtomicUsize::new(0), AtomicU64::new(1));
+        Self(Arc::new(Inner { parts, router, delivery, sessions, next_session }))
+    }
+
+    /// The routes of clients: `/v1/ws` and `/v1/chats …`.
+    ///
+    /// Serve them from an [`EdgeListener`], with [`Connection`] as connect info, so that a session's send
+    /// buffer in the kernel is bounded; without it they work too.
+    pub fn routes(&self) -> axum::Router {
+        rest::routes(self).merge(ws::routes(self))
+    }
+
+    /// Sessions that are open now.
+    pub fn sessions(&self) -> usize {
+        self.0.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Takes a place among the sessions, if one is left.
+    fn seat(&self) -> Option<Seat> {
+        let max = self.0.parts.config.sessions_max;
+        let taken = self
+            .0
+            .sessions
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1));
+        taken.ok()?;
+        metrics::gauge!("hearth_edge_sessions").set(self.sessions() as f64);
+        let id = SessionId(self.0.next_session.fetch_add(1, Ordering::Relaxed));
+        Some(Seat { edge: self.clone(), id })
+    }
+}
+
+impl PeerService for Edge {
+    fn serve(&self, requests: Streaming<PeerRequest>) -> PeerReplies {
+        peer::serve(&self.0.parts, requests)
+    }
+}
+
+/// A place among the sessions, given back when dropped.
+#[derive(Debug)]
+struct Seat {
+    edge: Edge,
+    id: SessionId,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.edge.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!("hearth_edge_sessions").set(self.edge.sessions() as f64);
+    }
+}

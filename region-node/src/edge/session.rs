@@ -1,0 +1,430 @@
+//! The session core: what one connection's frames mean.
+//!
+//! ```text
+//!   Greeting ──Hello──► Ready ──silence, wrong version, frame too big──► Closed
+//! ```
+//!
+//! Each request is answered once. What a session may have under way is bounded: unanswered writes, reads,
+//! followed logs. What is over a bound is refused, typed, and the session goes on.
+
+use super::{
+    errors::{Problem, close},
+    request::{self, Message, Reading},
+};
+use crate::{
+    delivery::{Join, token},
+    service::{Acked, LocateAnswer, Page, ReadRefusal},
+};
+use log_store::locate::Located;
+use proto::client::{self, ClientFrame, client_frame, resumed, server_frame::Frame};
+use std::collections::BTreeMap;
+use types::{Code, DeviceId, LogId, MessageId, PartitionId, Position, Refusal, UserId, limits};
+
+/// Chats being opened and pages being read, of one session at a time.
+const READS_MAX: u32 = 8;
+/// The longest text of a client's software that is kept.
+const AGENT_MAX_BYTES: usize = 128;
+
+/// What the node tells and asks of every session.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) region: String,
+    pub(crate) node: String,
+    pub(crate) development: bool,
+    pub(crate) writes_max: u32,
+    pub(crate) silence_ms: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Input {
+    Frame(ClientFrame),
+    /// A message that is no frame; the connection is intact.
+    Malformed(String),
+    Finished(Finished),
+    /// Time has passed. `congested`: the client does not read, so it is not heard either.
+    Tick {
+        congested: bool,
+    },
+}
+
+/// What became of something that the session had started.
+#[derive(Debug)]
+pub(crate) enum Finished {
+    Appended {
+        request_id: u64,
+        log: LogId,
+        message_id: MessageId,
+        result: Result<Acked, Refusal>,
+    },
+    Opened {
+        request_id: u64,
+        result: Result<(LogId, Position), Refusal>,
+    },
+    Read {
+        request_id: u64,
+        log: LogId,
+        result: Result<Page, ReadRefusal>,
+    },
+    Located {
+        request_id: u64,
+        log: LogId,
+        follow: u64,
+        position: Position,
+        result: Result<(PartitionId, LocateAnswer), ReadRefusal>,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) enum Output {
+    Welcome { request_id: u64 },
+    Answer { request_id: u64, frame: Frame },
+    Append { request_id: u64, user: UserId, device: DeviceId, message: Message },
+    Open { request_id: u64, user: UserId, open: client::OpenChat },
+    Read { request_id: u64, user: UserId, reading: Reading },
+    Locate { request_id: u64, user: UserId, log: LogId, follow: u64, position: Position },
+    Join(Join),
+    Leave(LogId),
+    Close { code: u16, reason: &'static str },
+}
+
+#[derive(Debug)]
+pub(crate) struct Session {
+    terms: Terms,
+    who: Option<(UserId, DeviceId)>,
+    /// The number of the last Subscribe of each followed log; an earlier one's answer is void.
+    followed: BTreeMap<LogId, u64>,
+    next_follow: u64,
+    writes: u32,
+    reads: u32,
+    heard_ms: u64,
+}
+
+impl Session {
+    pub(crate) const fn new(now_ms: u64, terms: Terms) -> Self {
+        Self {
+            terms,
+            who: None,
+            followed: BTreeMap::new(),
+            next_follow: 1,
+            writes: 0,
+            reads: 0,
+            heard_ms: now_ms,
+        }
+    }
+
+    /// The logs that it follows.
+    pub(crate) fn followed(&self) -> impl Iterator<Item = LogId> {
+        self.followed.keys().copied()
+    }
+
+    pub(crate) fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Frame(frame) => {
+                self.heard_ms = now_ms;
+                self.frame(frame, out);
+            }
+            Input::Malformed(why) => {
+                self.heard_ms = now_ms;
+                refuse(0, Refusal::new(Code::BadRequest, why), out);
+            }
+            Input::Finished(finished) => self.finished(finished, out),
+            Input::Tick { congested: true } => self.heard_ms = now_ms,
+            Input::Tick { congested: false } => {
+                if now_ms.saturating_sub(self.heard_ms) >= self.terms.silence_ms {
+                    out.push(Output::Close { code: close::SILENT, reason: "no sign of life" });
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: ClientFrame, out: &mut Vec<Output>) {
+        let id = frame.request_id;
+        let Some(frame) = frame.frame else {
+            let why = "the frame is empty, or of a kind that is not known here";
+            return refuse(id, Refusal::new(Code::BadRequest, why), out);
+        };
+        match (self.who.clone(), frame) {
+            (None, client_frame::Frame::Hello(hello)) => self.hello(id, &hello, out),
+            (Some(_), client_frame::Frame::Hello(_)) => {
+                refuse(id, Refusal::new(Code::BadRequest, "a second Hello; it comes once"), out);
+            }
+            (_, client_frame::Frame::Ping(ping)) => {
+                let pong = Frame::Pong(client::Pong { nonce: ping.nonce });
+                out.push(Output::Answer { request_id: id, frame: pong });
+            }
+            (None, _) => {
+                let why = "the first frame must be Hello: nobody has said who this is";
+                refuse(id, Refusal::new(Code::Unauthenticated, why), out);
+            }
+            (Some(who), frame) => self.request(id, who, frame, out),
+        }
+    }
+
+    fn hello(&mut self, id: u64, hello: &client::Hello, out: &mut Vec<Output>) {
+        if hello.protocol_version != limits::PROTOCOL_VERSION {
+            let why = format!(
+                "the client speaks version {}, and this node version {}",
+                hello.protocol_version,
+                limits::PROTOCOL_VERSION
+            );
+            refuse(id, Refusal::new(Code::UnsupportedVersion, why), out);
+            let reason = "unsupported version";
+            return out.push(Output::Close { code: close::UNSUPPORTED_VERSION, reason });
+        }
+        if !self.terms.development {
+            let why = "a user is known by name only in development mode, and this node is not in it";
+            refuse(id, Refusal::new(Code::Unauthenticated, why), out);
+            return out.push(Output::Close { code: close::UNAUTHENTICATED, reason: "unauthenticated" });
+        }
+        let user = match request::user("user", &hello.user) {
+            Ok(user) => user,
+            Err(refusal) => return refuse(id, refusal, out),
+        };
+        if hello.cursors.len() > limits::SESSION_LOGS_MAX {
+            let why =
+                format!("{} cursors, and {} are allowed", hello.cursors.len(), limits::SESSION_LOGS_MAX);
+            return refuse(id, Refusal::new(Code::TooLarge, why), out);
+        }
+        let agent: String = hello.agent.chars().take(AGENT_MAX_BYTES).collect();
+        tracing::debug!(%user, device = hello.device, agent, "a session begins");
+        self.who = Some((user.clone(), DeviceId::new(hello.device)));
+        out.push(Output::Welcome { request_id: id });
+        for cursor in &hello.cursors {
+            self.follow(0, &user, &cursor.log, &cursor.position, out);
+        }
+    }
+
+    fn request(
+        &mut self,
+        id: u64,
+        (user, device): (UserId, DeviceId),
+        frame: client_frame::Frame,
+        out: &mut Vec<Output>,
+    ) {
+        match frame {
+            client_frame::Frame::Send(send) => self.send(id, user, device, send, out),
+            client_frame::Frame::Subscribe(subscribe) => {
+                self.follow(id, &user, &subscribe.log, &subscribe.position, out);
+            }
+            client_frame::Frame::Unsubscribe(unsubscribe) => match request::log(&unsubscribe.log) {
+                Ok(log) => {
+                    if self.followed.remove(&log).is_some() {
+                        out.push(Output::Leave(log));
+                    }
+                }
+                Err(refusal) => refuse(id, refusal, out),
+            },
+            client_frame::Frame::OpenChat(open) => {
+                if self.may_read(id, out) {
+                    out.push(Output::Open { request_id: id, user, open });
+                }
+            }
+            client_frame::Frame::ReadHistory(read) => match request::reading(&read) {
+                Ok(reading) => {
+                    if self.may_read(id, out) {
+                        out.push(Output::Read { request_id: id, user, reading });
+                    }
+                }
+                Err(refusal) => about(id, refusal.into(), &read.log, "", out),
+            },
+            client_frame::Frame::Hello(_) | client_frame::Frame::Ping(_) => {}
+        }
+    }
+
+    fn send(&mut self, id: u64, user: UserId, device: DeviceId, send: client::Send, out: &mut Vec<Output>) {
+        let (log, message_id) = (send.log.clone(), send.message_id.clone());
+        match request::message(send) {
+            Err(refusal) => about(id, refusal.into(), &log, &message_id, out),
+            Ok(_) if self.writes >= self.terms.writes_max => {
+                let why =
+                    format!("{} writes of this session are unanswered, the most there may be", self.writes);
+                about(id, Refusal::new(Code::Overloaded, why).into(), &log, &message_id, out);
+            }
+            Ok(message) => {
+                self.writes += 1;
+                out.push(Output::Append { request_id: id, user, device, message });
+            }
+        }
+    }
+
+    fn may_read(&mut self, id: u64, out: &mut Vec<Output>) -> bool {
+        if self.reads >= READS_MAX {
+            let why = format!("{READS_MAX} reads of this session are unanswered, the most there may be");
+            refuse(id, Refusal::new(Code::Overloaded, why), out);
+            return false;
+        }
+        self.reads += 1;
+        true
+    }
+
+    fn follow(&mut self, id: u64, user: &UserId, log: &str, position: &str, out: &mut Vec<Output>) {
+        let checked = request::log(log).and_then(|log| Ok((log, request::position(log, position)?)));
+        let (log, position) = match checked {
+            Ok(checked) => checked,
+            Err(refusal) => {
+                return resumed(id, log, resumed::Answer::Error(proto::client_error(&refusal)), out);
+            }
+        };
+        if self.followed.len() >= limits::SESSION_LOGS_MAX && !self.followed.contains_key(&log) {
+            let why =
+                format!("this session follows {} logs, the most there may be", limits::SESSION_LOGS_MAX);
+            let error = proto::client_error(&Refusal::new(Code::TooLarge, why));
+            return resumed(id, &log.to_string(), resumed::Answer::Error(error), out);
+        }
+        let follow = self.next_follow;
+        self.next_follow += 1;
+        if self.followed.insert(log, follow).is_some() {
+            // Nothing of the old place may come between the answer and what follows the new position.
+            out.push(Output::Leave(log));
+        }
+        out.push(Output::Locate { request_id: id, user: user.clone(), log, follow, position });
+    }
+
+    fn finished(&mut self, finished: Finished, out: &mut Vec<Output>) {
+        match finished {
+            Finished::Appended { request_id, log, message_id, result } => {
+                self.writes = self.writes.saturating_sub(1);
+                match result {
+                    Ok(acked) => {
+                        out.push(Output::Answer { request_id, frame: sent(log, message_id, &acked) })
+                    }
+                    Err(refusal) => {
+                        about(request_id, refusal.into(), &log.to_string(), &message_id.to_string(), out);
+                    }
+                }
+            }
+            Finished::Opened { request_id, result } => {
+                self.reads = self.reads.saturating_sub(1);
+                match result {
+                    Ok((log, position)) => {
+                        let opened =
+                            client::ChatOpened { log: log.to_string(), position: token(log, position) };
+                        out.push(Output::Answer { request_id, frame: Frame::ChatOpened(opened) });
+                    }
+                    Err(refusal) => refuse(request_id, refusal, out),
+                }
+            }
+            Finished::Read { request_id, log, result } => {
+                self.reads = self.reads.saturating_sub(1);
+                match result {
+                    Ok(page) => out.push(Output::Answer { request_id, frame: history_page(log, &page) }),
+                    Err(refusal) => {
+                        about(request_id, Problem::of_read(log, refusal), &log.to_string(), "", out)
+                    }
+                }
+            }
+            Finished::Located { request_id, log, follow, position, result } => {
+                if self.followed.get(&log) == Some(&follow) {
+                    self.located(request_id, log, position, result, out);
+                }
+            }
+        }
+    }
+
+    fn located(
+        &mut self,
+        id: u64,
+        log: LogId,
+        position: Position,
+        result: Result<(PartitionId, LocateAnswer), ReadRefusal>,
+        out: &mut Vec<Output>,
+    ) {
+        let name = log.to_string();
+        let (partition, answer) = match result {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                self.followed.remove(&log);
+                let error = Problem::of_read(log, refusal).into_client();
+                return resumed(id, &name, resumed::Answer::Error(error), out);
+            }
+        };
+        let (from, answer_frame) = match answer.located {
+            Located::Continue => (
+                position,
+                resumed::Answer::Continue(client::Continue {
+                    head: token(log, answer.head),
+                    replicated: token(log, answer.replicated),
+                    head_offset: answer.head.offset.get(),
+                    replicated_offset: answer.replicated.offset.get(),
+                }),
+            ),
+            Located::Diverged { common } => (
+                common,
+                resumed::Answer::Diverged(client::Diverged {
+                    log: name.clone(),
+                    common: token(log, common),
+                    common_offset: common.offset.get(),
+                }),
+            ),
+            Located::Ahead => {
+                self.followed.remove(&log);
+                let error = Problem::of_read(log, ReadRefusal::Ahead).into_client();
+                return resumed(id, &name, resumed::Answer::Error(error), out);
+            }
+        };
+        resumed(id, &name, answer_frame, out);
+        let Some((user, _)) = &self.who else { return };
+        out.push(Output::Join(Join {
+            log,
+            partition,
+            user: user.clone(),
+            position: from,
+            checked: answer.epoch,
+        }));
+    }
+
+    /// What a client is told first.
+    pub(crate) fn welcome(&self, server_time_ms: u64, one_region: bool) -> Frame {
+        let silence_ms = u32::try_from(self.terms.silence_ms).unwrap_or(u32::MAX);
+        Frame::Welcome(client::Welcome {
+            protocol_version: limits::PROTOCOL_VERSION,
+            region: self.terms.region.clone(),
+            node: self.terms.node.clone(),
+            limits: Some(client::Limits {
+                body_max_bytes: limits::BODY_MAX_BYTES as u64,
+                frame_max_bytes: limits::FRAME_MAX_BYTES as u64,
+                page_max_entries: limits::PAGE_MAX_ENTRIES as u32,
+                session_logs_max: limits::SESSION_LOGS_MAX as u32,
+                session_writes_max: self.terms.writes_max,
+                ping_interval_ms: silence_ms / 3,
+            }),
+            server_time_ms,
+            one_region,
+        })
+    }
+}
+
+pub(crate) fn sent(log: LogId, message_id: MessageId, acked: &Acked) -> Frame {
+    Frame::Sent(client::Sent {
+        log: log.to_string(),
+        message_id: message_id.to_string(),
+        position: token(log, acked.position),
+        offset: acked.position.offset.get(),
+        accepted_at_ms: acked.accepted_at_ms,
+        ack: proto::ack_policy_to_client(acked.ack).into(),
+    })
+}
+
+pub(crate) fn history_page(log: LogId, page: &Page) -> Frame {
+    Frame::HistoryPage(client::HistoryPage {
+        log: log.to_string(),
+        entries: page.records.iter().filter_map(proto::client_entry).collect(),
+        at_end: page.at_end,
+    })
+}
+
+fn refuse(request_id: u64, refusal: Refusal, out: &mut Vec<Output>) {
+    about(request_id, refusal.into(), "", "", out);
+}
+
+fn about(request_id: u64, problem: Problem, log: &str, message_id: &str, out: &mut Vec<Output>) {
+    let cut = |text: &str| text.chars().take(80).collect::<String>();
+    let error = client::Error { log: cut(log), message_id: cut(message_id), ..problem.into_client() };
+    out.push(Output::Answer { request_id, frame: Frame::Error(error) });
+}
+
+fn resumed(request_id: u64, log: &str, answer: resumed::Answer, out: &mut Vec<Output>) {
+    let log = log.chars().take(80).collect();
+    let frame = Frame::Resumed(client::Resumed { log, answer: Some(answer) });
+    out.push(Output::Answer { request_id, frame });
+}

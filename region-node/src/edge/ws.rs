@@ -1,0 +1,326 @@
+//! One WebSocket connection: a task that reads and acts, a task that writes.
+//!
+//! The writer takes batches from the session's queue, so a client that does not read holds up nobody
+//! else; when it makes no progress for the session's silence, the connection ends. The reader stops
+//! reading while the queue is congested.
+
+use super::{
+    Connection, Edge, Seat,
+    errors::{Problem, close},
+    frame::Encoding,
+    queue::SessionQueue,
+    session::{Finished, Input, Output, Session, Terms},
+};
+use crate::{
+    clock,
+    router::Draft,
+    service::{Page, ReadFrom, ReadRefusal},
+};
+use axum::{
+    Router,
+    extract::{
+        Extension, State, WebSocketUpgrade,
+        connect_info::ConnectInfo,
+        ws::{CloseFrame, Message, WebSocket, rejection::WebSocketUpgradeRejection},
+    },
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use futures_util::{
+    FutureExt, SinkExt, StreamExt,
+    future::BoxFuture,
+    stream::{FuturesUnordered, SplitSink, SplitStream},
+};
+use proto::client::{self, server_frame::Frame};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite;
+use types::{Code, Position, Record, Refusal, limits};
+
+/// What is kept of a connection's input.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Frames up to this are written by one call. Allocated only while something waits.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// What the kernel is told to hold for a client; it takes twice that, for its own bookkeeping.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+/// How long a client has to go elsewhere when the node goes down.
+const GO_AWAY: Duration = Duration::from_millis(500);
+/// The share of a session's queue that a page of history may fill.
+const PAGE_SHARE: usize = 4;
+
+pub(super) fn routes(edge: &Edge) -> Router {
+    Router::new().route("/v1/ws", any(upgrade)).with_state(edge.clone())
+}
+
+async fn upgrade(
+    State(edge): State<Edge>,
+    connection: Option<Extension<ConnectInfo<Connection>>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let refuse = |code, why: String| Problem::from(Refusal::new(code, why)).into_response();
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade.protocols(Encoding::ALL.map(Encoding::subprotocol)),
+        Err(error) => {
+            return refuse(Code::BadRequest, format!("this address takes WebSockets: {}", error.body_text()));
+        }
+    };
+    let chosen = upgrade.selected_protocol().and_then(|name| name.to_str().ok());
+    let Some(encoding) = Encoding::ALL.into_iter().find(|encoding| Some(encoding.subprotocol()) == chosen)
+    else {
+        let [proto, json] = Encoding::ALL.map(Encoding::subprotocol);
+        return refuse(Code::BadRequest, format!("Sec-WebSocket-Protocol must offer {proto} or {json}"));
+    };
+    let Some(seat) = edge.seat() else {
+        let why = format!("the node has {} sessions, the most it takes", edge.sessions());
+        return refuse(Code::Overloaded, why);
+    };
+    if let Some(Extension(ConnectInfo(connection))) = connection {
+        connection.bound_send_buffer(SEND_BUFFER_BYTES);
+    }
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(limits::FRAME_MAX_BYTES)
+        .max_frame_size(limits::FRAME_MAX_BYTES)
+        .on_upgrade(move |socket| run(edge, seat, socket, encoding))
+}
+
+async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
+    let config = &edge.0.parts.config;
+    let queue = Arc::new(SessionQueue::new(encoding, config.session_queue_bytes));
+    let (sink, stream) = socket.split();
+    let patience = Duration::from_millis(config.session_silence_ms);
+    let writer = tokio::spawn(write(sink, Arc::clone(&queue), patience));
+    edge.0.delivery.enter(seat.id, Arc::clone(&queue));
+    let terms = Terms {
+        region: config.region.to_string(),
+        node: config.node.to_string(),
+        development: config.development,
+        writes_max: config.session_writes_max,
+        silence_ms: config.session_silence_ms,
+    };
+    let mut connection = Connected {
+        core: Session::new(clock::boot_ms(), terms),
+        edge: edge.clone(),
+        seat,
+        encoding,
+        queue,
+        tasks: FuturesUnordered::new(),
+    };
+    connection.serve(stream, patience).await;
+    edge.0.delivery.exit(connection.seat.id, connection.core.followed());
+    // What waits is written, if the client reads it; then the connection is closed.
+    let _ = tokio::time::timeout(patience, writer).await;
+}
+
+/// Writes what the queue holds until it is closed or the client is gone.
+async fn write(mut sink: SplitSink<WebSocket, Message>, queue: Arc<SessionQueue>, patience: Duration) {
+    let frames = metrics::counter!("hearth_edge_frames", "direction" => "out");
+    while let Some(batch) = queue.next_batch().await {
+        frames.increment(batch.len() as u64);
+        let written = async {
+            for message in batch {
+                sink.feed(message).await?;
+            }
+            sink.flush().await
+        };
+        if !matches!(tokio::time::timeout(patience, written).await, Ok(Ok(()))) {
+            break;
+        }
+    }
+    queue.abandon();
+}
+
+struct Connected {
+    core: Session,
+    edge: Edge,
+    seat: Seat,
+    encoding: Encoding,
+    queue: Arc<SessionQueue>,
+    tasks: FuturesUnordered<BoxFuture<'static, Finished>>,
+}
+
+/// Whether the connection goes on.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Goes,
+    Ends,
+}
+
+impl Connected {
+    async fn serve(&mut self, mut stream: SplitStream<WebSocket>, silence: Duration) {
+        let shutdown = self.edge.0.parts.shutdown.clone();
+        let frames = metrics::counter!("hearth_edge_frames", "direction" => "in");
+        let mut tick = tokio::time::interval(silence / 8);
+        loop {
+            let queue = Arc::clone(&self.queue);
+            let input = tokio::select! {
+                Some(finished) = self.tasks.next(), if !self.tasks.is_empty() => Input::Finished(finished),
+                message = async { queue.room().await; stream.next().await } => match message {
+                    Some(Ok(message)) => {
+                        frames.increment(1);
+                        match self.read(message) {
+                            Some(input) => input,
+                            None => continue,
+                        }
+                    }
+                    Some(Err(error)) => return self.broken(&error),
+                    None => return self.queue.abandon(),
+                },
+                _ = tick.tick() => Input::Tick { congested: self.queue.is_congested() },
+                () = shutdown.cancelled() => return self.go_away(),
+            };
+            if self.handle(input) == Next::Ends {
+                return;
+            }
+        }
+    }
+
+    fn read(&self, message: Message) -> Option<Input> {
+        if matches!(message, Message::Ping(_) | Message::Pong(_) | Message::Close(_)) {
+            return None;
+        }
+        Some(match self.encoding.decode(message) {
+            Ok(frame) => Input::Frame(frame),
+            Err(why) => Input::Malformed(why),
+        })
+    }
+
+    /// The connection is no longer one: its end is told if that is still possible.
+    fn broken(&self, error: &axum::Error) {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+        if let Some(tungstenite::Error::Capacity(_)) = cause {
+            let why = format!("a frame is over {} bytes", limits::FRAME_MAX_BYTES);
+            let refusal = Refusal::new(Code::TooLarge, why);
+            self.queue.answer(0, Frame::Error(proto::client_error(&refusal)));
+            self.close(close::TOO_BIG, "frame too large");
+        } else {
+            self.close(close::PROTOCOL_ERROR, "broken WebSocket");
+        }
+    }
+
+    fn close(&self, code: u16, reason: &'static str) {
+        self.queue.close(CloseFrame { code, reason: reason.into() });
+    }
+
+    fn go_away(&self) {
+        let within_ms = u32::try_from(GO_AWAY.as_millis()).unwrap_or(u32::MAX);
+        let reason = "the node is going down".to_owned();
+        self.queue.answer(0, Frame::GoAway(client::GoAway { within_ms, reason }));
+        self.close(close::GOING_AWAY, "going down");
+    }
+
+    fn handle(&mut self, input: Input) -> Next {
+        let mut outputs = Vec::new();
+        self.core.handle(clock::boot_ms(), input, &mut outputs);
+        for output in outputs {
+            if self.act(output) == Next::Ends {
+                return Next::Ends;
+            }
+        }
+        Next::Goes
+    }
+
+    fn act(&mut self, output: Output) -> Next {
+        let edge = Arc::clone(&self.edge.0);
+        match output {
+            Output::Welcome { request_id } => {
+                let frame = self.core.welcome(clock::wall_ms(), edge.router.has_one_region());
+                self.queue.answer(request_id, frame);
+            }
+            Output::Answer { frame: Frame::Sent(_), .. } if is_cut() => {
+                self.queue.abandon();
+                return Next::Ends;
+            }
+            Output::Answer { request_id, frame } => self.queue.answer(request_id, frame),
+            Output::Append { request_id, user, device, message } => {
+                let (log, message_id) = (message.log, message.message_id);
+                let began = Instant::now();
+                let draft = Draft {
+                    log,
+                    sender: user,
+                    device,
+                    message_id,
+                    after: message.after,
+                    body: message.body,
+                    ack: message.ack,
+                    deadline: began + Duration::from_millis(message.deadline_ms),
+                };
+                let answer = edge.router.append(draft);
+                self.start(async move {
+                    let result = answer.await;
+                    metrics::histogram!("hearth_edge_write_seconds").record(began.elapsed());
+                    Finished::Appended { request_id, log, message_id, result }
+                });
+            }
+            Output::Open { request_id, user, open } => self.start(async move {
+                Finished::Opened { request_id, result: edge.router.open_chat(user, open).await }
+            }),
+            Output::Read { request_id, user, reading } => {
+                let bytes_max = edge.parts.config.session_queue_bytes / PAGE_SHARE;
+                self.start(async move {
+                    let (log, from) = (reading.log, reading.from);
+                    let page = edge.router.read(log, &user, from, reading.limit, Position::START).await;
+                    let result = page.map(|page| shorten(page, from, bytes_max));
+                    Finished::Read { request_id, log, result }
+                });
+            }
+            Output::Locate { request_id, user, log, follow, position } => self.start(async move {
+                let result = async {
+                    let partition = edge.router.pin_of(log).await.map_err(ReadRefusal::from)?.partition;
+                    Ok((partition, edge.router.locate(log, &user, position).await?))
+                };
+                Finished::Located { request_id, log, follow, position, result: result.await }
+            }),
+            Output::Join(join) => edge.delivery.join(self.seat.id, join),
+            Output::Leave(log) => edge.delivery.leave(self.seat.id, log),
+            Output::Close { code, reason } => {
+                self.close(code, reason);
+                return Next::Ends;
+            }
+        }
+        Next::Goes
+    }
+
+    fn start(&mut self, task: impl Future<Output = Finished> + Send + 'static) {
+        self.tasks.push(task.boxed());
+    }
+}
+
+/// A page that fits a session's queue: it ends early, but never empty.
+fn shorten(mut page: Page, from: ReadFrom, bytes_max: usize) -> Page {
+    let bytes = |record: &Record| match record.entry().map(|entry| &entry.body) {
+        Some(types::EntryBody::Message { ciphertext }) => 256 + ciphertext.len(),
+        _ => 256,
+    };
+    let mut sum = 0;
+    let mut fits = |record: &Record| {
+        let is_first = sum == 0;
+        sum += bytes(record);
+        is_first || sum <= bytes_max
+    };
+    let count = match from {
+        ReadFrom::After(_) => page.records.iter().take_while(|record| fits(record)).count(),
+        ReadFrom::Before(_) => page.records.iter().rev().take_while(|record| fits(record)).count(),
+    };
+    if count < page.records.len() {
+        page.at_end = false;
+        match from {
+            ReadFrom::After(_) => page.records.truncate(count),
+            ReadFrom::Before(_) => drop(page.records.drain(..page.records.len() - count)),
+        }
+    }
+    page
+}
+
+/// Whether a test has asked that the next ack be lost on its way to the client.
+#[cfg(feature = "test-switches")]
+fn is_cut() -> bool {
+    let hold = std::env::var_os("HEARTH_TEST_HOLD").map(std::path::PathBuf::from);
+    hold.is_some_and(|folder| std::fs::remove_file(folder.join("cut-reply")).is_ok())
+}
+
+#[cfg(not(feature = "test-switches"))]
+const fn is_cut() -> bool {
+    false
+}

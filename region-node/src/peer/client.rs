@@ -1,0 +1,333 @@
+//! The streams that this node keeps open to the others.
+//!
+//! One task per other node dials, says hello, hands answers to those who asked and bus events to
+//! delivery, and dials again, with a growing pause, when the stream breaks. Each stream that comes up is
+//! a new [`Channel`]; a request goes out on one channel or not at all, and when that breaks its asker is
+//! told so. The queue and the number of the unanswered are bounded.
+
+use crate::{
+    Config, PlacementView,
+    bus::{BusEvent, BusSink, Published},
+    ready::Identity,
+};
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use proto::node::{
+    self, PeerReply, PeerRequest, node_client::NodeClient, peer_reply::Reply, peer_request::Request,
+};
+use rand::RngExt;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use types::{Epoch, NodeId, PartitionId, Record, limits};
+
+/// Requests that wait to be sent to one peer.
+const QUEUE_MAX: usize = 8_192;
+/// Requests to one peer that are unanswered at a time.
+const UNANSWERED_MAX: usize = 65_536;
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A peer that answers no ping for this long is taken for unreachable.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One stream to one peer, from coming up to breaking. Numbered from 1; 0 is this node itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Channel(pub(crate) u64);
+
+impl Channel {
+    pub(crate) const HERE: Self = Self(0);
+}
+
+/// The request did not leave this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotSent {
+    #[error("there is no stream to the peer")]
+    Down,
+    #[error("too much is under way to the peer")]
+    Full,
+}
+
+/// The streams to all other nodes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Peers(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: Arc<Config>,
+    view: Arc<PlacementView>,
+    identity: Arc<Identity>,
+    links: Mutex<BTreeMap<NodeId, Arc<Link>>>,
+    changes: watch::Sender<u64>,
+    bus: OnceLock<BusSink>,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    live: Mutex<Option<Live>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    channel: Channel,
+    next_id: u64,
+    requests: mpsc::Sender<PeerRequest>,
+    unanswered: HashMap<u64, oneshot::Sender<Reply>>,
+}
+
+impl Peers {
+    /// Peers that are not dialled yet.
+    pub(crate) fn new(config: Arc<Config>, view: Arc<PlacementView>, identity: Arc<Identity>) -> Self {
+        Self(Arc::new(Shared {
+            config,
+            view,
+            identity,
+            links: Mutex::default(),
+            changes: watch::Sender::new(0),
+            bus: OnceLock::new(),
+        }))
+    }
+
+    /// Sends the events of the bus to `sink`; once, before [`Peers::run`].
+    pub(crate) fn deliver_to(&self, sink: BusSink) {
+        let _ = self.0.bus.set(sink);
+    }
+
+    /// Keeps a stream to every other node of the placement until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut versions = self.0.view.versions();
+        loop {
+            for node in self.0.view.load().nodes() {
+                if node.node != self.0.config.node {
+                    self.ensure(&node.node, &shutdown);
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = versions.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn ensure(&self, node: &NodeId, shutdown: &CancellationToken) {
+        let mut links = self.0.links.lock();
+        if links.contains_key(node) {
+            return;
+        }
+        let link = Arc::new(Link::default());
+        links.insert(node.clone(), Arc::clone(&link));
+        let keep = keep(Arc::clone(&self.0), node.clone(), link);
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = keep => {}
+            }
+        });
+    }
+
+    /// Tells of every stream that came up or broke.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// The stream to a node that is up now.
+    pub(crate) fn channel(&self, node: &NodeId) -> Option<Channel> {
+        let link = self.0.links.lock().get(node).map(Arc::clone)?;
+        link.live.lock().as_ref().map(|live| live.channel)
+    }
+
+    /// Sends a request on whatever stream is up. The receiver fails when the stream breaks first. Requests
+    /// leave in the order of the calls.
+    pub(crate) fn ask(
+        &self,
+        node: &NodeId,
+        channel: Option<Channel>,
+        request: Request,
+    ) -> Result<oneshot::Receiver<Reply>, NotSent> {
+        let link = self.0.links.lock().get(node).map(Arc::clone).ok_or(NotSent::Down)?;
+        let mut live = link.live.lock();
+        let live = live.as_mut().filter(|live| channel.is_none_or(|it| it == live.channel));
+        live.ok_or(NotSent::Down)?.ask(request)
+    }
+
+    /// Sends what needs no answer; lost where the stream is not up, and then it need not be said.
+    pub(crate) fn tell(&self, node: &NodeId, channel: Channel, request: Request) {
+        let Some(link) = self.0.links.lock().get(node).map(Arc::clone) else { return };
+        if let Some(live) = link.live.lock().as_ref().filter(|live| live.channel == channel) {
+            let _ = live.requests.try_send(PeerRequest { request_id: 0, request: Some(request) });
+        }
+    }
+}
+
+impl Live {
+    fn ask(&mut self, request: Request) -> Result<oneshot::Receiver<Reply>, NotSent> {
+        if self.unanswered.len() >= UNANSWERED_MAX {
+            return Err(NotSent::Full);
+        }
+        let request_id = self.next_id;
+        self.requests.try_send(PeerRequest { request_id, request: Some(request) }).map_err(|error| {
+            match error {
+                mpsc::error::TrySendError::Full(_) => NotSent::Full,
+                mpsc::error::TrySendError::Closed(_) => NotSent::Down,
+            }
+        })?;
+        self.next_id += 1;
+        let (sender, receiver) = oneshot::channel();
+        self.unanswered.insert(request_id, sender);
+        Ok(receiver)
+    }
+}
+
+/// Dials one node for ever.
+async fn keep(shared: Arc<Shared>, node: NodeId, link: Arc<Link>) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        match connect(&shared, &node).await {
+            Ok((requests, replies)) => {
+                pause = PAUSE_MIN;
+                let channel = shared.come_up(&link, requests);
+                tracing::info!(peer = %node, channel = channel.0, "the stream to a peer is up");
+                let why = shared.receive(&link, replies).await;
+                shared.break_down(&link);
+                tracing::info!(peer = %node, channel = channel.0, why, "the stream to a peer broke");
+            }
+            Err(error) => tracing::debug!(peer = %node, %error, "a peer cannot be reached"),
+        }
+        let jitter = rand::rng().random_range(0.5..1.0);
+        tokio::time::sleep(pause.mul_f64(jitter)).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+type Opened = (mpsc::Sender<PeerRequest>, tonic::Streaming<PeerReply>);
+
+/// Opens a stream and exchanges hellos.
+async fn connect(shared: &Shared, node: &NodeId) -> anyhow::Result<Opened> {
+    let address = shared.address(node).ok_or_else(|| anyhow::anyhow!("it has no address"))?;
+    let endpoint = Endpoint::from_shared(address)?
+        .connect_timeout(DIAL_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(Some(1 << 20))
+        .initial_connection_window_size(Some(1 << 21))
+        .tcp_nodelay(true);
+    let channel = tokio::time::timeout(DIAL_TIMEOUT, endpoint.connect()).await??;
+    let mut client = NodeClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
+    let (requests, outgoing) = mpsc::channel(QUEUE_MAX);
+    let hello = node::PeerHello {
+        protocol_version: limits::PROTOCOL_VERSION,
+        node: shared.config.node.to_string(),
+        incarnation: shared.identity.incarnation().get(),
+    };
+    requests.try_send(PeerRequest { request_id: 0, request: Some(Request::Hello(hello)) })?;
+    let open = async {
+        let mut replies = client.peer(ReceiverStream::new(outgoing)).await?.into_inner();
+        let first = replies.message().await?.and_then(|reply| reply.reply);
+        anyhow::Ok((first, replies))
+    };
+    let (first, replies) = tokio::time::timeout(DIAL_TIMEOUT, open).await??;
+    match first {
+        Some(Reply::Hello(hello)) if hello.node == node.as_str() => Ok((requests, replies)),
+        Some(Reply::Hello(hello)) => anyhow::bail!("{} answers in its place", hello.node),
+        Some(Reply::Refused(refused)) => anyhow::bail!("{}: {}", refused.code, refused.message),
+        _ => anyhow::bail!("it says no hello"),
+    }
+}
+
+impl Shared {
+    fn address(&self, node: &NodeId) -> Option<String> {
+        let address = match self.config.dial.get(node) {
+            Some(address) => address.clone(),
+            None => self.view.load().node(node)?.address.clone(),
+        };
+        Some(if address.contains("://") { address } else { format!("http://{address}") })
+    }
+
+    fn come_up(&self, link: &Link, requests: mpsc::Sender<PeerRequest>) -> Channel {
+        let mut channel = Channel::HERE;
+        self.changes.send_modify(|number| {
+            *number += 1;
+            channel = Channel(*number);
+            *link.live.lock() = Some(Live { channel, next_id: 1, requests, unanswered: HashMap::new() });
+        });
+        channel
+    }
+
+    /// All who wait for an answer learn that it does not come.
+    fn break_down(&self, link: &Link) {
+        let broken = link.live.lock().take();
+        drop(broken);
+        self.changes.send_modify(|number| *number += 1);
+    }
+
+    /// Hands out what comes until the stream ends; answers why it ended.
+    async fn receive(&self, link: &Link, mut replies: tonic::Streaming<PeerReply>) -> String {
+        loop {
+            match replies.next().await {
+                None => return "the peer ended it".to_owned(),
+                Some(Err(status)) => return status.to_string(),
+                Some(Ok(PeerReply { request_id: 0, reply: Some(reply) })) => self.publish(reply),
+                Some(Ok(PeerReply { request_id, reply: Some(reply) })) => {
+                    let asker =
+                        link.live.lock().as_mut().and_then(|live| live.unanswered.remove(&request_id));
+                    if let Some(asker) = asker {
+                        let _ = asker.send(reply);
+                    }
+                }
+                Some(Ok(PeerReply { reply: None, .. })) => {}
+            }
+        }
+    }
+
+    fn publish(&self, reply: Reply) {
+        let Some(bus) = self.bus.get() else { return };
+        match event(reply) {
+            Ok(Some(event)) => {
+                bus.offer(event);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "a peer published something malformed"),
+        }
+    }
+}
+
+fn event(reply: Reply) -> Result<Option<BusEvent>, proto::Malformed> {
+    Ok(Some(match reply {
+        Reply::Published(node::Published { record: Some(record), previous_epoch }) => {
+            let record = Record::try_from(record)?;
+            BusEvent::Published(Arc::new(Published { record, previous_epoch: Epoch::new(previous_epoch) }))
+        }
+        Reply::Replicated(node::ReplicatedUpTo { log, position: Some(position) }) => {
+            BusEvent::Replicated { log: proto::log_id("replicated.log", &log)?, position: position.into() }
+        }
+        Reply::Lagged(_) => BusEvent::Lagged,
+        Reply::Ended(ended) => {
+            BusEvent::Ended { partition: PartitionId::new(ended.partition), epoch: Epoch::new(ended.epoch) }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// Waits for an answer.
+///
+/// # Errors
+/// Nothing came: the stream broke, or the time is over.
+pub(crate) async fn answer(
+    receiver: oneshot::Receiver<Reply>,
+    patience: Duration,
+) -> Result<Reply, &'static str> {
+    match tokio::time::timeout(patience, receiver).await {
+        Ok(Ok(reply)) => Ok(reply),
+        Ok(Err(_)) => Err("the stream to the peer broke"),
+        Err(_) => Err("the peer did not answer in time"),
+    }
+}

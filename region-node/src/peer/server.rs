@@ -1,0 +1,189 @@
+//! Serves the streams of other nodes over this node's homes and replicas.
+//!
+//! One task per stream. Writes are handed to the home in the order in which they arrive, so their order
+//! holds; answers leave as they come, found by their request id. Nothing is forwarded: what is not held
+//! here is answered `not_home`. When a peer does not read its answers, nothing more is read from it; the
+//! bus drops what does not fit, and says so.
+
+use super::wire;
+use crate::{
+    Parts,
+    bus::{BusEvent, BusSink, SINK_MAX_EVENTS, bus_sink},
+    parts::PeerReplies,
+};
+use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use proto::node::{self, PeerReply, PeerRequest, peer_reply::Reply, peer_request::Request};
+use std::{collections::HashMap, sync::Arc};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use types::{LogId, PartitionId, limits};
+
+/// Requests of one peer that are unanswered at a time; past it nothing more is read from the peer.
+const UNANSWERED_MAX: usize = 16_384;
+/// Replies that wait for a peer to read them.
+const REPLIES_MAX: usize = 1_024;
+/// Logs that one peer follows at a time.
+const FOLLOWED_MAX: usize = 262_144;
+
+type Answer = BoxFuture<'static, (u64, Reply)>;
+
+/// Serves one stream until it ends or the node goes down. Dropping the replies ends it too.
+pub(crate) fn serve<S>(parts: &Parts, requests: S) -> PeerReplies
+where
+    S: Stream<Item = Result<PeerRequest, Status>> + Send + Unpin + 'static,
+{
+    let (replies, outgoing) = mpsc::channel(REPLIES_MAX);
+    tokio::spawn(run(parts.clone(), requests, replies));
+    ReceiverStream::new(outgoing).boxed()
+}
+
+async fn run<S>(parts: Parts, mut requests: S, replies: mpsc::Sender<Result<PeerReply, Status>>)
+where
+    S: Stream<Item = Result<PeerRequest, Status>> + Send + Unpin + 'static,
+{
+    let (sink, mut events) = bus_sink(SINK_MAX_EVENTS);
+    let mut stream = PeerStream { parts, sink, followed: HashMap::new(), answers: FuturesUnordered::new() };
+    let shutdown = stream.parts.shutdown.clone();
+    loop {
+        let reply = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            () = replies.closed() => break,
+            Some((request_id, reply)) = stream.answers.next(), if !stream.answers.is_empty() => {
+                Some((request_id, reply))
+            }
+            event = events.recv() => event.map(|event| (0, event_reply(event))),
+            request = requests.next(), if stream.answers.len() < UNANSWERED_MAX => match request {
+                Some(Ok(request)) => stream.take(request),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a peer's stream broke");
+                    break;
+                }
+                None => break,
+            },
+        };
+        let Some((request_id, reply)) = reply else { continue };
+        if replies.send(Ok(PeerReply { request_id, reply: Some(reply) })).await.is_err() {
+            break;
+        }
+    }
+    stream.end();
+}
+
+struct PeerStream {
+    parts: Parts,
+    sink: BusSink,
+    followed: HashMap<LogId, PartitionId>,
+    answers: FuturesUnordered<Answer>,
+}
+
+impl PeerStream {
+    /// Starts what is asked for; an answer that is known at once is returned.
+    fn take(&mut self, request: PeerRequest) -> Option<(u64, Reply)> {
+        let id = request.request_id;
+        let Some(request) = request.request else {
+            let missing = proto::Malformed::Missing { field: "peer_request.request" };
+            return Some((id, wire::malformed(&missing)));
+        };
+        match self.start(id, request) {
+            Ok(reply) => reply.map(|reply| (id, reply)),
+            Err(error) => Some((id, wire::malformed(&error))),
+        }
+    }
+
+    fn start(&mut self, id: u64, request: Request) -> Result<Option<Reply>, proto::Malformed> {
+        let answer: Answer = match request {
+            Request::Hello(hello) => return Ok(Some(self.hello(&hello))),
+            Request::Append(append) => {
+                let outcome = self.parts.homes.append(wire::write(append)?);
+                outcome.map(move |outcome| (id, wire::append_reply(&outcome))).boxed()
+            }
+            Request::Read(read) => {
+                let (asked, from, limit) = wire::read(read)?;
+                let replicas = Arc::clone(&self.parts.replicas);
+                async move {
+                    let page = replicas.read(asked.partition, asked.log, &asked.user, from, limit).await;
+                    (id, wire::page_reply(&page))
+                }
+                .boxed()
+            }
+            Request::Locate(locate) => {
+                let (asked, position) = wire::locate(locate)?;
+                let homes = Arc::clone(&self.parts.homes);
+                async move {
+                    let answer = homes.locate(asked.partition, asked.log, &asked.user, position).await;
+                    (id, wire::located_reply(&answer))
+                }
+                .boxed()
+            }
+            Request::Subscribe(subscribe) => return self.subscribe(id, &subscribe),
+            Request::Unsubscribe(unsubscribe) => {
+                let log = proto::log_id("unsubscribe.log", &unsubscribe.log)?;
+                if let Some(partition) = self.followed.remove(&log) {
+                    self.parts.homes.unsubscribe(partition, log, self.sink.id());
+                }
+                return Ok(None);
+            }
+        };
+        self.answers.push(answer);
+        Ok(None)
+    }
+
+    fn hello(&self, hello: &node::PeerHello) -> Reply {
+        if hello.protocol_version != limits::PROTOCOL_VERSION {
+            let why = format!(
+                "peer {} speaks version {}, and this node version {}",
+                hello.node,
+                hello.protocol_version,
+                limits::PROTOCOL_VERSION
+            );
+            return wire::refused(&types::Refusal::new(types::Code::UnsupportedVersion, why));
+        }
+        Reply::Hello(node::PeerHello {
+            protocol_version: limits::PROTOCOL_VERSION,
+            node: self.parts.identity.node().to_string(),
+            incarnation: self.parts.identity.incarnation().get(),
+        })
+    }
+
+    fn subscribe(&mut self, id: u64, wire: &node::BusSubscribe) -> Result<Option<Reply>, proto::Malformed> {
+        let log = proto::log_id("subscribe.log", &wire.log)?;
+        let partition = PartitionId::new(wire.partition);
+        if self.followed.len() >= FOLLOWED_MAX {
+            let why = format!("this peer follows {FOLLOWED_MAX} logs already");
+            return Ok(Some(wire::refused(&types::Refusal::new(types::Code::Overloaded, why))));
+        }
+        self.followed.insert(log, partition);
+        let (homes, sink) = (Arc::clone(&self.parts.homes), self.sink.clone());
+        self.answers.push(
+            async move { (id, wire::subscribed_reply(&homes.subscribe(partition, log, &sink).await)) }
+                .boxed(),
+        );
+        Ok(None)
+    }
+
+    /// A write that its home has taken goes on there; only its answer has nowhere to go.
+    fn end(self) {
+        for (log, partition) in self.followed {
+            self.parts.homes.unsubscribe(partition, log, self.sink.id());
+        }
+    }
+}
+
+fn event_reply(event: BusEvent) -> Reply {
+    match event {
+        BusEvent::Published(published) => Reply::Published(node::Published {
+            record: Some((&published.record).into()),
+            previous_epoch: published.previous_epoch.get(),
+        }),
+        BusEvent::Replicated { log, position } => Reply::Replicated(node::ReplicatedUpTo {
+            log: bytes::Bytes::copy_from_slice(&log.to_bytes()),
+            position: Some(position.into()),
+        }),
+        BusEvent::Lagged => Reply::Lagged(node::BusLagged {}),
+        BusEvent::Ended { partition, epoch } => {
+            Reply::Ended(node::BusEnded { partition: partition.get(), epoch: epoch.get() })
+        }
+    }
+}

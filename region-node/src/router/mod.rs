@@ -1,0 +1,301 @@
+//! Brings writes and questions to where they can be answered.
+//!
+//! ```text
+//!   edge ──► pin (cached) ──► partition ──► home (placement) ─┬─ here:      Homes
+//!                                                             └─ elsewhere: peer stream, one hop
+//! ```
+//!
+//! The pin cache and the placement only say where to try. A node that is not home says so, and the
+//! write waits here until the placement shows a higher epoch; see [`core`].
+
+mod core;
+mod pins;
+mod read;
+
+pub(crate) use self::core::Route;
+
+use self::{
+    core::{Input, LaneKey, Lanes, Output, Routes, Submission, Ticket},
+    pins::PinCache,
+};
+use crate::{
+    Parts, clock,
+    peer::{Channel, Peers, wire},
+    service::{Acked, Write, WriteError},
+};
+use parking_lot::Mutex;
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
+use types::{
+    AckPolicy, Code, DeviceId, EntryBody, Epoch, Generation, LogId, MessageId, NodeId, PartitionId,
+    PinSegment, Placement, Refusal, RegionId, UserId,
+};
+
+/// Pins that are kept in memory.
+const PINS_MAX: usize = 262_144;
+/// Locks that the lanes are spread over.
+const SHARDS: usize = 16;
+/// How often deadlines and holds are looked at.
+const TICK: Duration = Duration::from_millis(20);
+
+/// A write as the edge takes it in.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    /// The log.
+    pub(crate) log: LogId,
+    /// Who writes.
+    pub(crate) sender: UserId,
+    /// On which device.
+    pub(crate) device: DeviceId,
+    /// The device's name for the write.
+    pub(crate) message_id: MessageId,
+    /// The device's message before this one, where it wants its order kept.
+    pub(crate) after: Option<MessageId>,
+    /// What is written.
+    pub(crate) body: EntryBody,
+    /// When the writer wants its ack.
+    pub(crate) ack: AckPolicy,
+    /// Until when the write may be held.
+    pub(crate) deadline: Instant,
+}
+
+type Reply = oneshot::Sender<Result<Acked, Refusal>>;
+type Shard = Mutex<Lanes<Write, Reply>>;
+
+/// Routes writes, reads and position checks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Router(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    peers: Peers,
+    pins: Mutex<PinCache>,
+    shards: Vec<Shard>,
+    hash: RandomState,
+}
+
+impl Router {
+    /// A router over the parts and the streams of a node.
+    pub(crate) fn new(parts: Parts, peers: Peers) -> Self {
+        let parked_max = parts.config.parked_max.div_ceil(SHARDS);
+        let shards = (0..SHARDS).map(|_| Mutex::new(Lanes::new(parked_max))).collect();
+        let pins = Mutex::new(PinCache::new(PINS_MAX));
+        Self(Arc::new(Inner { parts, peers, pins, shards, hash: RandomState::new() }))
+    }
+
+    /// Wakes the lanes when routes change and deadlines pass, until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut versions = self.0.parts.view.versions();
+        let mut streams = self.0.peers.changes();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let routes_changed = tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = tick.tick() => false,
+                changed = versions.changed() => { if changed.is_err() { return } true }
+                changed = streams.changed() => { if changed.is_err() { return } true }
+            };
+            let mut parked = 0;
+            for shard in &self.0.shards {
+                let mut lanes = shard.lock();
+                if !lanes.is_idle() {
+                    let input = if routes_changed { Input::RoutesChanged } else { Input::Tick };
+                    self.drive(&mut lanes, input);
+                }
+                parked += lanes.parked();
+            }
+            metrics::gauge!("hearth_edge_parked_writes").set(parked as f64);
+        }
+    }
+
+    /// Writes, wherever the log's home is. Writes of one device to one log are sent in the order of the
+    /// calls, not of the polls. Dropping the answer does not take the write back.
+    ///
+    /// The answer is an error where the write was refused: nothing was written, unless it says
+    /// `indeterminate`.
+    pub(crate) fn append(&self, draft: Draft) -> impl Future<Output = Result<Acked, Refusal>> + Send + use<> {
+        let (reply, answer) = oneshot::channel();
+        let lane = LaneKey { log: draft.log, sender: draft.sender.clone(), device: draft.device };
+        let left = draft.deadline.saturating_duration_since(Instant::now());
+        let submission = Submission {
+            pin: self.0.pins.lock().get(draft.log),
+            message_id: draft.message_id,
+            after: draft.after,
+            deadline_ms: clock::boot_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            write: write(draft),
+            lane,
+            reply,
+        };
+        self.drive(&mut self.shard(&submission.lane).lock(), Input::Submit(submission));
+        async move {
+            let gone = || Err(Refusal::new(Code::NotReady, "the node is going down"));
+            answer.await.unwrap_or_else(|_| gone())
+        }
+    }
+
+    /// Pins a log to a partition homed in this region, or finds the pin that it has.
+    ///
+    /// # Errors
+    /// `directory_unavailable`, `unknown_region`.
+    pub(crate) async fn pin(&self, log: LogId, allowed_regions: &[RegionId]) -> Result<(), Refusal> {
+        let pin = self.0.parts.pins.pin(log, &self.0.parts.config.region, allowed_regions).await?;
+        let segment = pin.current().ok_or_else(|| empty_pin(log))?;
+        self.0.pins.lock().insert(log, *segment);
+        Ok(())
+    }
+
+    /// Where a log is written now.
+    pub(crate) async fn pin_of(&self, log: LogId) -> Result<PinSegment, Refusal> {
+        if let Some(pin) = self.0.pins.lock().get(log) {
+            return Ok(pin);
+        }
+        let pin = self.0.parts.pins.get(log).await?;
+        let pin = pin.ok_or_else(|| Refusal::new(Code::UnknownChat, format!("there is no chat {log}")))?;
+        let segment = pin.current().ok_or_else(|| empty_pin(log))?;
+        self.0.pins.lock().insert(log, *segment);
+        Ok(*segment)
+    }
+
+    /// Where the bus of a partition can be followed now.
+    pub(crate) fn bus_route(&self, partition: PartitionId) -> Option<Route> {
+        self.routes().home(partition)
+    }
+
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.0.peers
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    fn routes(&self) -> Known<'_> {
+        Known { placement: self.0.parts.view.load(), here: &self.0.parts.config.node, peers: &self.0.peers }
+    }
+
+    fn shard(&self, lane: &LaneKey) -> &Shard {
+        let at = self.0.hash.hash_one(lane) % SHARDS as u64;
+        &self.0.shards[at as usize]
+    }
+
+    /// Hands an input to the lanes and does what they say, while they are locked: so writes leave in the
+    /// order in which the lanes decided.
+    fn drive(&self, lanes: &mut Lanes<Write, Reply>, input: Input<Write, Reply>) {
+        let now_ms = clock::boot_ms();
+        let routes = self.routes();
+        let mut outputs = Vec::new();
+        lanes.handle(now_ms, input, &routes, &mut outputs);
+        let mut not_sent: Vec<Ticket> = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Finish { reply, result } => {
+                    let _ = reply.send(result);
+                }
+                Output::Resolve(lane) => self.resolve(lane),
+                Output::Send { ticket, route, pin, mut write } => {
+                    (write.partition, write.generation) = (pin.partition, pin.generation);
+                    write.epoch_hint = route.epoch;
+                    let overtakes = not_sent.iter().any(|earlier| earlier.lane == ticket.lane);
+                    if overtakes || !self.send(&ticket, route, write) {
+                        not_sent.push(ticket);
+                    }
+                }
+            }
+        }
+        for ticket in not_sent {
+            // A write that was not sent is parked and held, so this has no outputs.
+            lanes.handle(now_ms, Input::NotSent(ticket), &routes, &mut Vec::new());
+        }
+    }
+
+    /// Starts one write; `false` when it did not leave.
+    fn send(&self, ticket: &Ticket, route: Route, write: Write) -> bool {
+        let (router, ticket) = (self.clone(), ticket.clone());
+        if route.channel == Channel::HERE {
+            let outcome = self.0.parts.homes.append(write);
+            tokio::spawn(async move { router.answered(ticket, outcome.await) });
+            return true;
+        }
+        let request = wire::append_request(&write);
+        let Ok(answer) = self.0.peers.ask(&route.node, Some(route.channel), request) else { return false };
+        tokio::spawn(async move {
+            let outcome = match answer.await {
+                Ok(reply) => wire::append_outcome(reply),
+                Err(_) => Err(WriteError::Indeterminate { why: "the stream to the home broke" }),
+            };
+            router.answered(ticket, outcome);
+        });
+        true
+    }
+
+    fn resolve(&self, lane: LaneKey) {
+        let router = self.clone();
+        tokio::spawn(async move {
+            let pin = router.pin_of(lane.log).await;
+            let mut lanes = router.shard(&lane).lock();
+            router.drive(&mut lanes, Input::Resolved(lane.clone(), pin));
+        });
+    }
+
+    fn answered(&self, ticket: Ticket, outcome: Result<Acked, WriteError>) {
+        let mut lanes = self.shard(&ticket.lane).lock();
+        self.drive(&mut lanes, Input::Answered(ticket, outcome));
+    }
+}
+
+/// A write whose place is set when it is sent.
+fn write(draft: Draft) -> Write {
+    Write {
+        log: draft.log,
+        partition: PartitionId::default(),
+        generation: Generation::ZERO,
+        epoch_hint: Epoch::ZERO,
+        sender: draft.sender,
+        device: draft.device,
+        message_id: draft.message_id,
+        after: draft.after,
+        body: draft.body,
+        expires_at_ms: None,
+        ack: draft.ack,
+        deadline: draft.deadline,
+    }
+}
+
+fn empty_pin(log: LogId) -> Refusal {
+    Refusal::new(Code::Internal, format!("the pin of log {log} is empty"))
+}
+
+/// The placement and the streams at one moment.
+struct Known<'a> {
+    placement: Arc<Placement>,
+    here: &'a NodeId,
+    peers: &'a Peers,
+}
+
+impl Known<'_> {
+    /// The home, whether or not it waits for a former one's lease.
+    fn home(&self, partition: PartitionId) -> Option<Route> {
+        let row = self.placement.partition(partition)?;
+        let home = row.home.as_ref().filter(|_| row.state == types::PartitionState::Homed)?;
+        let channel = if home.node == *self.here { Channel::HERE } else { self.peers.channel(&home.node)? };
+        Some(Route { node: home.node.clone(), channel, epoch: row.epoch })
+    }
+}
+
+impl Routes for Known<'_> {
+    fn route(&self, partition: PartitionId) -> Option<Route> {
+        let row = self.placement.partition(partition)?;
+        if row.waiting.is_empty() { self.home(partition) } else { None }
+    }
+
+    fn epoch(&self, partition: PartitionId) -> Epoch {
+        self.placement.partition(partition).map_or(Epoch::ZERO, |row| row.epoch)
+    }
+}
