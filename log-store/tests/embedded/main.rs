@@ -1,0 +1,4 @@
+//! The embedded engine against crashes, damage, a full disk and the wish to forget.
+
+mod crash;
+mod support;
