@@ -248,25 +248,38 @@ impl<'a> Replay<'a> {
     }
 
     /// Tells a torn tail from damage.
-    fn judge(&self, segment: &Arc<Segment>, stop: Stop) -> Result<(), StoreError> {
-        let what = describe(stop.fault);
+    fn judge(&mut self, segment: &Arc<Segment>, stop: Stop) -> Result<(), StoreError> {
         if segment.frames_end().is_some_and(|end| stop.fault_at < end) {
-            return Err(segment.damaged(u64::from(stop.fault_at), what));
+            return Err(self.blame(segment, stop)?);
         }
         for number in self.number..=self.last {
             let behind = self.core.segments.get(number)?;
             let from = match &behind.table {
                 Some(_) if number == self.number => continue,
                 // A rewritten segment was synced whole, so something is missing before it.
-                Some(_) => return Err(segment.damaged(u64::from(stop.fault_at), what)),
+                Some(_) => return Err(self.blame(segment, stop)?),
                 None if number == self.number => stop.fault_at,
                 None => SEGMENT_HEADER_BYTES,
             };
             if highest_group(&behind, from)?.is_some_and(|group| group > self.group + 1) {
-                return Err(segment.damaged(u64::from(stop.fault_at), what));
+                return Err(self.blame(segment, stop)?);
             }
         }
         Ok(())
+    }
+
+    /// Names what is damaged: where the scan stopped, or the first frame of the next segment, where this
+    /// one ends as a filled one does.
+    fn blame(&mut self, segment: &Arc<Segment>, stop: Stop) -> Result<StoreError, StoreError> {
+        let ended = stop.fault == Fault::Empty && stop.at == stop.fault_at;
+        if ended && self.number < self.last {
+            let next = self.core.segments.get(self.number + 1)?;
+            let first = self.reader.checked(&next, u64::from(SEGMENT_HEADER_BYTES))?;
+            if let Err(fault @ (Fault::Bad(_) | Fault::Short(_))) = first {
+                return Ok(next.damaged(u64::from(SEGMENT_HEADER_BYTES), describe(fault)));
+            }
+        }
+        Ok(segment.damaged(u64::from(stop.fault_at), describe(stop.fault)))
     }
 
     fn apply_group(&mut self) -> Result<(), StoreError> {

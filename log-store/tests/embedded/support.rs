@@ -102,6 +102,19 @@ pub(crate) fn batch(partition: PartitionId, obeys: u64, records: Vec<Record>) ->
     Append { partition, obeys: Epoch::new(obeys), records }
 }
 
+/// Appends messages to one log of a partition, from an LSN on.
+pub(crate) async fn fill(
+    store: &dyn LogStore,
+    to: PartitionId,
+    log: LogId,
+    lsns: std::ops::RangeInclusive<u64>,
+) {
+    for lsn in lsns {
+        let record = message(lsn, 1, log, lsn, &format!("message {lsn} of {to}"));
+        store.append(batch(to, 1, vec![record])).await.expect("it follows");
+    }
+}
+
 /// What a store serves of one partition, whether or not due bodies have been taken off the disk yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Picture {
