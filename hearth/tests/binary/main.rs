@@ -1,4 +1,0 @@
-//! The binary from outside: its children, its errors, its ends.
-
-mod services;
-mod support;

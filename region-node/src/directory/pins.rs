@@ -1,0 +1,94 @@
+//! Where logs are pinned, asked at the directory each time.
+
+use super::client::{Directory, is_answer};
+use crate::service::Pins;
+use async_trait::async_trait;
+use bytes::Bytes;
+use proto::directory as wire;
+use tonic::Status;
+use types::{Code, LogId, Pin, Refusal, RegionId};
+use uuid::Uuid;
+
+/// How often a call that got no answer is repeated at once.
+const TRIES: usize = 3;
+
+/// See [`Pins`].
+#[derive(Debug, Clone)]
+pub struct DirectoryPins(Directory);
+
+impl DirectoryPins {
+    /// Asks this directory.
+    pub const fn new(directory: Directory) -> Self {
+        Self(directory)
+    }
+}
+
+#[async_trait]
+impl Pins for DirectoryPins {
+    async fn get(&self, log: LogId) -> Result<Option<Pin>, Refusal> {
+        let request = wire::GetPinsRequest { logs: vec![Bytes::copy_from_slice(&log.to_bytes())] };
+        let mut last = None;
+        for _ in 0..TRIES {
+            let request = request.clone();
+            match self.0.call(|mut client| async move { client.get_pins(request).await }).await {
+                Ok(reply) => return one(log, reply.pins),
+                Err(status) if is_answer(&status) => return Err(refused(&status)),
+                Err(status) => last = Some(status),
+            }
+        }
+        Err(unavailable(last.as_ref()))
+    }
+
+    async fn pin(&self, log: LogId, region: &RegionId, allowed_regions: &[RegionId]) -> Result<Pin, Refusal> {
+        let request = wire::PinRequest {
+            request_id: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
+            wishes: vec![wire::PinWish {
+                log: Bytes::copy_from_slice(&log.to_bytes()),
+                region: region.to_string(),
+                allowed_regions: allowed_regions.iter().map(RegionId::to_string).collect(),
+            }],
+        };
+        let mut last = None;
+        for _ in 0..TRIES {
+            let request = request.clone();
+            match self.0.call(|mut client| async move { client.pin(request).await }).await {
+                Ok(reply) => {
+                    let missing = || Refusal::new(Code::Internal, format!("{log} was pinned nowhere"));
+                    return one(log, reply.pins)?.ok_or_else(missing);
+                }
+                Err(status) if is_answer(&status) => return Err(refused(&status)),
+                Err(status) => last = Some(status),
+            }
+        }
+        Err(unavailable(last.as_ref()))
+    }
+}
+
+fn one(log: LogId, pins: Vec<wire::Pin>) -> Result<Option<Pin>, Refusal> {
+    let Some(pin) = pins.into_iter().next() else { return Ok(None) };
+    let malformed = |error| Refusal::new(Code::Internal, format!("the directory's pin of {log}: {error}"));
+    let pin = Pin::try_from(pin).map_err(malformed)?;
+    if pin.log != log {
+        return Err(Refusal::new(
+            Code::Internal,
+            format!("asked for the pin of {log}, got that of {}", pin.log),
+        ));
+    }
+    Ok((!pin.segments.is_empty()).then_some(pin))
+}
+
+fn refused(status: &Status) -> Refusal {
+    match status.code() {
+        tonic::Code::NotFound => Refusal::new(Code::UnknownRegion, status.message()),
+        tonic::Code::InvalidArgument => Refusal::new(Code::BadRequest, status.message()),
+        tonic::Code::ResourceExhausted => Refusal::new(Code::Overloaded, status.message()),
+        // No partition can take the log now.
+        _ => Refusal::new(Code::HomeUnavailable, status.message()),
+    }
+}
+
+fn unavailable(status: Option<&Status>) -> Refusal {
+    let why = status.map_or("no answer", Status::message);
+    Refusal::new(Code::DirectoryUnavailable, format!("the directory cannot be reached: {why}"))
+        .retry_after_ms(1_000)
+}

@@ -1,0 +1,199 @@
+//! Registers the node and keeps its lease.
+
+use super::client::{Directory, is_answer};
+use crate::{
+    Config,
+    clock::boot_ms,
+    lease::{Canary, Lease},
+    ready::{Identity, Readiness},
+};
+use bytes::Bytes;
+use log_store::LogStore;
+use parking_lot::Mutex;
+use proto::directory as wire;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use types::{Incarnation, limits};
+use uuid::Uuid;
+
+/// How long to wait before a registration that failed is tried again.
+const REGISTER_AGAIN: Duration = Duration::from_millis(200);
+/// Renewals that may be unanswered at a time.
+const RENEWALS_MAX: usize = 8;
+/// How often the store's canary sings.
+const CANARY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Sings for a store, and remembers how it went.
+#[derive(Debug)]
+pub struct StoreCanary {
+    state: Mutex<Canary>,
+}
+
+impl StoreCanary {
+    /// Sings until the store fails or `shutdown`.
+    pub fn spawn(
+        store: Arc<dyn LogStore>,
+        readiness: Arc<Readiness>,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
+        let canary = Arc::new(Self { state: Mutex::new(Canary::UnderWay { since_ms: boot_ms() }) });
+        let singer = Arc::clone(&canary);
+        tokio::spawn(async move {
+            let sing = singer.sing(&*store, &readiness);
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = sing => {}
+            }
+        });
+        canary
+    }
+
+    async fn sing(&self, store: &dyn LogStore, readiness: &Readiness) {
+        loop {
+            *self.state.lock() = Canary::UnderWay { since_ms: boot_ms() };
+            let sung = store.canary().await;
+            readiness.update(|conditions| conditions.store_open = sung.is_ok());
+            match sung {
+                Ok(()) => *self.state.lock() = Canary::Sang,
+                Err(error) => {
+                    *self.state.lock() = Canary::Died;
+                    tracing::error!(%error, "the store's canary failed: the lease is not renewed");
+                }
+            }
+            sleep(CANARY_INTERVAL).await;
+        }
+    }
+
+    fn allows_renewal(&self, stall_limit_ms: u64) -> bool {
+        self.state.lock().allows_renewal(boot_ms(), stall_limit_ms)
+    }
+}
+
+/// Registers, renews, and registers again when a renewal is refused.
+#[derive(Debug)]
+pub struct Registration {
+    /// The node's configuration.
+    pub config: Arc<Config>,
+    /// Where it registers.
+    pub directory: Directory,
+    /// Its store.
+    pub store: Arc<dyn LogStore>,
+    /// Told who the node is.
+    pub identity: Arc<Identity>,
+    /// Told of registration and lease.
+    pub readiness: Arc<Readiness>,
+    /// Asked before each renewal.
+    pub canary: Arc<StoreCanary>,
+    /// Told of each new lease, and again when it is over.
+    pub leases: watch::Sender<Option<Arc<Lease>>>,
+}
+
+/// What a registration gave.
+struct Registered {
+    lease: Arc<Lease>,
+    renew_interval: Duration,
+}
+
+impl Registration {
+    /// Runs until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.register_and_renew() => {}
+        }
+    }
+
+    async fn register_and_renew(&self) {
+        loop {
+            let Registered { lease, renew_interval } = self.register().await;
+            self.identity.set_incarnation(lease.incarnation());
+            self.leases.send_replace(Some(Arc::clone(&lease)));
+            self.readiness.update(|conditions| conditions.registered = true);
+            self.renew_until_refused(&lease, renew_interval).await;
+            tracing::warn!(incarnation = %lease.incarnation(), "a renewal was refused: every home here ends");
+            self.readiness.update(|conditions| {
+                conditions.registered = false;
+                conditions.lease_held = false;
+            });
+            self.leases.send_replace(Some(lease));
+        }
+    }
+
+    async fn register(&self) -> Registered {
+        // One request id a boot: an answer that was lost on its way is given again.
+        let request = wire::RegisterRequest {
+            protocol_version: limits::PROTOCOL_VERSION,
+            request_id: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
+            node: self.config.node.to_string(),
+            region: self.config.region.to_string(),
+            address: self.config.advertise.clone(),
+            store: Bytes::copy_from_slice(self.store.id().as_bytes()),
+        };
+        loop {
+            let attempt = request.clone();
+            match self.directory.call(|mut client| async move { client.register(attempt).await }).await {
+                Ok(reply) => {
+                    let incarnation = Incarnation::new(reply.incarnation);
+                    tracing::info!(%incarnation, lease_ttl_ms = reply.lease_ttl_ms, "registered");
+                    return Registered {
+                        lease: Arc::new(Lease::new(incarnation, u64::from(reply.lease_ttl_ms))),
+                        renew_interval: Duration::from_millis(u64::from(reply.renew_interval_ms.max(10))),
+                    };
+                }
+                Err(status) if is_answer(&status) => {
+                    tracing::error!(%status, "the directory refuses this node");
+                    sleep(REGISTER_AGAIN * 10).await;
+                }
+                Err(status) => {
+                    tracing::debug!(%status, "could not register");
+                    sleep(REGISTER_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Sends a renewal at each interval, whether or not those before were answered.
+    async fn renew_until_refused(&self, lease: &Arc<Lease>, renew_interval: Duration) {
+        let mut attempts = JoinSet::new();
+        let mut due = interval(renew_interval);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !lease.is_over() {
+            tokio::select! {
+                _ = due.tick() => {
+                    let stall_limit_ms = self.config.stall_limit_ms;
+                    if !self.canary.allows_renewal(stall_limit_ms) {
+                        tracing::warn!("the store does not write: the lease is not renewed");
+                    } else if attempts.len() < RENEWALS_MAX {
+                        attempts.spawn(renew(self.directory.clone(), self.identity.clone(), lease.clone()));
+                    }
+                }
+                Some(_) = attempts.join_next() => {}
+            }
+            let left_ms = lease.left_ms(boot_ms());
+            metrics::gauge!("hearth_lease_left_ms").set(left_ms as f64);
+            self.readiness.update(|conditions| conditions.lease_held = left_ms > 0);
+        }
+    }
+}
+
+async fn renew(directory: Directory, identity: Arc<Identity>, lease: Arc<Lease>) {
+    let sent_at_ms = boot_ms();
+    let request =
+        wire::RenewRequest { node: identity.node().to_string(), incarnation: lease.incarnation().get() };
+    match directory.call(|mut client| async move { client.renew(request).await }).await {
+        Ok(_) => lease.renewed(sent_at_ms),
+        Err(status) if is_refusal(&status) => lease.refused(),
+        Err(status) => tracing::debug!(%status, "a renewal was not answered"),
+    }
+}
+
+/// Whether the directory says that the incarnation is not the current one.
+fn is_refusal(status: &Status) -> bool {
+    status.code() == Code::FailedPrecondition
+}

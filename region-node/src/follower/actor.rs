@@ -1,0 +1,183 @@
+//! The task of one followed partition: it does what the core decides.
+
+use super::core::{Action, Batch, Core, Outcome, Request};
+use crate::home::NodeHomes;
+use log_store::{Append, AppendError, LogStore, StoreError, TailError};
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use types::{Code, Epoch, Lsn, PartitionId, PartitionPosition, Refusal, limits};
+
+/// Something a replicator brings, and where its answer goes.
+#[derive(Debug)]
+pub struct Ask {
+    /// The epoch of the home on whose behalf it comes.
+    pub epoch: Epoch,
+    /// What.
+    pub request: Request,
+    /// Takes the answer.
+    pub reply: mpsc::Sender<Reply>,
+}
+
+/// The answer of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Which.
+    pub partition: PartitionId,
+    /// Its fence.
+    pub fence: Epoch,
+    /// The last record that it holds durably.
+    pub last: PartitionPosition,
+    /// What became of the request.
+    pub outcome: Result<Outcome, Refusal>,
+}
+
+pub(super) struct Actor {
+    pub(super) partition: PartitionId,
+    pub(super) store: Arc<dyn LogStore>,
+    pub(super) core: Arc<Mutex<Core>>,
+    pub(super) homes: Option<Arc<NodeHomes>>,
+}
+
+impl Actor {
+    pub(super) async fn run(self, mut asks: mpsc::Receiver<Ask>, shutdown: CancellationToken) {
+        let mut waiting: VecDeque<Ask> = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    ask = asks.recv() => match ask {
+                        Some(ask) => waiting.push_back(ask),
+                        None => return,
+                    },
+                }
+            }
+            while let Ok(ask) = asks.try_recv() {
+                waiting.push_back(ask);
+            }
+            let Some(mut first) = waiting.pop_front() else { continue };
+            let joined = join(&mut first, &mut waiting);
+            let outcome = self.serve(first.epoch, &mut first.request).await;
+            let outcome = self.know_the_end().await.and(outcome);
+            let (fence, last) = self.core.lock().standing();
+            let reply = Reply { partition: self.partition, fence, last, outcome };
+            for to in std::iter::once(first.reply).chain(joined) {
+                // A stream that has gone asks again when it is back.
+                let _ = to.send(reply.clone()).await;
+            }
+        }
+    }
+
+    async fn serve(&self, epoch: Epoch, request: &mut Request) -> Result<Outcome, Refusal> {
+        loop {
+            let action = self.core.lock().decide(epoch, request);
+            let done = match action {
+                Action::Answer(outcome) => return Ok(outcome),
+                Action::ReadEnd => {
+                    self.store.end(self.partition).await.map(|end| self.core.lock().learn(end))
+                }
+                Action::Raise(epoch) => self.raise(epoch).await,
+                Action::Append { obeys, records } => {
+                    let append = Append { partition: self.partition, obeys, records };
+                    match self.store.append(append).await {
+                        Ok(last) => self.core.lock().appended(last),
+                        Err(error) => return self.refused(&error),
+                    }
+                    Ok(())
+                }
+                Action::CutOff { obeys, from } => match self.cut_off(obeys, from).await {
+                    Ok(()) => Ok(()),
+                    Err(TailError::Fenced { .. }) => {
+                        self.core.lock().forget();
+                        Ok(())
+                    }
+                    Err(error) => return Err(internal(&error)),
+                },
+            };
+            if let Err(error) = done {
+                self.core.lock().forget();
+                return Err(internal(&error));
+            }
+        }
+    }
+
+    /// Every answer tells where the partition ends.
+    async fn know_the_end(&self) -> Result<(), Refusal> {
+        if !self.core.lock().knows_the_end() {
+            let end = self.store.end(self.partition).await.map_err(|error| internal(&error))?;
+            self.core.lock().learn(end);
+        }
+        Ok(())
+    }
+
+    async fn raise(&self, epoch: Epoch) -> Result<(), StoreError> {
+        let end = self.store.fence(self.partition, epoch).await?;
+        if let Some(homes) = &self.homes {
+            homes.fenced(self.partition, epoch).await;
+        }
+        self.core.lock().learn(end);
+        Ok(())
+    }
+
+    /// What the store refused is answered by what it holds, read anew.
+    fn refused(&self, error: &AppendError) -> Result<Outcome, Refusal> {
+        self.core.lock().forget();
+        match error {
+            AppendError::Fenced { .. } => Ok(Outcome::Fenced),
+            AppendError::Gap { .. } => Ok(Outcome::Gap),
+            AppendError::Busy { .. } => {
+                Err(Refusal::new(Code::Overloaded, error.to_string()).retry_after_ms(100))
+            }
+            error => Err(internal(error)),
+        }
+    }
+
+    async fn cut_off(&self, obeys: Epoch, from: Lsn) -> Result<(), TailError> {
+        let archive = self.store.archive_tail(self.partition, obeys, from).await?;
+        if let Some(archive) = archive {
+            tracing::warn!(
+                partition = %self.partition, epoch = %obeys, archive = %archive.id, first = %archive.first,
+                last = %archive.last, records = archive.records, "a divergent tail was archived"
+            );
+        }
+        let end = self.store.truncate(self.partition, obeys, from).await?;
+        self.core.lock().learn(end);
+        Ok(())
+    }
+}
+
+fn internal(error: &dyn std::error::Error) -> Refusal {
+    tracing::error!(%error, "a follower's store refused");
+    Refusal::new(Code::Internal, error.to_string())
+}
+
+/// Puts batches that wait directly behind `first` into it, as long as one append holds them. Answers who
+/// else is to be told.
+fn join(first: &mut Ask, waiting: &mut VecDeque<Ask>) -> Vec<mpsc::Sender<Reply>> {
+    let mut joined = Vec::new();
+    let Request::Batch(batch) = &mut first.request else { return joined };
+    let Some(mut last) = batch.records.last().map(|record| record.lsn) else { return joined };
+    let mut bytes: usize = batch.records.iter().map(crate::home::core::bytes_at_most).sum();
+    while let Some(Ask { epoch, request: Request::Batch(next), .. }) = waiting.front() {
+        let follows = next.records.first().is_some_and(|record| record.lsn == last.plus(1));
+        let more: usize = next.records.iter().map(crate::home::core::bytes_at_most).sum();
+        let fits = batch.records.len() + next.records.len() <= limits::BATCH_MAX_RECORDS
+            && bytes + more <= limits::BATCH_MAX_BYTES;
+        if *epoch != first.epoch || !follows || !fits || batch.end.is_none() || next.end.is_none() {
+            break;
+        }
+        let Some(Ask { request: Request::Batch(Batch { records, watermark, end }), reply, .. }) =
+            waiting.pop_front()
+        else {
+            break;
+        };
+        last = records.last().map_or(last, |record| record.lsn);
+        bytes += more;
+        batch.records.extend(records);
+        batch.watermark = batch.watermark.max(watermark);
+        batch.end = end;
+        joined.push(reply);
+    }
+    joined
+}

@@ -1,0 +1,78 @@
+//! The calls that wait for an answer of a core.
+
+use super::{core::Ticket, homes::SubscribeReply};
+use crate::{
+    bus::BusSink,
+    service::{Acked, NotHome, Subscribed, WriteError},
+};
+use std::{collections::HashMap, time::Instant};
+use tokio::sync::oneshot;
+use types::AckPolicy;
+
+#[derive(Debug)]
+enum Call {
+    Write { reply: oneshot::Sender<Result<Acked, WriteError>>, begun: Instant },
+    Subscribe { reply: SubscribeReply, sink: BusSink },
+}
+
+/// See the module. The cores answer every ticket once, so nothing stays here.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    next: u64,
+    open: HashMap<Ticket, Call>,
+}
+
+impl Calls {
+    pub(super) fn write(&mut self, reply: oneshot::Sender<Result<Acked, WriteError>>) -> Ticket {
+        self.add(Call::Write { reply, begun: Instant::now() })
+    }
+
+    pub(super) fn subscribe(&mut self, reply: SubscribeReply, sink: BusSink) -> Ticket {
+        self.add(Call::Subscribe { reply, sink })
+    }
+
+    fn add(&mut self, call: Call) -> Ticket {
+        self.next += 1;
+        let ticket = Ticket(self.next);
+        self.open.insert(ticket, call);
+        ticket
+    }
+
+    pub(super) fn answer_write(&mut self, ticket: Ticket, result: Result<Acked, WriteError>) {
+        let Some(Call::Write { reply, begun }) = self.open.remove(&ticket) else { return };
+        count(&result, begun);
+        // Nobody listens any more once the deadline has passed.
+        let _ = reply.send(result);
+    }
+
+    /// Answers a subscription; the sink is to be served if somebody took the answer.
+    pub(super) fn answer_subscribe(
+        &mut self,
+        ticket: Ticket,
+        result: Result<Subscribed, NotHome>,
+    ) -> Option<BusSink> {
+        let Some(Call::Subscribe { reply, sink }) = self.open.remove(&ticket) else { return None };
+        let subscribed = result.is_ok();
+        // A subscriber that has gone is found out at the first event.
+        let _ = reply.send(result);
+        subscribed.then_some(sink)
+    }
+}
+
+fn count(result: &Result<Acked, WriteError>, begun: Instant) {
+    let outcome = match result {
+        Ok(acked) => {
+            let ack = match acked.ack {
+                AckPolicy::Home => "home",
+                AckPolicy::Replicated => "replicated",
+            };
+            metrics::histogram!("hearth_home_ack_seconds", "ack" => ack)
+                .record(begun.elapsed().as_secs_f64());
+            ack
+        }
+        Err(WriteError::NotHome(_)) => "not_home",
+        Err(WriteError::Refused(refusal)) => refusal.code.as_str(),
+        Err(WriteError::Indeterminate { .. }) => "indeterminate",
+    };
+    metrics::counter!("hearth_home_appends_total", "outcome" => outcome).increment(1);
+}

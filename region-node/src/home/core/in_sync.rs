@@ -1,0 +1,284 @@
+//! Who is in sync, and so what is replicated.
+//!
+//! ```text
+//!             propose                     accepted, or the row's version has moved past
+//!   settled ───────────► in doubt ─────────────────────────────────────────────────────► settled
+//!                           │  refused: it never was
+//!                           └──────────────────────────────────────────────────────────► settled
+//! ```
+//!
+//! Invariants: while a proposal is in doubt, both the set before and the set proposed count for the
+//! watermark. A follower counts only while it is matched. The watermark moves only over two regions.
+
+use super::lag::Lag;
+use std::collections::{BTreeMap, BTreeSet};
+use types::{Lsn, RegionId, Replica};
+
+/// An in-sync set as the directory's row tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IsrSet {
+    /// The members, lost ones included.
+    pub isr: BTreeSet<Replica>,
+    /// Members that are gone but whose leaving would leave one region only.
+    pub lost: BTreeSet<Replica>,
+    /// Raised by every change.
+    pub version: u64,
+}
+
+impl IsrSet {
+    fn counting(&self) -> impl Iterator<Item = &Replica> {
+        self.isr.difference(&self.lost)
+    }
+}
+
+/// What the home knows of a row that bears on the in-sync set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Membership {
+    /// All that hold the partition or should, each with its region.
+    pub replicas: BTreeMap<Replica, RegionId>,
+    /// Those whose node has come back with another store: they never return.
+    pub gone: BTreeSet<Replica>,
+    /// The in-sync set that the directory has committed.
+    pub set: IsrSet,
+    /// The deployment has one region: nothing is ever replicated.
+    pub one_region: bool,
+}
+
+/// A change of the in-sync set, to be compared and set at the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Tells this proposal from others of the same epoch; a repetition keeps it.
+    pub number: u64,
+    /// The version it is made on top of.
+    pub base_version: u64,
+    /// The members.
+    pub isr: BTreeSet<Replica>,
+    /// The lost ones among them.
+    pub lost: BTreeSet<Replica>,
+    /// The watermark when it was made.
+    pub watermark: Lsn,
+}
+
+/// What became of a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProposalOutcome {
+    /// It is committed under this version.
+    Accepted(u64),
+    /// It is not, and never will be.
+    Refused,
+    /// Nobody knows; it is repeated.
+    Unknown,
+}
+
+/// What a follower has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Follower {
+    matched: Option<Lsn>,
+    /// Since when it has been unmatched; of no meaning while it is matched.
+    unmatched_at_ms: u64,
+}
+
+/// A follower, for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowerView {
+    /// Who.
+    pub replica: Replica,
+    /// Whether it counts for the watermark.
+    pub in_sync: bool,
+    /// The last record that it holds for certain, where it is matched.
+    pub matched: Option<Lsn>,
+    /// For how long it has lacked something.
+    pub lag_ms: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct InSync {
+    me: Replica,
+    membership: Membership,
+    proposal: Option<Proposal>,
+    proposals: u64,
+    propose_not_before_ms: u64,
+    followers: BTreeMap<Replica, Follower>,
+    opened_at_ms: u64,
+}
+
+/// How long a home waits before it proposes again after a refusal, or repeats what is in doubt, in ms.
+const PROPOSE_AGAIN_MS: u64 = 1_000;
+
+impl InSync {
+    pub(super) fn new(me: Replica, membership: Membership, opened_at_ms: u64) -> Self {
+        let mut in_sync = Self {
+            me,
+            membership: Membership::default(),
+            proposal: None,
+            proposals: 0,
+            propose_not_before_ms: 0,
+            followers: BTreeMap::new(),
+            opened_at_ms,
+        };
+        in_sync.take_row(membership);
+        in_sync
+    }
+
+    pub(super) const fn one_region(&self) -> bool {
+        self.membership.one_region
+    }
+
+    /// Takes the row's newest version over. A set that is older than what a reply told is not taken.
+    pub(super) fn take_row(&mut self, membership: Membership) {
+        let known = std::mem::take(&mut self.membership.set);
+        self.membership = membership;
+        if self.membership.set.version < known.version {
+            self.membership.set = known;
+        }
+        self.settle_by_version();
+        let replicas = &self.membership.replicas;
+        self.followers.retain(|replica, _| replicas.contains_key(replica));
+    }
+
+    fn settle_by_version(&mut self) {
+        let version = self.membership.set.version;
+        self.proposal.take_if(|proposal| version > proposal.base_version);
+    }
+
+    /// A follower holds everything up to `lsn`; `None`: what it holds is not what is held here.
+    pub(super) fn report(&mut self, replica: &Replica, matched: Option<Lsn>, now_ms: u64) {
+        if *replica == self.me || !self.membership.replicas.contains_key(replica) {
+            return;
+        }
+        let unmatched_at_ms = match self.followers.get(replica) {
+            Some(Follower { matched: None, unmatched_at_ms }) => *unmatched_at_ms,
+            _ => now_ms,
+        };
+        self.followers.insert(replica.clone(), Follower { matched, unmatched_at_ms });
+    }
+
+    /// The highest LSN that every counting member holds; `None` while one of them is not matched, or
+    /// they do not span two regions.
+    pub(super) fn replicated(&self, durable: Lsn) -> Option<Lsn> {
+        let proposed = self.proposal.iter().flat_map(|proposal| proposal.isr.difference(&proposal.lost));
+        let mut lowest = durable;
+        let mut regions = BTreeSet::new();
+        for member in self.membership.set.counting().chain(proposed) {
+            if *member != self.me {
+                lowest = lowest.min(self.matched(member)?);
+            }
+            regions.extend(self.membership.replicas.get(member));
+        }
+        (regions.len() >= 2).then_some(lowest)
+    }
+
+    fn matched(&self, replica: &Replica) -> Option<Lsn> {
+        self.followers.get(replica)?.matched
+    }
+
+    pub(super) fn settle(&mut self, number: u64, outcome: ProposalOutcome, now_ms: u64) {
+        let Some(proposal) = self.proposal.take_if(|proposal| proposal.number == number) else { return };
+        match outcome {
+            ProposalOutcome::Accepted(version) if version > self.membership.set.version => {
+                self.membership.set = IsrSet { isr: proposal.isr, lost: proposal.lost, version };
+            }
+            ProposalOutcome::Accepted(_) => {}
+            ProposalOutcome::Refused => self.propose_not_before_ms = now_ms + PROPOSE_AGAIN_MS,
+            ProposalOutcome::Unknown => {
+                self.propose_not_before_ms = now_ms + PROPOSE_AGAIN_MS;
+                self.proposal = Some(proposal);
+            }
+        }
+    }
+
+    /// The change to propose now, if any: what is in doubt again, or else the next join or leaving.
+    pub(super) fn propose(&mut self, at: &ProposeAt<'_>) -> Option<Proposal> {
+        if at.now_ms < self.propose_not_before_ms {
+            return None;
+        }
+        let proposal = match &self.proposal {
+            Some(in_doubt) => in_doubt.clone(),
+            None => {
+                let (isr, lost) = self.next_set(at)?;
+                self.proposals += 1;
+                let base_version = self.membership.set.version;
+                Proposal { number: self.proposals, base_version, isr, lost, watermark: at.watermark }
+            }
+        };
+        // Its reply brings this forward; without one it is repeated.
+        self.propose_not_before_ms = at.now_ms + PROPOSE_AGAIN_MS * 5;
+        self.proposal = Some(proposal.clone());
+        Some(proposal)
+    }
+
+    fn next_set(&self, at: &ProposeAt<'_>) -> Option<(BTreeSet<Replica>, BTreeSet<Replica>)> {
+        let set = &self.membership.set;
+        let leaves = |member: &Replica| {
+            self.membership.gone.contains(member) || self.lag_ms(member, at.lag, at.now_ms) > at.lag_limit_ms
+        };
+        for member in set.counting().filter(|member| **member != self.me && leaves(member)) {
+            let mut isr = set.isr.clone();
+            isr.remove(member);
+            if self.regions_of(isr.difference(&set.lost)) >= 2 {
+                return Some((isr, set.lost.clone()));
+            }
+            if self.membership.gone.contains(member) {
+                let mut lost = set.lost.clone();
+                lost.insert(member.clone());
+                return Some((set.isr.clone(), lost));
+            }
+        }
+        let joins = |replica: &Replica| {
+            let counts = set.isr.contains(replica) && !set.lost.contains(replica);
+            !counts
+                && !self.membership.gone.contains(replica)
+                && self.matched(replica).is_some_and(|lsn| lsn >= at.join_bar)
+                && self.lag_ms(replica, at.lag, at.now_ms) <= at.lag_limit_ms
+        };
+        let joiner =
+            self.membership.replicas.keys().find(|replica| **replica != self.me && joins(replica))?;
+        let (mut isr, mut lost) = (set.isr.clone(), set.lost.clone());
+        isr.insert(joiner.clone());
+        lost.remove(joiner);
+        // Once two regions are there without them, the lost ones leave too.
+        if self.regions_of(isr.difference(&lost)) >= 2 {
+            isr = isr.difference(&lost).cloned().collect();
+            lost.clear();
+        }
+        Some((isr, lost))
+    }
+
+    fn regions_of<'a>(&self, members: impl Iterator<Item = &'a Replica>) -> usize {
+        members.filter_map(|member| self.membership.replicas.get(member)).collect::<BTreeSet<_>>().len()
+    }
+
+    fn lag_ms(&self, replica: &Replica, lag: &Lag, now_ms: u64) -> u64 {
+        match self.followers.get(replica) {
+            Some(Follower { matched: Some(lsn), .. }) => lag.of(*lsn, now_ms),
+            Some(Follower { matched: None, unmatched_at_ms }) => now_ms.saturating_sub(*unmatched_at_ms),
+            None => now_ms.saturating_sub(self.opened_at_ms),
+        }
+    }
+
+    pub(super) fn view(&self, lag: &Lag, now_ms: u64) -> Vec<FollowerView> {
+        let counting: BTreeSet<&Replica> = self.membership.set.counting().collect();
+        let followers = self.membership.replicas.keys().filter(|replica| **replica != self.me);
+        followers
+            .map(|replica| FollowerView {
+                replica: replica.clone(),
+                in_sync: counting.contains(replica),
+                matched: self.matched(replica),
+                lag_ms: self.lag_ms(replica, lag, now_ms),
+            })
+            .collect()
+    }
+}
+
+/// What a proposal is made from.
+#[derive(Debug)]
+pub(super) struct ProposeAt<'a> {
+    pub(super) now_ms: u64,
+    pub(super) watermark: Lsn,
+    /// The least that a joining follower must hold.
+    pub(super) join_bar: Lsn,
+    pub(super) lag: &'a Lag,
+    /// How far a member may be behind.
+    pub(super) lag_limit_ms: u64,
+}

@@ -1,0 +1,126 @@
+//! A log as its home keeps it in memory, and what waits for it to be loaded.
+
+use super::{Ticket, recent::Known};
+use crate::service::Write;
+use log_store::fold::LogState;
+use std::collections::{HashMap, HashSet, VecDeque};
+use types::{DedupKey, Generation, Lsn, Position, Refusal};
+
+/// What the home needs to know of a log from outside of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Need {
+    /// Its folded state.
+    pub state: bool,
+    /// Its first entry.
+    pub first: bool,
+    /// Its pin, read linearizably.
+    pub pin: bool,
+    /// What stands under these message ids.
+    pub keys: Vec<DedupKey>,
+}
+
+impl Need {
+    pub(super) fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The answer of the store to "does this message id stand in the log?".
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lookup {
+    pub(super) found: Option<Known>,
+    /// What was durable when it was asked.
+    pub(super) as_of: Lsn,
+}
+
+/// A write that is not sequenced yet.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) ticket: Ticket,
+    pub(super) write: Write,
+    pub(super) deadline_ms: u64,
+}
+
+impl Queued {
+    pub(super) fn key(&self) -> DedupKey {
+        let Write { sender, device, message_id, .. } = &self.write;
+        DedupKey { sender: sender.clone(), device: *device, message_id: *message_id }
+    }
+
+    /// The key of the device's message before this one, where the device wants its order kept.
+    pub(super) fn predecessor_key(&self) -> Option<DedupKey> {
+        let message_id = self.write.after?;
+        Some(DedupKey { sender: self.write.sender.clone(), device: self.write.device, message_id })
+    }
+}
+
+/// What waits in a log's queue, in the order of the calls.
+#[derive(Debug)]
+pub(super) enum Item {
+    Write(Box<Queued>),
+    Subscribe(Ticket),
+}
+
+/// What is on its way about a log.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) state: bool,
+    pub(super) first: bool,
+    pub(super) pin: bool,
+    pub(super) keys: HashSet<DedupKey>,
+}
+
+impl Asked {
+    /// Takes what is on its way already out of `need`, and notes the rest as asked for.
+    pub(super) fn ask(&mut self, need: &mut Need) {
+        once(&mut self.state, &mut need.state);
+        once(&mut self.first, &mut need.first);
+        once(&mut self.pin, &mut need.pin);
+        need.keys.retain(|key| self.keys.insert(key.clone()));
+    }
+}
+
+fn once(asked: &mut bool, need: &mut bool) {
+    *need &= !*asked;
+    *asked |= *need;
+}
+
+/// A log in memory.
+///
+/// Invariant: while `state` is there, it includes every record of the log that this home has sequenced.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// `None` while it is not loaded; `Some(None)` when the log has no record.
+    pub(super) state: Option<Option<LogState>>,
+    /// What was asked for and has not been answered.
+    pub(super) asked: Asked,
+    /// The first entry, once somebody needed it.
+    pub(super) first: Option<Known>,
+    /// Where a log without a record is pinned: the answer that the front of the queue asked for.
+    pub(super) pin: Option<Result<Generation, PinProblem>>,
+    pub(super) queue: VecDeque<Item>,
+    /// What the store said of the message ids of the queue.
+    pub(super) lookups: HashMap<DedupKey, Lookup>,
+    /// The last entry that was published, or would have been; `None` before the log was loaded once.
+    pub(super) published: Option<Position>,
+    /// Up to where it is known to be replicated.
+    pub(super) replicated: Position,
+    /// Somebody has subscribed.
+    pub(super) followed: bool,
+}
+
+/// Why a log's first record cannot be written here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PinProblem {
+    /// It is pinned to another partition, or to none.
+    Elsewhere,
+    /// The directory could not be asked.
+    Refused(Refusal),
+}
+
+impl Log {
+    /// The LSN of its last record; zero where it has none or is not loaded.
+    pub(super) fn last_lsn(&self) -> Lsn {
+        self.state.as_ref().and_then(Option::as_ref).map_or(Lsn::ZERO, LogState::last_lsn)
+    }
+}

@@ -1,0 +1,508 @@
+//! The home of one partition in one epoch: a plain state machine, with no clock, socket or store in it.
+//!
+//! ```text
+//!   Append ─► queue of its log ─► rules ─► sequenced ─► Write ─► Durable ─► released ─► Reply (home)
+//!               │   ▲                          │                    │          │
+//!               ▼   │                     (offset, LSN)             │          └► Publish
+//!              Load ┘                                               └► served to followers ─► Report
+//!                                                                                               │
+//!                                                          Reply (replicated) ◄── watermark ◄───┘
+//! ```
+//!
+//! Invariants:
+//! - Records get dense LSNs, entries of a log dense offsets, and one message id one entry.
+//! - A `home` ack leaves only from [`Core::release`], which is told the time read right before it: the
+//!   lease runs, nobody is waited for, and the record is durable here.
+//! - A `replicated` ack leaves only at or below the watermark, which moves only over matched in-sync
+//!   members in two regions, each proposal of unknown outcome included.
+//! - When the epoch ends here, everything that was handed to the store and not answered is
+//!   `Indeterminate`, and whatever was not is `NotHome`.
+
+mod in_sync;
+mod lag;
+mod log;
+mod marks;
+mod recent;
+pub(crate) mod rules;
+mod sequence;
+mod settle;
+
+pub use in_sync::{FollowerView, IsrSet, Membership, Proposal, ProposalOutcome};
+pub use log::Need;
+pub(crate) use sequence::bytes_at_most;
+
+use crate::{
+    bus::Published,
+    clock::Now,
+    service::{Acked, NotHome, Subscribed, Write, WriteError},
+};
+use in_sync::{InSync, ProposeAt};
+use lag::Lag;
+use log::Log;
+use log_store::{
+    AppendError, Deduped, EpochBegin, PartitionEnd,
+    fold::LogState,
+    locate::{Located, locate_record},
+};
+use marks::Marks;
+use recent::Recent;
+use settle::Waiter;
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+use types::{
+    DedupKey, Epoch, LogId, Lsn, NodeId, PartitionId, PartitionPosition, Pin, Position, Record, Refusal,
+    Replica,
+};
+
+/// Records of a partition that may be sequenced and not released, or wait to be sequenced.
+pub const PENDING_MAX: usize = 8_192;
+/// Their bytes.
+pub const PENDING_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Logs of a partition that are kept in memory while nothing is under way in them.
+const LOGS_MAX: usize = 2_048;
+/// Message ids that are kept in memory.
+const RECENT_MAX: usize = 4_096;
+
+/// Names a call, so that its answer finds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// When something is said to the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// The clocks.
+    pub now: Now,
+    /// Until when the lease runs, on the boot clock.
+    pub lease_until_ms: u64,
+}
+
+impl Context {
+    const fn leased(&self) -> bool {
+        self.now.boot_ms < self.lease_until_ms
+    }
+}
+
+/// What the home begins with.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The epoch in which this node is home.
+    pub epoch: Epoch,
+    /// This node with its store.
+    pub me: Replica,
+    /// Where the store's copy ends, read after it was fenced at `epoch`.
+    pub end: PartitionEnd,
+    /// Where the epoch began, as the directory has it.
+    pub start_lsn: Lsn,
+    /// Up to where the partition is known to be replicated: what a former home told this node.
+    pub watermark: Lsn,
+    /// The row.
+    pub row: Row,
+    /// How far a follower may be behind before it is taken out of the in-sync set, in ms.
+    pub isr_lag_ms: u64,
+}
+
+/// What of the partition's row matters to its home while it is home.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Row {
+    /// A former home's lease may still run: nothing is acked.
+    pub waiting: bool,
+    /// Who holds the partition.
+    pub membership: Membership,
+}
+
+/// What the store and the directory said of a log; each part is there if it was needed.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The folded state.
+    pub state: Option<Option<Arc<LogState>>>,
+    /// The first entry.
+    pub first: Option<Record>,
+    /// The pin.
+    pub pin: Option<Result<Option<Pin>, Refusal>>,
+    /// What stands under message ids.
+    pub found: Vec<(DedupKey, Option<Deduped>)>,
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// A later epoch is obeyed. Nothing was written.
+    Fenced,
+    /// The store has no room just now. Nothing was written.
+    Busy,
+    /// Anything else: the store has closed, or home and store disagree about where the log ends.
+    Broken,
+}
+
+impl From<&AppendError> for Failure {
+    fn from(error: &AppendError) -> Self {
+        match error {
+            AppendError::Fenced { .. } => Self::Fenced,
+            error if error.is_retryable() => Self::Busy,
+            _ => Self::Broken,
+        }
+    }
+}
+
+/// What is said to the core.
+#[derive(Debug)]
+pub enum Input {
+    /// Somebody writes.
+    Append {
+        /// Names the call.
+        ticket: Ticket,
+        /// The write.
+        write: Box<Write>,
+        /// Until when its answer is of use, on the boot clock.
+        deadline_ms: u64,
+    },
+    /// Somebody follows a log.
+    Subscribe {
+        /// Names the call.
+        ticket: Ticket,
+        /// The log.
+        log: LogId,
+    },
+    /// Nobody follows a log any more.
+    Unsubscribe {
+        /// The log.
+        log: LogId,
+    },
+    /// The answer to [`Output::Load`].
+    Loaded {
+        /// The log.
+        log: LogId,
+        /// Echoed.
+        as_of: Lsn,
+        /// The answers; or why there are none.
+        loaded: Box<Result<Loaded, Refusal>>,
+    },
+    /// A batch is durable.
+    Durable {
+        /// Its last record.
+        last: PartitionPosition,
+    },
+    /// A batch failed.
+    AppendFailed {
+        /// The LSN of its first record.
+        first: Lsn,
+        /// Why.
+        failure: Failure,
+    },
+    /// A follower tells what it holds.
+    Report {
+        /// Who.
+        replica: Replica,
+        /// The highest epoch that it obeys.
+        obeys: Epoch,
+        /// Its last durable record.
+        last: PartitionPosition,
+    },
+    /// What became of a proposal.
+    Proposed {
+        /// Which.
+        number: u64,
+        /// What became of it.
+        outcome: ProposalOutcome,
+    },
+    /// The row has changed, and still names this home in this epoch.
+    Row(Row),
+    /// Time has passed.
+    Tick,
+    /// This node is no longer home.
+    Stop(EndReason),
+}
+
+/// Why an epoch ended at this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The directory refused a renewal: another boot, or none, is this node's current one.
+    LeaseRefused,
+    /// The row names another home or epoch.
+    RowMoved,
+    /// The store obeys a later epoch.
+    Fenced,
+    /// The store failed.
+    StoreFailed,
+    /// The node goes down.
+    Shutdown,
+}
+
+impl EndReason {
+    /// In words, for those whose writes are of unknown outcome.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LeaseRefused => "the home's lease was taken away",
+            Self::RowMoved => "the partition has another home",
+            Self::Fenced => "the partition was fenced",
+            Self::StoreFailed => "the home's store failed",
+            Self::Shutdown => "the home went down",
+        }
+    }
+}
+
+/// What the core wants done, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Ask the store, and for a pin the directory; answer with [`Input::Loaded`].
+    Load {
+        /// About this log.
+        log: LogId,
+        /// To be echoed.
+        as_of: Lsn,
+        /// What to ask.
+        need: Need,
+    },
+    /// Append a batch, obeying this epoch; batches take effect in this order.
+    Write(Vec<Record>),
+    /// These records have become durable: followers may have them.
+    Durable {
+        /// In LSN order.
+        records: Vec<Record>,
+        /// Where the log ends now.
+        end: PartitionPosition,
+    },
+    /// The watermark has moved.
+    Watermark(Lsn),
+    /// Answer a write, at once.
+    Reply {
+        /// Which.
+        ticket: Ticket,
+        /// How it ended.
+        result: Result<Acked, WriteError>,
+    },
+    /// Answer a subscription.
+    Subscribed {
+        /// Which.
+        ticket: Ticket,
+        /// The log.
+        log: LogId,
+        /// Where publishing begins.
+        result: Result<Subscribed, NotHome>,
+    },
+    /// Publish an entry of a followed log.
+    Publish(Arc<Published>),
+    /// A followed log is replicated up to here.
+    Replicated {
+        /// The log.
+        log: LogId,
+        /// Its last replicated entry.
+        position: Position,
+    },
+    /// Propose an in-sync set to the directory.
+    Propose(Proposal),
+    /// The epoch has ended here; nothing follows.
+    Ended(EndReason),
+}
+
+/// What an operator sees of a home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The last durable record.
+    pub last: PartitionPosition,
+    /// Up to where all is replicated.
+    pub watermark: Lsn,
+    /// Content acked at `home` and not replicated.
+    pub at_risk: u64,
+    /// The followers.
+    pub followers: Vec<FollowerView>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Core {
+    partition: PartitionId,
+    epoch: Epoch,
+    me: NodeId,
+    start_lsn: Lsn,
+    isr_lag_ms: u64,
+    waiting: bool,
+    in_sync: InSync,
+    lag: Lag,
+
+    /// The last record that was sequenced.
+    last: Lsn,
+    durable: PartitionPosition,
+    epochs: Vec<EpochBegin>,
+    /// Everything up to here was published.
+    released: Lsn,
+    watermark: Lsn,
+    /// The watermark that subscribers were told of.
+    announced: Lsn,
+
+    logs: HashMap<LogId, Log>,
+    /// Items in the queues of logs.
+    queued: usize,
+    recent: Recent,
+    marks: Marks,
+    /// Sequenced, not handed to the store yet.
+    batch: Vec<Record>,
+    batch_bytes: usize,
+    /// Handed to the store, or in `batch`; not durable.
+    writing: VecDeque<Record>,
+    /// Durable, not published.
+    unreleased: VecDeque<Record>,
+    pending_bytes: usize,
+    /// Batches that the store has not answered.
+    batches: usize,
+    /// A batch failed with nothing written; all behind it will, and then the end is taken back.
+    rewinding: bool,
+    home_waiters: BTreeMap<Lsn, Vec<Waiter>>,
+    replicated_waiters: BTreeMap<Lsn, Vec<Waiter>>,
+    ended: bool,
+}
+
+impl Core {
+    /// Begins an epoch.
+    pub fn new(open: Open, now: Now) -> Self {
+        let Open { partition, epoch, me, end, start_lsn, watermark, row, isr_lag_ms } = open;
+        let last = end.last.lsn;
+        Self {
+            partition,
+            epoch,
+            start_lsn,
+            isr_lag_ms,
+            waiting: row.waiting,
+            lag: Lag::new(last, now.boot_ms),
+            last,
+            durable: end.last,
+            epochs: end.epochs,
+            released: last,
+            watermark: watermark.min(last),
+            announced: watermark.min(last),
+            logs: HashMap::new(),
+            queued: 0,
+            recent: Recent::new(last),
+            marks: Marks::default(),
+            batch: Vec::new(),
+            batch_bytes: 0,
+            writing: VecDeque::new(),
+            unreleased: VecDeque::new(),
+            pending_bytes: 0,
+            batches: 0,
+            rewinding: false,
+            home_waiters: BTreeMap::new(),
+            replicated_waiters: BTreeMap::new(),
+            ended: false,
+            in_sync: InSync::new(me.clone(), row.membership, now.boot_ms),
+            me: me.node,
+        }
+    }
+
+    /// Takes an input. Call [`Core::flush`] once a burst of inputs is in, and then [`Core::release`].
+    pub fn handle(&mut self, cx: Context, input: Input, out: &mut Vec<Output>) {
+        if self.ended {
+            self.refuse_all_after_end(input, out);
+            return;
+        }
+        match input {
+            Input::Append { ticket, write, deadline_ms } => {
+                self.admit(cx, ticket, *write, deadline_ms, out);
+            }
+            Input::Subscribe { ticket, log } => self.subscribe(cx, ticket, log, out),
+            Input::Unsubscribe { log } => {
+                if let Some(log) = self.logs.get_mut(&log) {
+                    log.followed = false;
+                }
+            }
+            Input::Loaded { log, as_of, loaded } => self.loaded(cx, log, as_of, *loaded, out),
+            Input::Durable { last } => self.durable(cx, last, out),
+            Input::AppendFailed { first, failure } => self.failed(first, failure, out),
+            Input::Report { replica, obeys, last } => self.report(cx, &replica, obeys, last, out),
+            Input::Proposed { number, outcome } => {
+                self.in_sync.settle(number, outcome, cx.now.boot_ms);
+                self.move_watermark(out);
+            }
+            Input::Row(row) => {
+                self.waiting = row.waiting;
+                self.in_sync.take_row(row.membership);
+                self.move_watermark(out);
+            }
+            Input::Tick => self.tick(cx, out),
+            Input::Stop(reason) => self.end(reason, Lsn::new(u64::MAX), out),
+        }
+    }
+
+    /// Whether this epoch is over here.
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// What an operator sees.
+    pub fn view(&self, now: Now) -> View {
+        View {
+            last: self.durable,
+            watermark: self.watermark,
+            at_risk: self.marks.at_risk(),
+            followers: self.in_sync.view(&self.lag, now.boot_ms),
+        }
+    }
+
+    /// Writes that are durable here and whose `home` ack is still owed.
+    pub fn durable_unanswered(&self) -> usize {
+        self.home_waiters.range(..=self.durable.lsn).map(|(_, waiters)| waiters.len()).sum()
+    }
+
+    fn not_home(&self, moving: bool) -> NotHome {
+        NotHome { partition: self.partition, epoch: self.epoch, home: Some(self.me.clone()), moving }
+    }
+
+    /// A position counts only when this home holds the very same record, and the follower obeys this epoch:
+    /// then nobody else can make it drop what it holds.
+    fn report(
+        &mut self,
+        cx: Context,
+        replica: &Replica,
+        obeys: Epoch,
+        last: PartitionPosition,
+        out: &mut Vec<Output>,
+    ) {
+        let located = locate_record(self.durable, &self.epochs, self.epoch, last);
+        let matched = (obeys == self.epoch && located == Located::Continue).then_some(last.lsn);
+        self.in_sync.report(replica, matched, cx.now.boot_ms);
+        self.move_watermark(out);
+    }
+
+    fn move_watermark(&mut self, out: &mut Vec<Output>) {
+        let Some(replicated) = self.in_sync.replicated(self.durable.lsn) else { return };
+        if replicated > self.watermark {
+            self.watermark = replicated;
+            out.push(Output::Watermark(replicated));
+        }
+    }
+
+    fn tick(&mut self, cx: Context, out: &mut Vec<Output>) {
+        self.drop_overdue(cx.now.boot_ms, out);
+        self.forget_idle_logs();
+        let at = ProposeAt {
+            now_ms: cx.now.boot_ms,
+            watermark: self.watermark,
+            join_bar: self.watermark.max(self.start_lsn.prev()),
+            lag: &self.lag,
+            lag_limit_ms: self.isr_lag_ms,
+        };
+        if let Some(proposal) = self.in_sync.propose(&at) {
+            out.push(Output::Propose(proposal));
+        }
+    }
+
+    /// A log is forgotten only while the store tells everything about it.
+    fn forget_idle_logs(&mut self) {
+        if self.logs.len() <= LOGS_MAX {
+            return;
+        }
+        let released = self.released;
+        let mut surplus = self.logs.len() - LOGS_MAX / 2;
+        self.logs.retain(|_, log| {
+            let idle =
+                log.queue.is_empty() && log.state.is_some() && !log.followed && log.last_lsn() <= released;
+            let forget = idle && surplus > 0;
+            surplus -= usize::from(forget);
+            !forget
+        });
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether a write may be appended to its log: the rules of Hearth's chats, as pure functions.
+
+use crate::service::Write;
+use log_store::fold::LogState;
+use std::collections::BTreeMap;
+use types::{
+    AckPolicy, Class, Code, EntryBody, LogId, LogKind, MemberRole, Offset, Refusal, RegionId, UserId, limits,
+};
+
+/// What a write does to its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It becomes the log's next entry.
+    Append,
+    /// It creates what is there already, with the same members and policy: the first entry answers it.
+    AlreadyCreated,
+}
+
+/// Judges a write against the state of its log; `None`: the log has no record.
+pub(super) fn judge(write: &Write, state: Option<&LogState>) -> Result<Verdict, Refusal> {
+    match (&write.body, state) {
+        (EntryBody::Created { members, ack_policy, allowed_regions }, state) => {
+            let wanted = well_formed(write, members, allowed_regions)?;
+            match state {
+                None => Ok(Verdict::Append),
+                Some(state)
+                    if state.members == wanted
+                        && state.ack_policy == *ack_policy
+                        && state.allowed_regions == *allowed_regions =>
+                {
+                    Ok(Verdict::AlreadyCreated)
+                }
+                Some(_) => Err(Refusal::new(
+                    Code::ChatExists,
+                    format!("chat {} exists with other members or another policy", write.log),
+                )),
+            }
+        }
+        (EntryBody::Erased { .. }, _) => {
+            Err(Refusal::new(Code::BadRequest, "an erased body cannot be written"))
+        }
+        (_, None) => Err(unknown_chat(write.log)),
+        (EntryBody::Message { ciphertext }, Some(state)) => {
+            role_of(write.log, state, &write.sender)?;
+            let bytes = ciphertext.len();
+            if bytes > limits::BODY_MAX_BYTES {
+                let most = limits::BODY_MAX_BYTES;
+                let message = format!("the body has {bytes} bytes, and {most} is the most");
+                return Err(Refusal::new(Code::TooLarge, message));
+            }
+            Ok(Verdict::Append)
+        }
+        (EntryBody::Deleted { offsets }, Some(state)) => deletable(write, state, offsets),
+    }
+}
+
+/// The refusal of whoever names a log that has no record.
+pub(crate) fn unknown_chat(log: LogId) -> Refusal {
+    Refusal::new(Code::UnknownChat, format!("there is no chat {log}"))
+}
+
+/// The role of a user in a log.
+///
+/// # Errors
+/// `forbidden` for who is no member.
+pub(crate) fn role_of(log: LogId, state: &LogState, user: &UserId) -> Result<MemberRole, Refusal> {
+    let no_member = || Refusal::new(Code::Forbidden, format!("{user} is no member of chat {log}"));
+    state.members.get(user).copied().ok_or_else(no_member)
+}
+
+/// Which promise a write is acked with.
+pub(super) fn due(write: &Write, policy: AckPolicy, one_region: bool) -> AckPolicy {
+    let wanted = write.body.class() == Class::Control
+        || write.ack == AckPolicy::Replicated
+        || policy == AckPolicy::Replicated;
+    if wanted && !one_region { AckPolicy::Replicated } else { AckPolicy::Home }
+}
+
+fn well_formed(
+    write: &Write,
+    members: &[(UserId, MemberRole)],
+    allowed_regions: &[RegionId],
+) -> Result<BTreeMap<UserId, MemberRole>, Refusal> {
+    let log = write.log;
+    if members.len() > limits::MEMBERS_MAX || allowed_regions.len() > limits::REGIONS_MAX {
+        let (members, regions) = (members.len(), allowed_regions.len());
+        let message = format!("chat {log} would have {members} members and {regions} allowed regions");
+        return Err(Refusal::new(Code::TooLarge, message));
+    }
+    let wanted: BTreeMap<UserId, MemberRole> = members.iter().cloned().collect();
+    if wanted.len() != members.len() {
+        return Err(Refusal::new(Code::BadRequest, format!("a member of chat {log} is named twice")));
+    }
+    match log.kind() {
+        LogKind::Direct => {
+            let mut users = wanted.keys();
+            let pair = (users.next(), users.next(), users.next());
+            let (Some(a), Some(b), None) = pair else {
+                let message = format!("direct chat {log} needs two members, not {}", wanted.len());
+                return Err(Refusal::new(Code::BadRequest, message));
+            };
+            if LogId::direct(a, b) != log {
+                let message = format!("direct chat {log} is not that of {a} and {b}");
+                return Err(Refusal::new(Code::BadRequest, message));
+            }
+        }
+        LogKind::Group => {}
+        LogKind::Account => {
+            return Err(Refusal::new(Code::BadRequest, format!("{log} is an account, not a chat")));
+        }
+    }
+    if !wanted.contains_key(&write.sender) {
+        let message = format!("{} is not among the members of chat {log}", write.sender);
+        return Err(Refusal::new(Code::Forbidden, message));
+    }
+    Ok(wanted)
+}
+
+fn deletable(write: &Write, state: &LogState, offsets: &[Offset]) -> Result<Verdict, Refusal> {
+    let log = write.log;
+    let role = role_of(log, state, &write.sender)?;
+    if role < MemberRole::Admin {
+        let message = format!("{} may not delete in chat {log}", write.sender);
+        return Err(Refusal::new(Code::Forbidden, message));
+    }
+    let bad = |why: &str| Err(Refusal::new(Code::BadRequest, format!("the deletion in chat {log} {why}")));
+    if offsets.is_empty() || offsets.len() > limits::DELETED_OFFSETS_MAX {
+        return bad("names no offset, or too many");
+    }
+    if !offsets.is_sorted_by(|a, b| a < b) || offsets[0].is_zero() {
+        return bad("names offsets that do not ascend from 1");
+    }
+    if offsets.last().is_some_and(|last| *last > state.head.offset) {
+        return bad("names an offset that is not there");
+    }
+    Ok(Verdict::Append)
+}

@@ -1,0 +1,412 @@
+//! From a write to a record: the order of a log's writes, the rules, the offset and the LSN.
+
+use super::{
+    Context, Core, Loaded, Output, PENDING_MAX, PENDING_MAX_BYTES, RECENT_MAX, Ticket,
+    log::{Asked, Item, Log, Lookup, Need, PinProblem, Queued},
+    recent::Known,
+    rules::{self, Verdict},
+    settle::Waiter,
+};
+use crate::service::{NotHome, Subscribed, Write, WriteError};
+use log_store::Deduped;
+use types::{
+    AckPolicy, Body, BodyHash, Class, Code, Entry, Generation, LogId, Lsn, PartitionId, Pin, Position,
+    Record, Refusal, limits,
+};
+
+/// Bytes that a record takes beside its body, at most: ids, names and numbers.
+const RECORD_OVERHEAD_BYTES: usize = 256;
+/// How long a write that found no room should wait before it is sent again, in ms.
+const OVERLOADED_RETRY_MS: u64 = 200;
+
+/// What to do with the write at the front of its log's queue.
+enum Step {
+    /// Ask first.
+    Need(Need),
+    Refuse(WriteError),
+    /// It is in the log: its ack waits like that of the original.
+    Join(Known, AckPolicy),
+    /// It becomes the next entry.
+    Append(Generation, AckPolicy),
+}
+
+impl Core {
+    pub(super) fn admit(
+        &mut self,
+        cx: Context,
+        ticket: Ticket,
+        write: Write,
+        deadline_ms: u64,
+        out: &mut Vec<Output>,
+    ) {
+        if !cx.leased() {
+            out.push(Output::Reply { ticket, result: Err(self.not_home(true).into()) });
+            return;
+        }
+        let pending = self.queued + self.writing.len() + self.unreleased.len();
+        if pending >= PENDING_MAX || self.pending_bytes >= PENDING_MAX_BYTES || self.rewinding {
+            let message = format!("partition {} has {pending} writes under way", self.partition);
+            let refusal = Refusal::new(Code::Overloaded, message).retry_after_ms(OVERLOADED_RETRY_MS);
+            out.push(Output::Reply { ticket, result: Err(refusal.into()) });
+            return;
+        }
+        let queued = Box::new(Queued { ticket, write, deadline_ms });
+        let id = queued.write.log;
+        let log = self.logs.entry(id).or_default();
+        if log.queue.is_empty() {
+            log.queue.push_back(Item::Write(queued));
+            self.queued += 1;
+            self.advance(cx, id, out);
+            return;
+        }
+        // Others are ahead of it: ask now what will be needed, so that its turn does not wait for it.
+        let key = queued.key();
+        if self.recent.get(id, &key).is_none() && !log.lookups.contains_key(&key) {
+            let mut need = Need { keys: vec![key], ..Need::default() };
+            log.asked.ask(&mut need);
+            if !need.is_nothing() {
+                out.push(Output::Load { log: id, as_of: self.durable.lsn, need });
+            }
+        }
+        log.queue.push_back(Item::Write(queued));
+        self.queued += 1;
+    }
+
+    pub(super) fn subscribe(&mut self, cx: Context, ticket: Ticket, id: LogId, out: &mut Vec<Output>) {
+        self.logs.entry(id).or_default().queue.push_back(Item::Subscribe(ticket));
+        self.queued += 1;
+        self.advance(cx, id, out);
+    }
+
+    pub(super) fn loaded(
+        &mut self,
+        cx: Context,
+        id: LogId,
+        as_of: Lsn,
+        loaded: Result<Loaded, Refusal>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(refusal) => {
+                log.asked = Asked::default();
+                let not_home = self.not_home(true);
+                self.refuse_queue(id, &WriteError::Refused(refusal), &not_home, out);
+                return;
+            }
+        };
+        if let Some(first) = loaded.first {
+            log.asked.first = false;
+            log.first = known_of(&first);
+        }
+        if let Some(pin) = loaded.pin {
+            log.asked.pin = false;
+            log.pin = Some(generation_here(pin, self.partition));
+        }
+        for (key, found) in loaded.found {
+            log.asked.keys.remove(&key);
+            log.lookups.insert(key, Lookup { found: found.map(Known::from), as_of });
+        }
+        if let Some(state) = loaded.state
+            && std::mem::take(&mut log.asked.state)
+        {
+            log.state = Some(state.map(|state| (*state).clone()));
+            self.note_loaded(id);
+        }
+        self.advance(cx, id, out);
+    }
+
+    /// Notes where a log stood when it was loaded.
+    fn note_loaded(&mut self, id: LogId) {
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        let state = log.state.as_ref().and_then(Option::as_ref);
+        let (head, last) = state.map_or((Position::START, Lsn::ZERO), |state| (state.head, state.last.lsn));
+        log.published.get_or_insert(head);
+        if last <= self.announced {
+            log.replicated = head;
+        } else {
+            self.marks.note(last, id, head);
+        }
+    }
+
+    /// Goes through a log's queue as far as everything is known.
+    pub(super) fn advance(&mut self, cx: Context, id: LogId, out: &mut Vec<Output>) {
+        while let Some(mut log) = self.logs.remove(&id) {
+            let Some(item) = log.queue.pop_front() else {
+                log.lookups.clear();
+                self.logs.insert(id, log);
+                return;
+            };
+            let step = match &item {
+                Item::Subscribe(_) if log.state.is_none() => Step::Need(Need::default()),
+                Item::Subscribe(ticket) => {
+                    log.followed = true;
+                    let (head, replicated) = (log.published.unwrap_or(Position::START), log.replicated);
+                    let result = Ok(Subscribed { head, replicated, epoch: self.epoch });
+                    out.push(Output::Subscribed { ticket: *ticket, log: id, result });
+                    self.queued -= 1;
+                    self.logs.insert(id, log);
+                    continue;
+                }
+                Item::Write(queued) => self.step(cx, queued, &mut log),
+            };
+            if let Step::Need(mut need) = step {
+                need.state = log.state.is_none();
+                log.asked.ask(&mut need);
+                if !need.is_nothing() {
+                    out.push(Output::Load { log: id, as_of: self.durable.lsn, need });
+                }
+                log.queue.push_front(item);
+                self.logs.insert(id, log);
+                return;
+            }
+            let Item::Write(queued) = item else { continue };
+            self.queued -= 1;
+            self.take(cx, *queued, step, &mut log, out);
+            self.logs.insert(id, log);
+        }
+    }
+
+    /// Decides about the write at the front. The order of the checks is the order of the refusals.
+    fn step(&self, cx: Context, queued: &Queued, log: &mut Log) -> Step {
+        let write = &queued.write;
+        let key = queued.key();
+        let found = self.lookup(write.log, &key, log);
+        let Some(state) = &log.state else {
+            let keys = if found.is_none() { vec![key] } else { vec![] };
+            return Step::Need(Need { keys, ..Need::default() });
+        };
+        if !cx.leased() {
+            return Step::Refuse(self.not_home(true).into());
+        }
+        let Some(found) = found else { return Step::Need(Need { keys: vec![key], ..Need::default() }) };
+        let policy = match (&write.body, state) {
+            (_, Some(state)) => state.ack_policy,
+            _ => AckPolicy::Home,
+        };
+        let due = rules::due(write, policy, self.in_sync.one_region());
+        if let Some(known) = found {
+            return match known.hash == write.body.hash() {
+                true => Step::Join(known, due),
+                false => Step::Refuse(reused(write).into()),
+            };
+        }
+        if cx.now.boot_ms >= queued.deadline_ms {
+            let message = format!("the deadline of the write to {} passed before it was begun", write.log);
+            return Step::Refuse(Refusal::new(Code::HomeUnavailable, message).into());
+        }
+        match rules::judge(write, state.as_ref()) {
+            Err(refusal) => Step::Refuse(refusal.into()),
+            Ok(Verdict::AlreadyCreated) => match log.first {
+                Some(first) => Step::Join(first, due),
+                None => Step::Need(Need { first: true, ..Need::default() }),
+            },
+            Ok(Verdict::Append) => match (state, queued.predecessor_key()) {
+                (Some(state), Some(key)) => match self.lookup(write.log, &key, log) {
+                    None => Step::Need(Need { keys: vec![key], ..Need::default() }),
+                    Some(None) => Step::Refuse(out_of_order(write).into()),
+                    Some(Some(_)) => Step::Append(state.head.generation, due),
+                },
+                (Some(state), None) => Step::Append(state.head.generation, due),
+                (None, _) => self.first_record(log, due),
+            },
+        }
+    }
+
+    /// A log's first record is written only at a generation that was read linearizably for it.
+    fn first_record(&self, log: &mut Log, due: AckPolicy) -> Step {
+        match log.pin.take() {
+            None => Step::Need(Need { pin: true, ..Need::default() }),
+            Some(Ok(generation)) => Step::Append(generation, due),
+            Some(Err(PinProblem::Refused(refusal))) => Step::Refuse(refusal.into()),
+            Some(Err(PinProblem::Elsewhere)) => Step::Refuse(self.not_home(false).into()),
+        }
+    }
+
+    /// What stands under a message id; `None` when the store has to be asked (again).
+    fn lookup(&self, id: LogId, key: &types::DedupKey, log: &Log) -> Option<Option<Known>> {
+        if let Some(known) = self.recent.get(id, key) {
+            return Some(Some(known));
+        }
+        if let Some(None) = log.state {
+            return Some(None);
+        }
+        let lookup = log.lookups.get(key)?;
+        (lookup.found.is_some() || lookup.as_of >= self.recent.from()).then_some(lookup.found)
+    }
+
+    fn take(&mut self, cx: Context, queued: Queued, step: Step, log: &mut Log, out: &mut Vec<Output>) {
+        let Queued { ticket, write, deadline_ms } = queued;
+        let (known, due) = match step {
+            Step::Need(_) => return,
+            Step::Refuse(error) => {
+                out.push(Output::Reply { ticket, result: Err(error) });
+                return;
+            }
+            Step::Join(known, due) => (known, due),
+            Step::Append(generation, due) => match self.sequence(cx, write, generation, log, out) {
+                Ok((known, content)) => {
+                    let waiter = Waiter { ticket, known, due, deadline_ms, content };
+                    self.wait(waiter);
+                    return;
+                }
+                Err(refusal) => {
+                    out.push(Output::Reply { ticket, result: Err(refusal.into()) });
+                    return;
+                }
+            },
+        };
+        self.wait(Waiter { ticket, known, due, deadline_ms, content: None });
+    }
+
+    /// Gives the write its offset and LSN and puts it into the batch.
+    fn sequence(
+        &mut self,
+        cx: Context,
+        write: Write,
+        generation: Generation,
+        log: &mut Log,
+        out: &mut Vec<Output>,
+    ) -> Result<(Known, Option<LogId>), Refusal> {
+        let hash = write.body.hash();
+        let content = (write.body.class() == Class::Content).then_some(write.log);
+        let state = log.state.get_or_insert_default().get_or_insert_default();
+        let record = Record {
+            lsn: self.last.plus(1),
+            epoch: self.epoch,
+            generation,
+            log: write.log,
+            accepted_at_ms: cx.now.wall_ms.max(state.accepted_at_ms),
+            body: Body::Entry(Entry {
+                offset: state.head.offset.plus(1),
+                sender: write.sender,
+                device: write.device,
+                message_id: write.message_id,
+                expires_at_ms: write.expires_at_ms,
+                body: write.body,
+            }),
+        };
+        if let Err(error) = state.apply(&record) {
+            return Err(Refusal::new(Code::Internal, error.to_string()));
+        }
+        let Some(known) = known_with(&record, hash) else {
+            return Err(Refusal::new(Code::Internal, "a write became no entry"));
+        };
+        if log.first.is_none() && known.position.offset == types::Offset::FIRST {
+            log.first = Some(known);
+        }
+        if let Body::Entry(entry) = &record.body {
+            self.recent.insert(record.log, entry.dedup_key(), known);
+        }
+        self.recent.trim(self.durable.lsn, RECENT_MAX);
+        self.marks.note(record.lsn, record.log, known.position);
+        self.last = record.lsn;
+        self.put(record, out);
+        Ok((known, content))
+    }
+
+    fn put(&mut self, record: Record, out: &mut Vec<Output>) {
+        let bytes = bytes_at_most(&record);
+        let full = self.batch.len() >= limits::BATCH_MAX_RECORDS
+            || self.batch_bytes + bytes > limits::BATCH_MAX_BYTES;
+        if full {
+            self.flush(out);
+        }
+        self.pending_bytes += bytes;
+        self.batch_bytes += bytes;
+        self.writing.push_back(record.clone());
+        self.batch.push(record);
+    }
+
+    /// Hands everything that was sequenced to the store.
+    pub fn flush(&mut self, out: &mut Vec<Output>) {
+        if self.batch.is_empty() {
+            return;
+        }
+        self.batches += 1;
+        self.batch_bytes = 0;
+        out.push(Output::Write(std::mem::take(&mut self.batch)));
+    }
+
+    /// Empties a log's queue: none of it was begun.
+    pub(super) fn refuse_queue(
+        &mut self,
+        id: LogId,
+        write_error: &WriteError,
+        not_home: &NotHome,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(log) = self.logs.get_mut(&id) else { return };
+        log.lookups.clear();
+        for item in log.queue.drain(..) {
+            self.queued -= 1;
+            out.push(match item {
+                Item::Write(queued) => {
+                    Output::Reply { ticket: queued.ticket, result: Err(write_error.clone()) }
+                }
+                Item::Subscribe(ticket) => {
+                    Output::Subscribed { ticket, log: id, result: Err(not_home.clone()) }
+                }
+            });
+        }
+    }
+}
+
+/// What a record takes on disk and on a wire, at most.
+pub(crate) fn bytes_at_most(record: &Record) -> usize {
+    use types::EntryBody::{Created, Deleted, Erased, Message};
+    let body = match &record.body {
+        Body::Entry(entry) => match &entry.body {
+            Message { ciphertext } => ciphertext.len(),
+            Created { members, allowed_regions, .. } => {
+                let names = members.iter().map(|(user, _)| user.as_str().len() + 8).sum::<usize>();
+                names + allowed_regions.iter().map(|region| region.as_str().len() + 4).sum::<usize>()
+            }
+            Deleted { offsets } => offsets.len() * 10,
+            Erased { .. } => 20,
+        },
+        Body::Update(_) => 0,
+    };
+    body + RECORD_OVERHEAD_BYTES
+}
+
+fn generation_here(
+    pin: Result<Option<Pin>, Refusal>,
+    partition: PartitionId,
+) -> Result<Generation, PinProblem> {
+    let pin = pin.map_err(PinProblem::Refused)?;
+    match pin.as_ref().and_then(Pin::current) {
+        Some(segment) if segment.partition == partition => Ok(segment.generation),
+        _ => Err(PinProblem::Elsewhere),
+    }
+}
+
+fn known_of(record: &Record) -> Option<Known> {
+    known_with(record, record.entry()?.body.hash())
+}
+
+fn known_with(record: &Record, hash: BodyHash) -> Option<Known> {
+    let position = record.position()?;
+    Some(Known { lsn: record.lsn, position, hash, accepted_at_ms: record.accepted_at_ms })
+}
+
+impl From<Deduped> for Known {
+    fn from(deduped: Deduped) -> Self {
+        let Deduped { position, lsn, hash, accepted_at_ms } = deduped;
+        Self { lsn, position, hash, accepted_at_ms }
+    }
+}
+
+fn reused(write: &Write) -> Refusal {
+    let message = format!("message id {} was used in {} with another body", write.message_id, write.log);
+    Refusal::new(Code::MessageIdReused, message)
+}
+
+fn out_of_order(write: &Write) -> Refusal {
+    let message = match write.after {
+        Some(after) => format!("message {after}, which this one follows, is not in chat {}", write.log),
+        None => format!("what this message follows is not in chat {}", write.log),
+    };
+    Refusal::new(Code::OutOfOrder, message)
+}

@@ -1,0 +1,214 @@
+//! From a record to its answer: durable, released, replicated, or of unknown fate.
+
+use super::{Context, Core, EndReason, Failure, Input, Output, Ticket, bytes_at_most, recent::Known};
+use crate::{
+    bus::Published,
+    service::{Acked, WriteError},
+};
+use log_store::EpochBegin;
+use std::{collections::BTreeMap, sync::Arc};
+use types::{AckPolicy, Code, Epoch, LogId, Lsn, PartitionPosition, Record, Refusal};
+
+/// Why an answer did not come in time.
+const OVERDUE: &str = "the deadline passed";
+/// How long a write that the store had no room for should wait, in ms.
+const STORE_BUSY_RETRY_MS: u64 = 500;
+
+/// A call that waits for what became of a record.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) ticket: Ticket,
+    pub(super) known: Known,
+    pub(super) due: AckPolicy,
+    pub(super) deadline_ms: u64,
+    /// The log, where its ack at `home` puts new content at risk.
+    pub(super) content: Option<LogId>,
+}
+
+impl Core {
+    pub(super) fn wait(&mut self, waiter: Waiter) {
+        let waiters = match waiter.due {
+            AckPolicy::Home => &mut self.home_waiters,
+            AckPolicy::Replicated => &mut self.replicated_waiters,
+        };
+        waiters.entry(waiter.known.lsn).or_default().push(waiter);
+    }
+
+    pub(super) fn durable(&mut self, cx: Context, last: PartitionPosition, out: &mut Vec<Output>) {
+        self.batches = self.batches.saturating_sub(1);
+        let count = self.writing.partition_point(|record| record.lsn <= last.lsn);
+        let records: Vec<Record> = self.writing.drain(..count).collect();
+        if let Some(first) = records.first() {
+            if self.epochs.last().is_none_or(|begin| begin.epoch < self.epoch) {
+                self.epochs.push(EpochBegin { epoch: self.epoch, first_lsn: first.lsn });
+            }
+            self.durable = last;
+            self.lag.durable(last.lsn, cx.now.boot_ms);
+            self.unreleased.extend(records.iter().cloned());
+            out.push(Output::Durable { records, end: last });
+            self.move_watermark(out);
+        }
+        self.rewind_if_settled(out);
+    }
+
+    pub(super) fn failed(&mut self, first: Lsn, failure: Failure, out: &mut Vec<Output>) {
+        self.batches = self.batches.saturating_sub(1);
+        match failure {
+            Failure::Fenced => self.end(EndReason::Fenced, first, out),
+            Failure::Busy => {
+                self.rewinding = true;
+                self.rewind_if_settled(out);
+            }
+            // Behind a batch that found no room every other is refused as a gap.
+            Failure::Broken if self.rewinding => self.rewind_if_settled(out),
+            Failure::Broken => self.end(EndReason::StoreFailed, Lsn::new(u64::MAX), out),
+        }
+    }
+
+    /// Once the store has answered every batch, what is not durable was not written: take it back.
+    fn rewind_if_settled(&mut self, out: &mut Vec<Output>) {
+        if !self.rewinding || self.batches > 0 {
+            return;
+        }
+        self.rewinding = false;
+        let end = self.durable.lsn;
+        for record in self.writing.drain(..) {
+            self.pending_bytes -= bytes_at_most(&record);
+        }
+        self.batch.clear();
+        self.batch_bytes = 0;
+        self.last = end;
+        self.recent.rewind(end);
+        self.marks.rewind(end);
+        let message = format!("the store of partition {} had no room; nothing was written", self.partition);
+        let refusal = Refusal::new(Code::Overloaded, message).retry_after_ms(STORE_BUSY_RETRY_MS);
+        for waiters in [&mut self.home_waiters, &mut self.replicated_waiters] {
+            for waiter in waiters.split_off(&end.plus(1)).into_values().flatten() {
+                out.push(Output::Reply { ticket: waiter.ticket, result: Err(refusal.clone().into()) });
+            }
+        }
+        for log in self.logs.values_mut().filter(|log| log.last_lsn() > end) {
+            log.state = None;
+            log.first = log.first.filter(|first| first.lsn <= end);
+        }
+        let stalled: Vec<LogId> =
+            self.logs.iter().filter(|(_, log)| !log.queue.is_empty()).map(|(id, _)| *id).collect();
+        let error = WriteError::Refused(refusal);
+        let not_home = self.not_home(true);
+        for id in stalled {
+            self.refuse_queue(id, &error, &not_home, out);
+        }
+    }
+
+    /// Lets go what may go at this time, which must have been read right before the replies leave.
+    pub fn release(&mut self, cx: Context, out: &mut Vec<Output>) {
+        if self.ended || self.waiting {
+            return;
+        }
+        let replicated = self.watermark;
+        let may_go = if cx.leased() { self.durable.lsn } else { replicated };
+        self.publish_up_to(may_go, out);
+        for waiter in take_up_to(&mut self.home_waiters, may_go) {
+            let ack = if waiter.known.lsn <= replicated { AckPolicy::Replicated } else { AckPolicy::Home };
+            if let (AckPolicy::Home, Some(log)) = (ack, waiter.content) {
+                self.marks.acked(waiter.known.lsn, log);
+            }
+            out.push(ack_of(&waiter, ack, self.epoch));
+        }
+        for waiter in take_up_to(&mut self.replicated_waiters, replicated) {
+            out.push(ack_of(&waiter, AckPolicy::Replicated, self.epoch));
+        }
+        self.announce(replicated, out);
+    }
+
+    fn publish_up_to(&mut self, may_go: Lsn, out: &mut Vec<Output>) {
+        while self.unreleased.front().is_some_and(|record| record.lsn <= may_go) {
+            let Some(record) = self.unreleased.pop_front() else { return };
+            self.pending_bytes -= bytes_at_most(&record);
+            self.released = record.lsn;
+            let (Some(log), Some(position)) = (self.logs.get_mut(&record.log), record.position()) else {
+                continue;
+            };
+            let before = log.published.replace(position);
+            if log.followed {
+                let previous_epoch = before.map_or(Epoch::ZERO, |before| before.epoch);
+                out.push(Output::Publish(Arc::new(Published { record, previous_epoch })));
+            }
+        }
+    }
+
+    fn announce(&mut self, replicated: Lsn, out: &mut Vec<Output>) {
+        if replicated <= self.announced {
+            return;
+        }
+        self.announced = replicated;
+        for (id, position) in self.marks.pass(replicated) {
+            let Some(log) = self.logs.get_mut(&id) else { continue };
+            log.replicated = log.replicated.max(position);
+            if log.followed {
+                out.push(Output::Replicated { log: id, position });
+            }
+        }
+    }
+
+    /// Answers those whose deadline has passed.
+    pub(super) fn drop_overdue(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        for waiters in [&mut self.home_waiters, &mut self.replicated_waiters] {
+            waiters.retain(|_, at_lsn| {
+                for waiter in at_lsn.extract_if(.., |waiter| waiter.deadline_ms <= now_ms) {
+                    out.push(indeterminate(waiter.ticket, OVERDUE));
+                }
+                !at_lsn.is_empty()
+            });
+        }
+    }
+
+    /// Ends the epoch. What stands at `not_written_from` and behind it is known not to have been written.
+    pub(super) fn end(&mut self, reason: EndReason, not_written_from: Lsn, out: &mut Vec<Output>) {
+        let not_home = self.not_home(true);
+        for waiters in [std::mem::take(&mut self.home_waiters), std::mem::take(&mut self.replicated_waiters)]
+        {
+            for waiter in waiters.into_values().flatten() {
+                out.push(if waiter.known.lsn >= not_written_from {
+                    Output::Reply { ticket: waiter.ticket, result: Err(not_home.clone().into()) }
+                } else {
+                    indeterminate(waiter.ticket, reason.as_str())
+                });
+            }
+        }
+        let logs: Vec<LogId> = self.logs.keys().copied().collect();
+        for id in logs {
+            self.refuse_queue(id, &not_home.clone().into(), &not_home, out);
+        }
+        self.batch.clear();
+        self.ended = true;
+        out.push(Output::Ended(reason));
+    }
+
+    pub(super) fn refuse_all_after_end(&self, input: Input, out: &mut Vec<Output>) {
+        let not_home = self.not_home(true);
+        match input {
+            Input::Append { ticket, .. } => {
+                out.push(Output::Reply { ticket, result: Err(not_home.into()) });
+            }
+            Input::Subscribe { ticket, log } => {
+                out.push(Output::Subscribed { ticket, log, result: Err(not_home) });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn take_up_to(waiters: &mut BTreeMap<Lsn, Vec<Waiter>>, last: Lsn) -> impl Iterator<Item = Waiter> + use<> {
+    let rest = waiters.split_off(&last.plus(1));
+    std::mem::replace(waiters, rest).into_values().flatten()
+}
+
+const fn ack_of(waiter: &Waiter, ack: AckPolicy, epoch: Epoch) -> Output {
+    let Known { position, accepted_at_ms, .. } = waiter.known;
+    Output::Reply { ticket: waiter.ticket, result: Ok(Acked { position, accepted_at_ms, ack, epoch }) }
+}
+
+const fn indeterminate(ticket: Ticket, why: &'static str) -> Output {
+    Output::Reply { ticket, result: Err(WriteError::Indeterminate { why }) }
+}

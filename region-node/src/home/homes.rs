@@ -1,0 +1,263 @@
+//! The calls of the rest of the node, sent to the shard that owns the partition.
+
+use super::{
+    core::{Membership, PENDING_MAX, Row, View},
+    feed::OpenHomes,
+    shard::{Shard, ShardParts},
+};
+use crate::{
+    Config, PlacementView,
+    bus::{BusSink, SinkId},
+    directory::Directory,
+    follower::Followers,
+    lease::Lease,
+    ready::Identity,
+    replica,
+    service::{Acked, Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write, WriteError},
+};
+use async_trait::async_trait;
+use futures_util::future::{BoxFuture, FutureExt as _};
+use log_store::LogStore;
+use std::{collections::BTreeSet, fmt, sync::Arc};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::timeout_at,
+};
+use tokio_util::sync::CancellationToken;
+use types::{
+    Code, Epoch, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow, Placement, Position, Refusal,
+    Replica, UserId,
+};
+
+/// Calls that may wait for one shard.
+const MAILBOX_MAX: usize = 2 * PENDING_MAX;
+/// The most shards; each is a task with its share of the partitions.
+const SHARDS_MAX: usize = 4;
+/// How long a call that found the shard's mailbox full should wait, in ms.
+const MAILBOX_RETRY_MS: u64 = 200;
+
+/// What is said to a shard.
+#[derive(Debug)]
+pub(super) enum Command {
+    Append { write: Box<Write>, reply: oneshot::Sender<Result<Acked, WriteError>> },
+    Subscribe { partition: PartitionId, log: LogId, sink: BusSink, reply: SubscribeReply },
+    Unsubscribe { partition: PartitionId, log: LogId, sink: SinkId },
+    Report(Report),
+    Fenced { partition: PartitionId, epoch: Epoch, done: oneshot::Sender<()> },
+    View { reply: oneshot::Sender<Vec<(PartitionId, Epoch, View)>> },
+}
+
+pub(super) type SubscribeReply = oneshot::Sender<Result<Subscribed, NotHome>>;
+
+/// What a follower told through its replicator.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The partition.
+    pub partition: PartitionId,
+    /// In which epoch this node was home when it was told.
+    pub epoch: Epoch,
+    /// Who.
+    pub replica: Replica,
+    /// The highest epoch that it obeys.
+    pub obeys: Epoch,
+    /// Its last durable record.
+    pub last: PartitionPosition,
+}
+
+/// What homes stand on.
+#[derive(Clone)]
+pub struct HomeDeps {
+    /// The node's configuration.
+    pub config: Arc<Config>,
+    /// The store.
+    pub store: Arc<dyn LogStore>,
+    /// The placement.
+    pub view: Arc<PlacementView>,
+    /// Where pins are read.
+    pub pins: Arc<dyn Pins>,
+    /// Where in-sync sets are proposed.
+    pub directory: Directory,
+    /// The leases of this node, one after another.
+    pub leases: watch::Receiver<Option<Arc<Lease>>>,
+    /// What this node knows as a follower.
+    pub followers: Arc<Followers>,
+    /// Who this node is.
+    pub identity: Arc<Identity>,
+}
+
+impl fmt::Debug for HomeDeps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HomeDeps").field("node", &self.config.node).finish_non_exhaustive()
+    }
+}
+
+/// See [`Homes`].
+#[derive(Debug)]
+pub struct NodeHomes {
+    deps: HomeDeps,
+    shards: Vec<mpsc::Sender<Command>>,
+    open: Arc<OpenHomes>,
+}
+
+impl NodeHomes {
+    /// Starts the shards; they end, with all homes, when `shutdown` is cancelled.
+    pub fn spawn(deps: HomeDeps, shutdown: &CancellationToken) -> (Arc<Self>, Vec<JoinHandle<()>>) {
+        let open = Arc::new(OpenHomes::default());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = cores.min(SHARDS_MAX);
+        let mut shards = Vec::with_capacity(count);
+        let mut tasks = Vec::with_capacity(count);
+        for index in 0..count {
+            let (sender, mailbox) = mpsc::channel(MAILBOX_MAX);
+            let parts = ShardParts { index, count, deps: deps.clone(), open: Arc::clone(&open) };
+            tasks.push(tokio::spawn(Shard::new(parts).run(mailbox, shutdown.clone())));
+            shards.push(sender);
+        }
+        (Arc::new(Self { deps, shards, open }), tasks)
+    }
+
+    /// The homes that are open here.
+    pub const fn open(&self) -> &Arc<OpenHomes> {
+        &self.open
+    }
+
+    /// Hands on what a follower told. What does not fit is dropped: the next report says it again.
+    pub fn report(&self, report: Report) {
+        let _ = self.shard(report.partition).try_send(Command::Report(report));
+    }
+
+    /// Ends the home of a partition if its epoch is below `epoch`; returns when it has ended.
+    pub async fn fenced(&self, partition: PartitionId, epoch: Epoch) {
+        let (done, ended) = oneshot::channel();
+        if self.shard(partition).send(Command::Fenced { partition, epoch, done }).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+
+    /// What an operator sees of the homes here.
+    pub async fn views(&self) -> Vec<(PartitionId, Epoch, View)> {
+        let mut views = Vec::new();
+        for shard in &self.shards {
+            let (reply, answer) = oneshot::channel();
+            if shard.send(Command::View { reply }).await.is_ok() {
+                views.extend(answer.await.unwrap_or_default());
+            }
+        }
+        views
+    }
+
+    fn shard(&self, partition: PartitionId) -> &mpsc::Sender<Command> {
+        &self.shards[partition.get() as usize % self.shards.len()]
+    }
+
+    fn not_home(&self, partition: PartitionId) -> NotHome {
+        not_home(&self.deps.view.load(), partition, self.deps.identity.node())
+    }
+}
+
+/// What this node can say of a partition whose home it is not.
+pub(crate) fn not_home(placement: &Placement, partition: PartitionId, me: &NodeId) -> NotHome {
+    let row = placement.partition(partition);
+    let home = row.and_then(|row| row.home.as_ref()).map(|home| home.node.clone());
+    // A row that names this node means that its home is about to open here, or has just ended.
+    let moving = home.as_ref().is_none_or(|home| home == me)
+        || row.is_some_and(|row| row.state == types::PartitionState::FailingOver);
+    NotHome { partition, epoch: row.map_or(Epoch::ZERO, |row| row.epoch), home, moving }
+}
+
+/// What of a row matters to its home.
+pub(super) fn row_of(placement: &Placement, row: &PartitionRow) -> Row {
+    let region = |replica: &Replica| {
+        let node = placement.node(&replica.node)?;
+        Some((replica.clone(), node.region.clone()))
+    };
+    let replaced =
+        |replica: &&Replica| placement.node(&replica.node).is_some_and(|node| node.store != replica.store);
+    let regions: BTreeSet<_> = placement.regions().map(|region| &region.region).collect();
+    Row {
+        waiting: !row.waiting.is_empty(),
+        membership: Membership {
+            replicas: row.replicas.iter().chain(&row.isr).filter_map(region).collect(),
+            gone: row.replicas.iter().chain(&row.isr).filter(replaced).cloned().collect(),
+            set: super::core::IsrSet {
+                isr: row.isr.iter().cloned().collect(),
+                lost: row.lost.iter().cloned().collect(),
+                version: row.isr_version,
+            },
+            one_region: regions.len() < 2,
+        },
+    }
+}
+
+#[async_trait]
+impl Homes for NodeHomes {
+    fn append(&self, write: Write) -> BoxFuture<'static, Result<Acked, WriteError>> {
+        let (partition, deadline) = (write.partition, write.deadline);
+        if self.open.get(partition).is_none() {
+            return futures_util::future::ready(Err(self.not_home(partition).into())).boxed();
+        }
+        let (reply, answer) = oneshot::channel();
+        match self.shard(partition).try_send(Command::Append { write: Box::new(write), reply }) {
+            Ok(()) => async move {
+                match timeout_at(deadline, answer).await {
+                    Ok(Ok(result)) => result,
+                    Ok(Err(_)) => Err(WriteError::Indeterminate { why: "the home went down" }),
+                    Err(_) => Err(WriteError::Indeterminate { why: "the deadline passed" }),
+                }
+            }
+            .boxed(),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let message = format!("the home of partition {partition} has too many calls waiting");
+                let refusal = Refusal::new(Code::Overloaded, message).retry_after_ms(MAILBOX_RETRY_MS);
+                futures_util::future::ready(Err(refusal.into())).boxed()
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                let not_home = NotHome { moving: true, ..self.not_home(partition) };
+                futures_util::future::ready(Err(not_home.into())).boxed()
+            }
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        sink: &BusSink,
+    ) -> Result<Subscribed, NotHome> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Subscribe { partition, log, sink: sink.clone(), reply };
+        if self.shard(partition).send(command).await.is_err() {
+            return Err(self.not_home(partition));
+        }
+        answer.await.unwrap_or_else(|_| Err(self.not_home(partition)))
+    }
+
+    fn unsubscribe(&self, partition: PartitionId, log: LogId, sink: SinkId) {
+        // A subscription that stays costs little and ends with its sink.
+        let _ = self.shard(partition).try_send(Command::Unsubscribe { partition, log, sink });
+    }
+
+    async fn locate(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        position: Position,
+    ) -> Result<LocateAnswer, ReadRefusal> {
+        let Some(feed) = self.open.get(partition) else { return Err(self.not_home(partition).into()) };
+        let lease = self.deps.leases.borrow().clone();
+        let leased = lease.is_some_and(|lease| lease.left_ms(crate::clock::boot_ms()) > 0);
+        match replica::locate_at_home(&*self.deps.store, partition, &feed, log, user, position).await {
+            // Whoever has no lease cannot tell a made-up position from one of the next home.
+            Err(ReadRefusal::Ahead) if !leased => {
+                Err(NotHome { moving: true, ..self.not_home(partition) }.into())
+            }
+            Err(ReadRefusal::Ahead) => {
+                let message = format!("chat {log} has never given out position {position}");
+                Err(Refusal::new(Code::PositionUnknown, message).into())
+            }
+            answer => answer,
+        }
+    }
+}

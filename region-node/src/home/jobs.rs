@@ -1,0 +1,200 @@
+//! What a shard waits for: the store and the directory. Each job ends in one [`Done`].
+
+use super::{
+    core::{Loaded, Need, Open, Proposal, ProposalOutcome, Row},
+    homes::HomeDeps,
+};
+use crate::{clock::boot_ms, directory::is_answer, lease::Lease};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
+use log_store::{Append, AppendError, Durable, LogStore, ReadError, Scan, StoreError};
+use proto::directory as wire;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
+use types::{Code, Epoch, LogId, Lsn, Offset, PartitionId, PartitionRow, Record, Refusal, Replica, limits};
+use uuid::Uuid;
+
+/// How often a proposal without an answer is repeated, under the same request id, before its outcome is
+/// called unknown.
+const PROPOSE_TRIES: usize = 3;
+const PROPOSE_AGAIN: Duration = Duration::from_millis(200);
+
+/// A job has ended.
+pub(super) enum Done {
+    Opened {
+        partition: PartitionId,
+        epoch: Epoch,
+        lease: Arc<Lease>,
+        opened: Result<Box<Open>, OpenError>,
+    },
+    Appended {
+        partition: PartitionId,
+        epoch: Epoch,
+        first: Lsn,
+        result: Result<Durable, AppendError>,
+    },
+    Loaded {
+        partition: PartitionId,
+        epoch: Epoch,
+        log: LogId,
+        as_of: Lsn,
+        loaded: Box<Result<Loaded, Refusal>>,
+    },
+    Proposed {
+        partition: PartitionId,
+        epoch: Epoch,
+        number: u64,
+        outcome: ProposalOutcome,
+    },
+}
+
+/// Why a home could not open.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("the store obeys epoch {fence}")]
+    Fenced { fence: Epoch },
+    #[error("the epoch begins at lsn {start}, and the store ends at lsn {end}: records are missing here")]
+    Incomplete { start: Lsn, end: Lsn },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a home is to be opened with.
+pub(super) struct OpenWish {
+    pub(super) row: Row,
+    pub(super) me: Replica,
+    pub(super) lease: Arc<Lease>,
+}
+
+/// A deadline of the runtime's clock, on the boot clock.
+pub(super) fn on_boot_clock(deadline: Instant) -> u64 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    boot_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Fences the store at the epoch and reads where it ends.
+pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFuture<'static, Done> {
+    let (store, isr_lag_ms) = (Arc::clone(&deps.store), deps.config.isr_lag_ms);
+    let (partition, epoch, start_lsn) = (row.partition, row.epoch, row.start_lsn());
+    let watermark = deps.followers.watermark(partition);
+    let OpenWish { row, me, lease } = wish;
+    async move {
+        let opened = match store.fence(partition, epoch).await {
+            Err(error) => Err(error.into()),
+            Ok(end) if end.fence > epoch => Err(OpenError::Fenced { fence: end.fence }),
+            Ok(end) if end.last.lsn < start_lsn.prev() => {
+                Err(OpenError::Incomplete { start: start_lsn, end: end.last.lsn })
+            }
+            Ok(end) => {
+                Ok(Box::new(Open { partition, epoch, me, end, start_lsn, watermark, row, isr_lag_ms }))
+            }
+        };
+        Done::Opened { partition, epoch, lease, opened }
+    }
+    .boxed()
+}
+
+/// Appends a batch. The store is called now, so that batches keep their order.
+pub(super) fn append(
+    deps: &HomeDeps,
+    partition: PartitionId,
+    epoch: Epoch,
+    records: Vec<Record>,
+) -> BoxFuture<'static, Done> {
+    let first = records.first().map_or(Lsn::ZERO, |record| record.lsn);
+    metrics::histogram!("hearth_home_batch_records").record(records.len() as f64);
+    let appended = deps.store.append(Append { partition, obeys: epoch, records });
+    appended.map(move |result| Done::Appended { partition, epoch, first, result }).boxed()
+}
+
+/// Asks what a core needs to know of a log.
+pub(super) fn load(
+    deps: &HomeDeps,
+    partition: PartitionId,
+    epoch: Epoch,
+    log: LogId,
+    as_of: Lsn,
+    need: Need,
+) -> BoxFuture<'static, Done> {
+    let (store, pins) = (Arc::clone(&deps.store), Arc::clone(&deps.pins));
+    async move {
+        let loaded = load_from_store(&*store, partition, log, &need).await.map_err(unreadable);
+        let mut loaded = loaded.and_then(|loaded| match need.first && loaded.first.is_none() {
+            true => Err(Refusal::new(Code::Internal, format!("the first entry of {log} is not there"))),
+            false => Ok(loaded),
+        });
+        if let (Ok(loaded), true) = (&mut loaded, need.pin) {
+            loaded.pin = Some(pins.get(log).await);
+        }
+        Done::Loaded { partition, epoch, log, as_of, loaded: Box::new(loaded) }
+    }
+    .boxed()
+}
+
+async fn load_from_store(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    log: LogId,
+    need: &Need,
+) -> Result<Loaded, ReadError> {
+    let mut loaded = Loaded::default();
+    if need.state {
+        loaded.state = Some(store.log_state(partition, log).await?);
+    }
+    if need.first {
+        let scan = Scan::After(Offset::ZERO);
+        let page = store.read_log(partition, log, scan, 1, limits::PAGE_MAX_BYTES, 0).await?;
+        loaded.first = page.into_iter().next();
+    }
+    for key in &need.keys {
+        loaded.found.push((key.clone(), store.find(partition, log, key).await?));
+    }
+    Ok(loaded)
+}
+
+fn unreadable(error: ReadError) -> Refusal {
+    tracing::error!(%error, "the store could not tell about a log");
+    Refusal::new(Code::Internal, error.to_string())
+}
+
+/// Proposes an in-sync set; while nobody answers, the same proposal again.
+pub(super) fn propose(
+    deps: &HomeDeps,
+    partition: PartitionId,
+    epoch: Epoch,
+    lease: &Lease,
+    request_id: Uuid,
+    proposal: Proposal,
+) -> BoxFuture<'static, Done> {
+    let directory = deps.directory.clone();
+    let home = wire::Home { node: deps.identity.node().to_string(), incarnation: lease.incarnation().get() };
+    let request = wire::ProposeIsrRequest {
+        request_id: Bytes::copy_from_slice(request_id.as_bytes()),
+        partition: partition.get(),
+        epoch: epoch.get(),
+        home: Some(home),
+        isr_version: proposal.base_version,
+        isr: proposal.isr.iter().map(Into::into).collect(),
+        lost: proposal.lost.iter().map(Into::into).collect(),
+        watermark: proposal.watermark.get(),
+    };
+    async move {
+        let mut outcome = ProposalOutcome::Unknown;
+        for _ in 0..PROPOSE_TRIES {
+            outcome = match directory.propose_isr(request.clone()).await {
+                Ok(version) => ProposalOutcome::Accepted(version),
+                Err(status) if is_answer(&status) => {
+                    tracing::info!(%partition, %epoch, %status, "the in-sync set was not changed");
+                    ProposalOutcome::Refused
+                }
+                Err(_) => ProposalOutcome::Unknown,
+            };
+            if outcome != ProposalOutcome::Unknown {
+                break;
+            }
+            sleep(PROPOSE_AGAIN).await;
+        }
+        Done::Proposed { partition, epoch, number: proposal.number, outcome }
+    }
+    .boxed()
+}

@@ -1,0 +1,417 @@
+//! A task that owns the cores of a share of the partitions: it feeds them, and does what they say.
+//!
+//! Each round takes in whatever has come (calls, answers of the store, placement, time), hands what was
+//! sequenced to the store, and then, with a clock that is read at that moment, lets the replies go.
+
+use super::{
+    calls::Calls,
+    core::{Context, Core, EndReason, Failure, Input, Open, Output},
+    feed::{Feed, OpenHomes},
+    homes::{Command, HomeDeps, row_of},
+    jobs::{self, Done},
+    sinks::Sinks,
+    switches::{Hold, Switches},
+};
+use crate::{bus::BusEvent, clock::Now, lease::Lease};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use types::{Epoch, Home, LogId, PartitionId, PartitionState, Record, Replica};
+use uuid::Uuid;
+
+/// How often time is told to the cores.
+const TICK: Duration = Duration::from_millis(50);
+/// Commands and answers taken in at most before the store and the callers are served.
+const ROUND_MAX: usize = 1_024;
+/// How long a home that ended by a failure, or could not open, waits before it opens again, in ms.
+const OPEN_AGAIN_MS: u64 = 1_000;
+
+/// What a shard is made of.
+#[derive(Debug)]
+pub(super) struct ShardParts {
+    pub(super) index: usize,
+    pub(super) count: usize,
+    pub(super) deps: HomeDeps,
+    pub(super) open: Arc<OpenHomes>,
+}
+
+/// A partition whose home this node is.
+#[derive(Debug)]
+struct OpenHome {
+    core: Core,
+    epoch: Epoch,
+    lease: Arc<Lease>,
+    feed: Arc<Feed>,
+    sinks: Sinks,
+    /// The newest proposal of an in-sync set, and its request id.
+    proposed: (u64, Uuid),
+    /// Batches that a test holds back from the store.
+    held: Vec<Vec<Record>>,
+}
+
+/// See the module.
+pub(super) struct Shard {
+    parts: ShardParts,
+    homes: HashMap<PartitionId, OpenHome>,
+    opening: BTreeSet<PartitionId>,
+    open_not_before_ms: HashMap<PartitionId, u64>,
+    jobs: FuturesUnordered<BoxFuture<'static, Done>>,
+    calls: Calls,
+    touched: BTreeSet<PartitionId>,
+    /// Logs that nobody follows any more, found out while something was published.
+    unfollowed: Vec<(PartitionId, LogId)>,
+    switches: Switches,
+    out: Vec<Output>,
+}
+
+impl Shard {
+    pub(super) fn new(parts: ShardParts) -> Self {
+        Self {
+            parts,
+            homes: HashMap::new(),
+            opening: BTreeSet::new(),
+            open_not_before_ms: HashMap::new(),
+            jobs: FuturesUnordered::new(),
+            calls: Calls::default(),
+            touched: BTreeSet::new(),
+            unfollowed: Vec::new(),
+            switches: Switches::from_environment(),
+            out: Vec::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Command>, shutdown: CancellationToken) {
+        let mut commands = Vec::with_capacity(ROUND_MAX);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut versions = self.parts.deps.view.versions();
+        let mut leases = self.parts.deps.leases.clone();
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                taken = mailbox.recv_many(&mut commands, ROUND_MAX) => if taken == 0 { break },
+                Some(done) = self.jobs.next() => self.done(done),
+                _ = tick.tick() => self.tick(),
+                Ok(()) = versions.changed() => self.follow_placement(),
+                Ok(()) = leases.changed() => self.follow_placement(),
+            }
+            for command in commands.drain(..) {
+                self.command(command);
+            }
+            for _ in 0..ROUND_MAX {
+                let Some(Some(done)) = self.jobs.next().now_or_never() else { break };
+                self.done(done);
+            }
+            self.settle();
+        }
+        self.stop_all(EndReason::Shutdown);
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Append { write, reply } => {
+                let partition = write.partition;
+                let deadline_ms = jobs::on_boot_clock(write.deadline);
+                if self.homes.contains_key(&partition) {
+                    let ticket = self.calls.write(reply);
+                    self.say(partition, Input::Append { ticket, write, deadline_ms });
+                } else {
+                    let _ = reply.send(Err(self.not_home(partition).into()));
+                }
+            }
+            Command::Subscribe { partition, log, sink, reply } => {
+                if self.homes.contains_key(&partition) {
+                    let ticket = self.calls.subscribe(reply, sink);
+                    self.say(partition, Input::Subscribe { ticket, log });
+                } else {
+                    let _ = reply.send(Err(self.not_home(partition)));
+                }
+            }
+            Command::Unsubscribe { partition, log, sink } => {
+                let Some(home) = self.homes.get_mut(&partition) else { return };
+                if home.sinks.remove(log, sink) {
+                    self.say(partition, Input::Unsubscribe { log });
+                }
+            }
+            Command::Report(report) => {
+                if self.homes.get(&report.partition).is_some_and(|home| home.epoch == report.epoch) {
+                    let super::homes::Report { partition, replica, obeys, last, .. } = report;
+                    self.say(partition, Input::Report { replica, obeys, last });
+                }
+            }
+            Command::Fenced { partition, epoch, done } => {
+                if self.homes.get(&partition).is_some_and(|home| home.epoch < epoch) {
+                    self.say(partition, Input::Stop(EndReason::Fenced));
+                }
+                let _ = done.send(());
+            }
+            Command::View { reply } => {
+                let now = Now::read();
+                let views = self.homes.iter().map(|(id, home)| (*id, home.epoch, home.core.view(now)));
+                let _ = reply.send(views.collect());
+            }
+        }
+    }
+
+    fn not_home(&self, partition: PartitionId) -> crate::service::NotHome {
+        super::homes::not_home(&self.parts.deps.view.load(), partition, self.parts.deps.identity.node())
+    }
+
+    /// Tells a core something and does what it says.
+    fn say(&mut self, partition: PartitionId, input: Input) {
+        let Some(home) = self.homes.get_mut(&partition) else { return };
+        let mut out = std::mem::take(&mut self.out);
+        home.core.handle(context(&home.lease), input, &mut out);
+        self.touched.insert(partition);
+        self.perform(partition, out);
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Opened { partition, epoch, lease, opened } => {
+                self.opening.remove(&partition);
+                match opened {
+                    Ok(open) => self.begin(partition, epoch, lease, *open),
+                    Err(error) => {
+                        tracing::warn!(%partition, %epoch, %error, "the home could not open");
+                        self.open_later(partition);
+                    }
+                }
+            }
+            Done::Appended { partition, epoch, first, result } => {
+                if !self.is_open(partition, epoch) {
+                    return;
+                }
+                let input = match result {
+                    Ok(last) => Input::Durable { last },
+                    Err(error) => {
+                        tracing::warn!(%partition, %epoch, %error, "an append failed");
+                        Input::AppendFailed { first, failure: Failure::from(&error) }
+                    }
+                };
+                self.say(partition, input);
+            }
+            Done::Loaded { partition, epoch, log, as_of, loaded } => {
+                if self.is_open(partition, epoch) {
+                    self.say(partition, Input::Loaded { log, as_of, loaded });
+                }
+            }
+            Done::Proposed { partition, epoch, number, outcome } => {
+                if self.is_open(partition, epoch) {
+                    self.say(partition, Input::Proposed { number, outcome });
+                }
+            }
+        }
+    }
+
+    fn is_open(&self, partition: PartitionId, epoch: Epoch) -> bool {
+        self.homes.get(&partition).is_some_and(|home| home.epoch == epoch)
+    }
+
+    fn perform(&mut self, partition: PartitionId, mut out: Vec<Output>) {
+        for output in out.drain(..) {
+            self.perform_one(partition, output);
+        }
+        self.out = out;
+    }
+
+    fn perform_one(&mut self, partition: PartitionId, output: Output) {
+        let Some(home) = self.homes.get_mut(&partition) else { return };
+        let deps = &self.parts.deps;
+        match output {
+            Output::Load { log, as_of, need } => {
+                self.jobs.push(jobs::load(deps, partition, home.epoch, log, as_of, need));
+            }
+            Output::Write(records) => {
+                if home.held.is_empty() && !self.switches.holds(Hold::BeforeAppend) {
+                    self.jobs.push(jobs::append(deps, partition, home.epoch, records));
+                } else {
+                    home.held.push(records);
+                }
+            }
+            Output::Durable { records, end } => home.feed.extend(records, end),
+            Output::Watermark(watermark) => home.feed.move_watermark(watermark),
+            Output::Reply { ticket, result } => self.calls.answer_write(ticket, result),
+            Output::Subscribed { ticket, log, result } => {
+                if let Some(sink) = self.calls.answer_subscribe(ticket, result) {
+                    home.sinks.insert(log, sink);
+                }
+            }
+            Output::Publish(published) => {
+                let log = published.record.log;
+                if !home.sinks.offer(log, &BusEvent::Published(published)) {
+                    self.unfollowed.push((partition, log));
+                }
+            }
+            Output::Replicated { log, position } => {
+                home.sinks.offer(log, &BusEvent::Replicated { log, position });
+            }
+            Output::Propose(proposal) => {
+                // A repetition keeps its request id, so that the directory commits it once.
+                if home.proposed.0 != proposal.number {
+                    home.proposed = (proposal.number, Uuid::new_v4());
+                }
+                let request_id = home.proposed.1;
+                self.jobs.push(jobs::propose(deps, partition, home.epoch, &home.lease, request_id, proposal));
+            }
+            Output::Ended(reason) => self.ended(partition, reason),
+        }
+    }
+
+    /// Hands what was sequenced to the store, then lets go what may go.
+    fn settle(&mut self) {
+        self.release_held_writes();
+        for partition in std::mem::take(&mut self.touched) {
+            let Some(home) = self.homes.get_mut(&partition) else { continue };
+            let mut out = std::mem::take(&mut self.out);
+            home.core.flush(&mut out);
+            self.perform(partition, out);
+            if self.switches.holds(Hold::BeforeAck) {
+                self.tell_held(Hold::BeforeAck);
+                continue;
+            }
+            let Some(home) = self.homes.get_mut(&partition) else { continue };
+            let mut out = std::mem::take(&mut self.out);
+            // The clock is read here, right before the replies leave: a process that was stopped in the
+            // middle of anything finds out now that its lease is over.
+            home.core.release(context(&home.lease), &mut out);
+            self.perform(partition, out);
+        }
+    }
+
+    fn release_held_writes(&mut self) {
+        let holding = self.switches.holds(Hold::BeforeAppend);
+        if holding {
+            self.tell_held(Hold::BeforeAppend);
+            return;
+        }
+        for (partition, home) in &mut self.homes {
+            for records in home.held.drain(..) {
+                self.jobs.push(jobs::append(&self.parts.deps, *partition, home.epoch, records));
+            }
+        }
+    }
+
+    fn tell_held(&self, hold: Hold) {
+        let held = match hold {
+            Hold::BeforeAppend => {
+                self.homes.values().map(|home| home.held.iter().map(Vec::len).sum::<usize>()).sum()
+            }
+            Hold::BeforeAck => self.homes.values().map(|home| home.core.durable_unanswered()).sum(),
+        };
+        self.switches.tell(hold, self.parts.index, held);
+    }
+
+    fn tick(&mut self) {
+        for (partition, log) in std::mem::take(&mut self.unfollowed) {
+            if self.homes.get(&partition).is_some_and(|home| !home.sinks.follows(log)) {
+                self.say(partition, Input::Unsubscribe { log });
+            }
+        }
+        let partitions: Vec<PartitionId> = self.homes.keys().copied().collect();
+        for partition in partitions {
+            self.say(partition, Input::Tick);
+        }
+        self.open_what_is_given();
+    }
+
+    /// Ends what the placement or the lease has taken away, tells of changed rows, opens what is given.
+    fn follow_placement(&mut self) {
+        let placement = self.parts.deps.view.load();
+        let open: Vec<(PartitionId, Epoch)> = self.homes.iter().map(|(id, home)| (*id, home.epoch)).collect();
+        for (partition, epoch) in open {
+            let Some(home) = self.homes.get(&partition) else { continue };
+            let me = self.me(&home.lease);
+            let row = placement.partition(partition);
+            let input = match row {
+                _ if home.lease.is_over() => Input::Stop(EndReason::LeaseRefused),
+                Some(row) if row.epoch == epoch && row.home.as_ref() == Some(&me) => {
+                    Input::Row(row_of(&placement, row))
+                }
+                // A view that is older than the epoch takes nothing away.
+                Some(row) if row.epoch < epoch => continue,
+                _ => Input::Stop(EndReason::RowMoved),
+            };
+            self.say(partition, input);
+        }
+        self.open_what_is_given();
+    }
+
+    fn open_what_is_given(&mut self) {
+        let placement = self.parts.deps.view.load();
+        let lease = self.parts.deps.leases.borrow().clone();
+        let Some(lease) = lease.filter(|lease| !lease.is_over()) else { return };
+        let (me, now_ms) = (self.me(&lease), Now::read().boot_ms);
+        for row in placement.partitions() {
+            let given = self.owns(row.partition)
+                && row.state == PartitionState::Homed
+                && row.home.as_ref() == Some(&me);
+            let busy = self.homes.contains_key(&row.partition) || self.opening.contains(&row.partition);
+            let later = self.open_not_before_ms.get(&row.partition).is_some_and(|at| now_ms < *at);
+            if given && !busy && !later {
+                self.opening.insert(row.partition);
+                let replica = Replica { node: me.node.clone(), store: self.parts.deps.store.id() };
+                let open = jobs::OpenWish { row: row_of(&placement, row), me: replica, lease: lease.clone() };
+                self.jobs.push(jobs::open(&self.parts.deps, row, open));
+            }
+        }
+    }
+
+    fn owns(&self, partition: PartitionId) -> bool {
+        partition.get() as usize % self.parts.count == self.parts.index
+    }
+
+    fn me(&self, lease: &Lease) -> Home {
+        let node = self.parts.deps.identity.node().clone();
+        Home { node, incarnation: lease.incarnation() }
+    }
+
+    fn open_later(&mut self, partition: PartitionId) {
+        self.open_not_before_ms.insert(partition, Now::read().boot_ms + OPEN_AGAIN_MS);
+    }
+
+    fn begin(&mut self, partition: PartitionId, epoch: Epoch, lease: Arc<Lease>, open: Open) {
+        let watermark = open.watermark.min(open.end.last.lsn);
+        let feed = Arc::new(Feed::new(partition, epoch, &open.end, watermark));
+        tracing::info!(%partition, %epoch, last = %open.end.last, "home");
+        let core = Core::new(open, Now::read());
+        let sinks = Sinks::default();
+        let (proposed, held) = ((0, Uuid::nil()), Vec::new());
+        let home = OpenHome { core, epoch, lease, feed: Arc::clone(&feed), sinks, proposed, held };
+        self.homes.insert(partition, home);
+        self.parts.open.insert(partition, feed);
+        metrics::gauge!("hearth_homes_open").increment(1.0);
+        // The row may have moved on while the home opened.
+        self.follow_placement();
+    }
+
+    fn ended(&mut self, partition: PartitionId, reason: EndReason) {
+        let Some(home) = self.homes.remove(&partition) else { return };
+        tracing::info!(%partition, epoch = %home.epoch, reason = reason.as_str(), "no longer home");
+        metrics::gauge!("hearth_homes_open").decrement(1.0);
+        self.parts.open.remove(partition);
+        home.feed.end();
+        self.parts.deps.followers.end_of_home(partition, &home.feed);
+        home.sinks.offer_all(&BusEvent::Ended { partition, epoch: home.epoch });
+        self.open_later(partition);
+    }
+
+    fn stop_all(&mut self, reason: EndReason) {
+        let partitions: Vec<PartitionId> = self.homes.keys().copied().collect();
+        for partition in partitions {
+            self.say(partition, Input::Stop(reason));
+        }
+    }
+}
+
+fn context(lease: &Lease) -> Context {
+    Context { now: Now::read(), lease_until_ms: lease.until_ms() }
+}

@@ -1,0 +1,69 @@
+//! Places where a test can hold a home still: between the rules and the store, and between the store and
+//! the lease check. Only in builds for tests; otherwise nothing is ever held.
+//!
+//! `HEARTH_TEST_HOLD` names a folder. While it has a file `before-append` (`before-ack`) homes hold there,
+//! and tell in the file `held-before-append` (`held-before-ack`) how many writes they hold.
+
+#[cfg(feature = "test-switches")]
+use std::path::PathBuf;
+
+/// Where a home can be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Sequenced, and not handed to the store.
+    BeforeAppend,
+    /// Durable, and not answered.
+    BeforeAck,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Switches {
+    #[cfg(feature = "test-switches")]
+    folder: Option<PathBuf>,
+}
+
+#[cfg(feature = "test-switches")]
+impl Switches {
+    pub(super) fn from_environment() -> Self {
+        Self { folder: std::env::var_os("HEARTH_TEST_HOLD").map(PathBuf::from) }
+    }
+
+    /// Whether to hold now.
+    pub(super) fn holds(&self, hold: Hold) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.join(hold.file()).exists())
+    }
+
+    /// Tells how many are held by the shard numbered `shard`.
+    pub(super) fn tell(&self, hold: Hold, shard: usize, held: usize) {
+        if let Some(folder) = &self.folder {
+            let told = folder.join(format!("held-{}.{shard}", hold.file()));
+            if let Err(error) = std::fs::write(&told, held.to_string()) {
+                tracing::warn!(%error, file = %told.display(), "could not tell what is held");
+            }
+        }
+    }
+}
+
+#[cfg(feature = "test-switches")]
+impl Hold {
+    const fn file(self) -> &'static str {
+        match self {
+            Self::BeforeAppend => "before-append",
+            Self::BeforeAck => "before-ack",
+        }
+    }
+}
+
+#[cfg(not(feature = "test-switches"))]
+impl Switches {
+    pub(super) fn from_environment() -> Self {
+        Self::default()
+    }
+
+    pub(super) const fn holds(&self, _: Hold) -> bool {
+        false
+    }
+
+    pub(super) const fn tell(&self, _: Hold, _: usize, _: usize) {}
+}

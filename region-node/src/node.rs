@@ -1,0 +1,211 @@
+//! A whole node: its parts put together on one port.
+
+use crate::{
+    Config, Connection, Edge, EdgeListener, Engine, Parts, PlacementView,
+    directory::{Directory, DirectoryPins, Registration, StoreCanary, watch_placement},
+    follower::Followers,
+    grpc::NodeService,
+    health,
+    home::{HomeDeps, NodeHomes},
+    parts::PeerService,
+    ready::{Identity, Readiness},
+    replica::NodeReplicas,
+    replication::{Fetches, StatusBoard},
+    service::Pins,
+};
+use log_store::{LogStore, StoreError, memory::MemoryStore};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::{io, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::interval};
+use tokio_util::sync::CancellationToken;
+use types::StoreId;
+use uuid::Uuid;
+
+/// How often the metrics' histograms are brought up to date.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// What a node is given beside its configuration.
+#[derive(Debug, Default)]
+pub struct Deps {
+    /// Cancelled to take the node down.
+    pub shutdown: CancellationToken,
+    /// Where it listens, if it is bound already; the configuration's `listen` otherwise.
+    pub listener: Option<TcpListener>,
+    /// Its store, if it is open already; the configuration's engine otherwise.
+    pub store: Option<Arc<dyn LogStore>>,
+}
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration has mistakes.
+    #[error("the configuration is not valid: {}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("cannot open the store: {0}")]
+    Store(#[from] StoreError),
+    /// The engine is not in this build.
+    #[error("the embedded engine is not in this build")]
+    NoEngine,
+    /// An address of the directory is none.
+    #[error("an address of the directory is not valid: {0}")]
+    Directory(#[from] tonic::transport::Error),
+    /// Metrics cannot be recorded.
+    #[error("cannot record metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Serving ended.
+    #[error("serving failed: {0}")]
+    Serve(#[from] io::Error),
+}
+
+/// Runs a node until `deps.shutdown` is cancelled.
+///
+/// # Errors
+/// What keeps it from starting, or ended it.
+pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
+    config.validate().map_err(Error::Config)?;
+    let Deps { shutdown, listener, store } = deps;
+    let metrics = health::recorder()?;
+    let listener = match listener {
+        Some(listener) => listener,
+        None => TcpListener::bind(config.listen)
+            .await
+            .map_err(|error| Error::Listen { address: config.listen, error })?,
+    };
+    let store = match store {
+        Some(store) => store,
+        None => open_store(&config)?,
+    };
+    let node = Node::start(Arc::new(config), Arc::clone(&store), shutdown.clone())?;
+    let served = node.serve(listener, metrics).await;
+    shutdown.cancel();
+    store.close().await;
+    served
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn LogStore>, Error> {
+    match config.engine {
+        Engine::Memory => {
+            tracing::warn!("the memory engine keeps nothing: everything is gone at the end of the process");
+            Ok(Arc::new(MemoryStore::new(StoreId::from(Uuid::new_v4()))))
+        }
+        Engine::Embedded => Err(Error::NoEngine),
+    }
+}
+
+/// A node whose tasks run.
+struct Node {
+    parts: Parts,
+    edge: Edge,
+    grpc: NodeService,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    fn start(
+        config: Arc<Config>,
+        store: Arc<dyn LogStore>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, Error> {
+        let directory = Directory::new(&config.directory)?;
+        let view = Arc::<PlacementView>::default();
+        let readiness = Arc::<Readiness>::default();
+        let identity = Arc::new(Identity::new(config.node.clone()));
+        let pins: Arc<dyn Pins> = Arc::new(DirectoryPins::new(directory.clone()));
+        let (lease_sender, leases) = watch::channel(None);
+        let followers = Followers::new(Arc::clone(&store), shutdown.clone());
+        let home_deps = HomeDeps {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            view: Arc::clone(&view),
+            pins: Arc::clone(&pins),
+            directory: directory.clone(),
+            leases: leases.clone(),
+            followers: Arc::clone(&followers),
+            identity: Arc::clone(&identity),
+        };
+        let (homes, mut tasks) = NodeHomes::spawn(home_deps, &shutdown);
+        followers.set_homes(Arc::clone(&homes));
+        let replicas = NodeReplicas {
+            store: Arc::clone(&store),
+            open: Arc::clone(homes.open()),
+            followers: Arc::clone(&followers),
+            view: Arc::clone(&view),
+            identity: Arc::clone(&identity),
+        };
+        let canary = StoreCanary::spawn(Arc::clone(&store), Arc::clone(&readiness), shutdown.clone());
+        let registration = Registration {
+            config: Arc::clone(&config),
+            directory: directory.clone(),
+            store: Arc::clone(&store),
+            identity: Arc::clone(&identity),
+            readiness: Arc::clone(&readiness),
+            canary,
+            leases: lease_sender,
+        };
+        tasks.push(tokio::spawn(registration.run(shutdown.clone())));
+        let watch = watch_placement(directory, Arc::clone(&view), Arc::clone(&readiness), shutdown.clone());
+        tasks.push(tokio::spawn(watch));
+        let parts = Parts {
+            config: Arc::clone(&config),
+            view: Arc::clone(&view),
+            homes: homes.clone(),
+            replicas: Arc::new(replicas),
+            pins,
+            readiness: Arc::clone(&readiness),
+            identity: Arc::clone(&identity),
+            shutdown: shutdown.clone(),
+        };
+        let edge = Edge::start(parts.clone());
+        let status = StatusBoard {
+            config,
+            identity: Arc::clone(&identity),
+            readiness,
+            leases,
+            homes: Arc::clone(&homes),
+            followers: Arc::clone(&followers),
+            store: Arc::clone(&store),
+            edge: edge.clone(),
+        };
+        let fetches = Fetches { homes, store, view, identity, shutdown };
+        let peer: Arc<dyn PeerService> = Arc::new(edge.clone());
+        Ok(Self { grpc: NodeService { peer, fetches, followers, status }, parts, edge, tasks })
+    }
+
+    async fn serve(self, listener: TcpListener, metrics: PrometheusHandle) -> Result<(), Error> {
+        let Self { parts, edge, grpc, tasks } = self;
+        let shutdown = parts.shutdown.clone();
+        let app = tonic::service::Routes::new(grpc.into_server())
+            .into_axum_router()
+            .merge(edge.routes())
+            .merge(health::router(Arc::clone(&parts.readiness), metrics.clone()))
+            .into_make_service_with_connect_info::<Connection>();
+        let upkeep = async move {
+            let mut due = interval(METRICS_UPKEEP);
+            loop {
+                due.tick().await;
+                metrics.run_upkeep();
+            }
+        };
+        let stopped = shutdown.clone().cancelled_owned();
+        let served = tokio::select! {
+            served = axum::serve(EdgeListener::new(listener), app).with_graceful_shutdown(stopped) => served,
+            () = upkeep => Ok(()),
+        };
+        shutdown.cancel();
+        for task in tasks {
+            // A task that panicked has said so.
+            let _ = task.await;
+        }
+        Ok(served?)
+    }
+}

@@ -1,0 +1,195 @@
+//! Reads of any copy that this node holds: pages of history and what positions are.
+
+use crate::{
+    PlacementView,
+    follower::Followers,
+    home::{Feed, OpenHomes, core::rules, not_home},
+    ready::Identity,
+    service::{LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas},
+};
+use async_trait::async_trait;
+use log_store::{
+    LogStore, ReadError, Scan,
+    fold::LogState,
+    locate::{Located, locate},
+};
+use std::sync::Arc;
+use types::{
+    Code, Epoch, Generation, LogId, Lsn, Offset, PartitionId, Position, Record, Refusal, UserId, limits,
+};
+
+use crate::clock::wall_ms;
+
+/// How far back from the head the last replicated entry is looked for.
+const REPLICATED_SCAN_ENTRIES: usize = 128;
+
+/// See [`Replicas`].
+#[derive(Debug)]
+pub struct NodeReplicas {
+    /// The store.
+    pub store: Arc<dyn LogStore>,
+    /// The homes that are open here.
+    pub open: Arc<OpenHomes>,
+    /// The partitions that are followed here.
+    pub followers: Arc<Followers>,
+    /// The placement, to tell where else to ask.
+    pub view: Arc<PlacementView>,
+    /// Who this node is.
+    pub identity: Arc<Identity>,
+}
+
+/// With which knowledge a copy is asked: up to which epoch it knows the past, and its watermark.
+#[derive(Debug, Clone, Copy)]
+struct Knowledge {
+    epoch: Epoch,
+    watermark: Lsn,
+}
+
+impl NodeReplicas {
+    async fn knowledge(&self, partition: PartitionId) -> Result<Knowledge, ReadRefusal> {
+        if let Some(feed) = self.open.get(partition) {
+            return Ok(Knowledge { epoch: feed.epoch(), watermark: feed.watermark() });
+        }
+        if !self.followers.is_matched(partition) {
+            return Err(not_home(&self.view.load(), partition, self.identity.node()).into());
+        }
+        let end = self.store.end(partition).await.map_err(|error| unreadable(&error))?;
+        Ok(Knowledge { epoch: end.last.epoch, watermark: self.followers.watermark(partition) })
+    }
+}
+
+#[async_trait]
+impl Replicas for NodeReplicas {
+    fn serves(&self, partition: PartitionId) -> bool {
+        self.open.get(partition).is_some() || self.followers.is_matched(partition)
+    }
+
+    async fn read(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Page, ReadRefusal> {
+        let knowledge = self.knowledge(partition).await?;
+        let state = readable_state(&*self.store, partition, log, user).await?;
+        let known = (generation_of(&state), knowledge.epoch);
+        let (position, scan) = match from {
+            ReadFrom::After(position) => (position, Scan::After(position.offset)),
+            ReadFrom::Before(Some(position)) => (position, Scan::Before(position.offset)),
+            ReadFrom::Before(None) => (Position::START, Scan::Before(Offset::new(u64::MAX))),
+        };
+        match locate(&state, known, position) {
+            Located::Continue => {}
+            Located::Diverged { common } => return Err(ReadRefusal::Diverged { common }),
+            Located::Ahead => return Err(ReadRefusal::Ahead),
+        }
+        let limit = limit.clamp(1, limits::PAGE_MAX_ENTRIES);
+        page(&*self.store, partition, log, scan, limit).await
+    }
+
+    async fn locate(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        position: Position,
+    ) -> Result<LocateAnswer, ReadRefusal> {
+        let knowledge = self.knowledge(partition).await?;
+        answer(&*self.store, partition, knowledge, log, user, position).await
+    }
+}
+
+/// Locates a position with the knowledge of an open home; `Ahead` as an error, since only the home's lease
+/// tells whether it was made up.
+pub(crate) async fn locate_at_home(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    feed: &Feed,
+    log: LogId,
+    user: &UserId,
+    position: Position,
+) -> Result<LocateAnswer, ReadRefusal> {
+    let knowledge = Knowledge { epoch: feed.epoch(), watermark: feed.watermark() };
+    let answer = answer(store, partition, knowledge, log, user, position).await?;
+    if answer.located == Located::Ahead { Err(ReadRefusal::Ahead) } else { Ok(answer) }
+}
+
+async fn answer(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    knowledge: Knowledge,
+    log: LogId,
+    user: &UserId,
+    position: Position,
+) -> Result<LocateAnswer, ReadRefusal> {
+    let state = readable_state(store, partition, log, user).await?;
+    let generation = generation_of(&state);
+    let located = locate(&state, (generation, knowledge.epoch), position);
+    let replicated = replicated(store, partition, log, &state, knowledge.watermark).await?;
+    Ok(LocateAnswer { located, head: state.head, replicated, generation, epoch: knowledge.epoch })
+}
+
+/// The state of a log that a user may read.
+async fn readable_state(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    log: LogId,
+    user: &UserId,
+) -> Result<Arc<LogState>, ReadRefusal> {
+    let state = store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
+    let state = state.ok_or_else(|| rules::unknown_chat(log))?;
+    rules::role_of(log, &state, user)?;
+    Ok(state)
+}
+
+fn generation_of(state: &LogState) -> Generation {
+    state.head.generation.max(Generation::FIRST)
+}
+
+/// The last entry at or below the watermark; the start where it is too far back to be looked for.
+async fn replicated(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    log: LogId,
+    state: &LogState,
+    watermark: Lsn,
+) -> Result<Position, ReadRefusal> {
+    if state.last.lsn <= watermark {
+        return Ok(state.head);
+    }
+    let scan = Scan::Before(Offset::new(u64::MAX));
+    let newest = page(store, partition, log, scan, REPLICATED_SCAN_ENTRIES).await?;
+    let at_or_below = newest.records.iter().rev().find(|record| record.lsn <= watermark);
+    Ok(at_or_below.and_then(Record::position).unwrap_or(Position::START))
+}
+
+async fn page(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    log: LogId,
+    scan: Scan,
+    limit: usize,
+) -> Result<Page, ReadRefusal> {
+    let read = store.read_log(partition, log, scan, limit, limits::PAGE_MAX_BYTES, wall_ms());
+    let mut records = read.await.map_err(|error| unreadable(&error))?;
+    let last = records.last().and_then(Record::entry).map(|entry| entry.offset);
+    let at_end = match (scan, last) {
+        (_, None) => true,
+        (Scan::Before(_), Some(last)) => last == Offset::FIRST,
+        (Scan::After(_), Some(last)) => {
+            let state = store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
+            state.is_none_or(|state| last >= state.head.offset)
+        }
+    };
+    if matches!(scan, Scan::Before(_)) {
+        records.reverse();
+    }
+    Ok(Page { records, at_end })
+}
+
+fn unreadable(error: &(impl Into<ReadError> + Clone + std::fmt::Display)) -> ReadRefusal {
+    tracing::error!(%error, "the store cannot be read");
+    Refusal::new(Code::Internal, error.to_string()).into()
+}
