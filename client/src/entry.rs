@@ -3,6 +3,7 @@
 use crate::Position;
 use bytes::Bytes;
 use proto::client as wire;
+use serde::{Deserialize, Serialize};
 use types::{DeviceId, IdError, MessageId, UserId};
 
 /// One entry of a chat.
@@ -85,11 +86,14 @@ impl TryFrom<wire::Entry> for Entry {
 }
 
 /// What makes an entry one entry, wherever it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct EntryKey {
-    pub(crate) sender: UserId,
-    pub(crate) device: DeviceId,
-    pub(crate) message_id: MessageId,
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EntryKey {
+    /// Who wrote it.
+    pub sender: UserId,
+    /// On which device.
+    pub device: DeviceId,
+    /// The device's name for it.
+    pub message_id: MessageId,
 }
 
 impl Entry {

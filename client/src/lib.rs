@@ -29,7 +29,7 @@ pub mod testing;
 
 pub use client::{Chat, Client, Events, Replicating, Sending};
 pub use config::{Bounds, Config, ConfigError, Encoding, Timing};
-pub use entry::{Entry, EntryBody, UnreadableEntry};
+pub use entry::{Entry, EntryBody, EntryKey, UnreadableEntry};
 pub use error::{HistoryError, OpenError, Refused, SendError};
 pub use event::Event;
 pub use position::Position;

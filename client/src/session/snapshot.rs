@@ -1,7 +1,7 @@
 //! What an app keeps to go on after a restart: where it stands in each chat, and its outbox.
 
 use super::{LogSession, SessionCore, Timeline, outbox::State};
-use crate::Position;
+use crate::{EntryKey, Position};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -25,6 +25,9 @@ pub struct LogSnapshot {
     /// Offsets and positions that the app had, ascending, at growing distances from the last one, which is
     /// where it stands. After a failover the earlier ones find what is still common.
     pub positions: Vec<(u64, Position)>,
+    /// Entries that the app had, that a failover undid, and that have not returned.
+    #[serde(default)]
+    pub undone: Vec<EntryKey>,
 }
 
 /// A message that is not replicated.
@@ -47,7 +50,11 @@ impl SessionCore {
             if let Some(timeline) = &log.timeline
                 && !log.closing
             {
-                snapshot.logs.push(LogSnapshot { log: log.id, positions: timeline.checkpoints() });
+                snapshot.logs.push(LogSnapshot {
+                    log: log.id,
+                    positions: timeline.checkpoints(),
+                    undone: timeline.undone(),
+                });
             }
             let kept = log.outbox.messages().filter(|message| !matches!(message.state, State::Over { .. }));
             snapshot.outbox.extend(kept.map(|message| MessageSnapshot {
@@ -68,7 +75,7 @@ impl SessionCore {
             .logs
             .into_iter()
             .map(|kept| {
-                let timeline = Timeline::restore(kept.positions, entries_max);
+                let timeline = Timeline::restore(kept.positions, kept.undone, entries_max);
                 (kept.log, LogSession::new(kept.log, Some(timeline)))
             })
             .collect();

@@ -93,9 +93,22 @@ impl Timeline {
     }
 
     /// A timeline as [`Timeline::checkpoints`] gave it, ascending by offset; the last one is the end.
-    pub(super) fn restore(mut checkpoints: Vec<(u64, Position)>, window_max: usize) -> Self {
+    pub(super) fn restore(
+        mut checkpoints: Vec<(u64, Position)>,
+        undone: Vec<EntryKey>,
+        window_max: usize,
+    ) -> Self {
         let (offset, position) = checkpoints.pop().unwrap_or((0, Position::start()));
-        Self { checkpoints, ..Self::new(offset, position, window_max) }
+        let mut timeline = Self { checkpoints, ..Self::new(offset, position, window_max) };
+        timeline.remember_undone(undone);
+        timeline
+    }
+
+    /// What was undone and has not returned.
+    pub(super) fn undone(&self) -> Vec<EntryKey> {
+        let mut order: Vec<_> = self.undone_order.iter().filter(|key| self.undone.contains(key)).collect();
+        order.dedup();
+        order.into_iter().cloned().collect()
     }
 
     /// Positions at growing distances back from the end, ascending: enough to find a common position later.
@@ -206,9 +219,16 @@ impl Timeline {
             self.checkpoints.retain(|(at, _)| *at < offset);
             self.base = (offset, position.clone());
         }
-        for key in &cut.undone {
+        self.remember_undone(cut.undone.iter().cloned());
+        self.replicated = self.replicated.min(offset);
+        self.replicated_ahead = None;
+        cut
+    }
+
+    fn remember_undone(&mut self, keys: impl IntoIterator<Item = EntryKey>) {
+        for key in keys {
             if self.undone.insert(key.clone()) {
-                self.undone_order.push_back(key.clone());
+                self.undone_order.push_back(key);
             }
         }
         while self.undone_order.len() > self.window_max {
@@ -216,9 +236,6 @@ impl Timeline {
                 self.undone.remove(&key);
             }
         }
-        self.replicated = self.replicated.min(offset);
-        self.replicated_ahead = None;
-        cut
     }
 
     /// Takes in up to where the log is replicated.
@@ -359,7 +376,7 @@ mod tests {
     #[test]
     fn checkpoints_restore_the_end() {
         let timeline = filled(100);
-        let restored = Timeline::restore(timeline.checkpoints(), 4_096);
+        let restored = Timeline::restore(timeline.checkpoints(), Vec::new(), 4_096);
         assert_eq!((restored.end(), restored.end_position()), (100, &"a.100".into()));
         assert_eq!(restored.at(99), Some(&"a.99".into()));
         assert!(restored.at(68).is_some());

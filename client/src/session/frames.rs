@@ -1,0 +1,149 @@
+//! What the server says, each frame to the part that it is for.
+
+use super::{
+    Answer, Cx, Output, Page, SessionCore, Timer, calls::End, cx, link::Stage, local, requests::Request,
+};
+use crate::{Entry, HistoryError, OpenError, Refused};
+use proto::client::{self as wire, server_frame};
+use std::cmp::Reverse;
+use types::Code;
+
+impl SessionCore {
+    pub(super) fn frame(&mut self, now_ms: u64, frame: wire::ServerFrame, out: &mut Vec<Output>) {
+        use server_frame::Frame;
+        self.link.heard(now_ms);
+        let request_id = frame.request_id;
+        let request = self.requests.close(request_id);
+        match frame.frame {
+            Some(Frame::Welcome(welcome)) => self.welcomed(now_ms, welcome, out),
+            Some(Frame::Error(error)) => self.refused(now_ms, request, error, out),
+            Some(Frame::Sent(sent)) => {
+                if let Some(Request::Send { log, message_id }) = request {
+                    self.on_log(now_ms, log, out, |log, cx| log.sent(&message_id, sent, cx));
+                }
+            }
+            Some(Frame::ChatOpened(opened)) => self.opened(request, opened, out),
+            Some(Frame::HistoryPage(page)) => self.page(now_ms, request, page, out),
+            Some(Frame::Resumed(resumed)) => {
+                self.on_named_log(now_ms, &resumed.log, out, |log, cx| {
+                    log.resumed(request_id, resumed.answer, cx)
+                });
+            }
+            Some(Frame::Entries(entries)) => {
+                self.on_named_log(now_ms, &entries.log, out, |log, cx| {
+                    log.entries(entries.entries, cx);
+                    Ok(())
+                });
+            }
+            Some(Frame::Replicated(here)) => {
+                self.on_named_log(now_ms, &here.log, out, |log, cx| {
+                    log.replicated(here.position.into(), here.offset, cx);
+                    Ok(())
+                });
+            }
+            Some(Frame::Diverged(diverged)) => {
+                let name = diverged.log.clone();
+                self.on_named_log(now_ms, &name, out, |log, cx| {
+                    log.diverged(diverged, cx);
+                    Ok(())
+                });
+            }
+            Some(Frame::Behind(behind)) => {
+                self.on_named_log(now_ms, &behind.log, out, |log, cx| {
+                    log.behind(cx);
+                    Ok(())
+                });
+            }
+            Some(Frame::GoAway(away)) => {
+                self.lost(now_ms, format!("the node is going away: {}", away.reason), true, out);
+                self.link.stage = Stage::Backoff { until_ms: now_ms };
+            }
+            Some(Frame::Pong(_)) | None => {}
+        }
+    }
+
+    pub(super) fn refused(
+        &mut self,
+        now_ms: u64,
+        request: Option<Request>,
+        error: wire::Error,
+        out: &mut Vec<Output>,
+    ) {
+        let error = Refused::from(error);
+        match request {
+            Some(Request::Send { log, message_id }) => {
+                self.on_log(now_ms, log, out, |log, cx| log.send_refused(&message_id, error, cx));
+            }
+            Some(Request::Subscribe { log } | Request::FindEnd { log }) => {
+                self.on_named_log(now_ms, &log.to_string(), out, |log, cx| log.follow_refused(error, cx));
+            }
+            Some(Request::Call { call }) => self.call_refused(now_ms, call, error, out),
+            Some(Request::Hello) | None if matches!(self.link.stage, Stage::Handshake { .. }) => {
+                match error.retryable {
+                    true => self.lost(now_ms, error.to_string(), true, out),
+                    false => self.end(&error, out, now_ms),
+                }
+            }
+            Some(Request::Hello) | None => {}
+        }
+    }
+
+    pub(super) fn call_refused(&mut self, now_ms: u64, id: u64, error: Refused, out: &mut Vec<Output>) {
+        if !error.retryable {
+            if let Some(call) = self.calls.remove(id) {
+                out.push(Output::Answer { call: id, answer: call.kind.failed(End::Refused(error)) });
+            }
+            return;
+        }
+        let mut cx = cx!(self, now_ms, out);
+        if let Some(call) = self.calls.get_mut(id) {
+            call.asked = false;
+            call.retry_ms = now_ms + cx.wait_ms(call.attempts, error.retry_after_ms);
+            call.attempts += 1;
+            call.last = Some(error);
+            cx.timers.push(Reverse((call.retry_ms, Timer::Calls)));
+        }
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        request: Option<Request>,
+        opened: wire::ChatOpened,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(Request::Call { call }) = request else { return };
+        if self.calls.remove(call).is_none() {
+            return;
+        }
+        let answer = match opened.log.parse() {
+            Ok(log) => Ok((log, opened.position.into())),
+            Err(error) => Err(OpenError::Refused(local(Code::Internal, format!("chat opened: {error}")))),
+        };
+        out.push(Output::Answer { call, answer: Answer::Opened(answer) });
+    }
+
+    pub(super) fn page(
+        &mut self,
+        now_ms: u64,
+        request: Option<Request>,
+        page: wire::HistoryPage,
+        out: &mut Vec<Output>,
+    ) {
+        match request {
+            Some(Request::FindEnd { log }) => {
+                self.on_log(now_ms, log, out, |log, cx| log.end_found(page, cx));
+            }
+            Some(Request::Call { call }) if self.calls.remove(call).is_some() => {
+                let entries = page.entries.into_iter().map(Entry::try_from).collect();
+                let answer = match entries {
+                    Ok(entries) => Ok(Page { entries, at_end: page.at_end }),
+                    Err(error) => {
+                        Err(HistoryError::Refused(local(Code::Internal, format!("history: {error}"))))
+                    }
+                };
+                out.push(Output::Answer { call, answer: Answer::Page(answer) });
+            }
+            _ => {}
+        }
+    }
+}
