@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Lab(commands::lab::Args),
     /// See how a deployment is.
     Admin(commands::admin::Args),
+    /// Measure what a deployment accepts and delivers.
+    Bench(commands::bench::Args),
     /// Run the global directory.
     Directory(commands::directory::Args),
     /// Run a region's replicator.
@@ -48,6 +50,7 @@ impl Command {
             Self::Tail(args) => commands::tail::run(args).await,
             Self::Lab(args) => commands::lab::run(args).await,
             Self::Admin(args) => commands::admin::run(args).await,
+            Self::Bench(args) => commands::bench::run(args).await,
             Self::Directory(args) => commands::directory::run(args).await,
             Self::Replicator(args) => commands::replicator::run(args).await,
         }

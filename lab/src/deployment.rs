@@ -8,7 +8,7 @@ use crate::{
     place::Place,
     placement,
     plan::Roads,
-    process::{Process, ProcessError},
+    process::{self, Process, ProcessError, State},
     wan::{Conditions, NoLane, Wan},
 };
 use std::{
@@ -53,6 +53,16 @@ pub enum LabError {
     /// A process cannot obey.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// A process that is needed has ended by itself.
+    #[error("{process} has ended by itself ({status}); see {log}")]
+    Ended {
+        /// The process.
+        process: String,
+        /// How it ended.
+        status: String,
+        /// What it said is in this file.
+        log: String,
+    },
     /// It has not become so in time.
     #[error("not {wanted} after {patience:?}: {why}")]
     NotYet {
@@ -304,12 +314,24 @@ impl Deployment {
     ) -> Result<(), LabError> {
         let deadline = Instant::now() + patience;
         loop {
+            if let Some(ended) = self.processes().find_map(|process| self.ended(process)) {
+                return Err(ended);
+            }
             let Some(why) = self.lacking(&placed).await else { return Ok(()) };
             if Instant::now() >= deadline {
                 return Err(LabError::NotYet { wanted, patience, why });
             }
             sleep(READY_POLL_INTERVAL).await;
         }
+    }
+
+    fn ended(&self, process: &Process) -> Option<LabError> {
+        let State::Stopped { status, expected: false } = process.state() else { return None };
+        Some(LabError::Ended {
+            process: process.name().to_owned(),
+            status: process::status_text(status),
+            log: self.folder.log(process.name()).display().to_string(),
+        })
     }
 
     async fn lacking(&self, placed: &impl Fn(&types::PlacementDelta) -> bool) -> Option<String> {

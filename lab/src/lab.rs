@@ -44,7 +44,7 @@ impl Lab {
     /// Waits until every region's node is ready and every partition has a home.
     ///
     /// # Errors
-    /// [`LabError::NotYet`] says what is missing.
+    /// [`LabError::NotYet`] says what is missing, [`LabError::Ended`] which process has given up.
     pub async fn wait_ready(&self, patience: Duration) -> Result<(), LabError> {
         self.deployment.wait_ready(patience).await
     }
@@ -52,7 +52,7 @@ impl Lab {
     /// Waits until, beyond that, every partition is in sync at all its replicas.
     ///
     /// # Errors
-    /// [`LabError::NotYet`] says what is missing.
+    /// As [`Lab::wait_ready`].
     pub async fn wait_in_sync(&self, patience: Duration) -> Result<(), LabError> {
         self.deployment.wait_in_sync(patience).await
     }

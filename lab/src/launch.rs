@@ -17,7 +17,7 @@ use crate::{
     place::Place,
     plan::{Plan, Planned, Roads},
     ports::PortError,
-    process::{Process, ProcessError, Spec, State},
+    process::{Process, ProcessError, Spec, State, status_text},
     wan::Wan,
 };
 use std::{
@@ -235,7 +235,7 @@ async fn watch_exits(
     while state.changed().await.is_ok() {
         let now = state.borrow_and_update().clone();
         if let State::Stopped { status, expected: false } = now {
-            let status = status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
+            let status = status_text(status);
             // Nobody needs to listen.
             let _ = events.send(Event::Exited { process: process.clone(), status, log: log.clone() });
         }

@@ -86,6 +86,11 @@ impl State {
     }
 }
 
+/// How a process ended, for people.
+pub(crate) fn status_text(status: Option<ExitStatus>) -> String {
+    status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string())
+}
+
 /// An order that a process cannot obey.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {

@@ -16,8 +16,10 @@
 
 pub mod check;
 mod contract;
+pub mod embedded;
 pub mod erase;
 mod error;
+pub mod files;
 pub mod fold;
 pub mod locate;
 pub mod memory;

@@ -106,7 +106,6 @@ async fn pause(stream: &'static str, ends: &Ends, error: &LinkError, backoff: &m
 async fn connect(ends: &Ends) -> Result<NodeClient<Channel>, LinkError> {
     let channel = endpoint(&ends.address)?.connect().await?;
     Ok(NodeClient::new(channel)
-        .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES))
 }
@@ -142,7 +141,8 @@ async fn open_follow(
     ends: &Ends,
     outgoing: Outgoing<Sayings>,
 ) -> Result<Streaming<node::FollowReply>, LinkError> {
-    Ok(connect(ends).await?.follow(outgoing).await?.into_inner())
+    let mut client = connect(ends).await?;
+    Ok(client.follow(outgoing).await?.into_inner())
 }
 
 async fn fetch_once(
@@ -178,5 +178,7 @@ async fn open_fetch(
     ends: &Ends,
     outgoing: Outgoing<Reports>,
 ) -> Result<Streaming<node::FetchReply>, LinkError> {
-    Ok(connect(ends).await?.fetch(outgoing).await?.into_inner())
+    // Worth its CPU between regions, and only there.
+    let mut client = connect(ends).await?.accept_compressed(CompressionEncoding::Zstd);
+    Ok(client.fetch(outgoing).await?.into_inner())
 }

@@ -1,6 +1,7 @@
 //! One module per command: its arguments, and `run`.
 
 pub mod admin;
+pub mod bench;
 pub mod chat;
 pub mod directory;
 pub mod lab;

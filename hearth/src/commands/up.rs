@@ -3,7 +3,7 @@
 use crate::{row, shutdown, tables, telemetry};
 use anyhow::Context;
 use clap::ValueEnum;
-use lab::{Description, Event, Lab, Options, WanTable};
+use lab::{Description, Event, Lab, LabError, Options, WanTable};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, time::Duration};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -58,24 +58,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
     let out = Output { json: args.json };
     let lab = Lab::start(options(args)?).await?;
-    let mut events = lab.events();
     out.preamble(&lab);
     let outcome = tokio::select! {
-        outcome = become_ready(&lab, &out) => match outcome {
-            Ok(()) => {
-                tokio::select! {
-                    () = report(&mut events, &out) => {}
-                    () = stop.cancelled() => {}
-                }
-                Ok(())
-            }
-            Err(error) => Err(error),
-        },
+        outcome = serve(&lab, &out) => outcome,
         () = stop.cancelled() => Ok(()),
     };
     out.stopping(&lab);
     lab.stop().await?;
     outcome
+}
+
+async fn serve(lab: &Lab, out: &Output) -> anyhow::Result<()> {
+    let mut events = lab.events();
+    become_ready(lab, out).await?;
+    report(&mut events, out).await;
+    Ok(())
 }
 
 fn options(args: Args) -> anyhow::Result<Options> {
@@ -101,24 +98,18 @@ fn options(args: Args) -> anyhow::Result<Options> {
 
 /// Returns when the deployment serves; a process that ends before that ends everything.
 async fn become_ready(lab: &Lab, out: &Output) -> anyhow::Result<()> {
-    let mut events = lab.events();
-    let died = async {
-        loop {
-            match events.recv().await {
-                Ok(Event::Exited { process, status, log }) => return (process, status, log),
-                Err(RecvError::Closed) => std::future::pending().await,
-                _ => {}
+    match lab.wait_ready(READY_TIMEOUT).await {
+        Ok(()) => {
+            out.ready(&lab.describe());
+            Ok(())
+        }
+        Err(error) => match &error {
+            LabError::Ended { log, .. } => {
+                Err(anyhow::anyhow!("{error}, which ends with\n{}", log_tail(log)))
             }
-        }
-    };
-    tokio::select! {
-        ready = lab.wait_ready(READY_TIMEOUT) => ready?,
-        (process, status, log) = died => {
-            anyhow::bail!("{process} has ended by itself ({status}); the end of its log:\n{}", log_tail(&log));
-        }
+            _ => Err(error.into()),
+        },
     }
-    out.ready(&lab.describe());
-    Ok(())
 }
 
 fn log_tail(log: &str) -> String {

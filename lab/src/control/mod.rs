@@ -162,7 +162,9 @@ fn answer(done: Result<(), LabError>) -> Response {
         LabError::NoLane(_) => (StatusCode::NOT_FOUND, "no_link"),
         LabError::Running(_) => (StatusCode::CONFLICT, "running"),
         LabError::NotRunning(_) => (StatusCode::CONFLICT, "not_running"),
-        LabError::Process(_) | LabError::NotYet { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        LabError::Process(_) | LabError::Ended { .. } | LabError::NotYet { .. } => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "failed")
+        }
     };
     refuse(status, code, error.to_string())
 }

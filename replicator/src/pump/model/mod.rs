@@ -1,4 +1,4 @@
-//! The pump between model homes and a model follower, with faults drawn from a seed.
+//! The pump between model homes and a model follower, with faults drawn from a seed; `HEARTH_SEED` repeats one run.
 //!
 //! Streams break with what is on them, replies are lost, homes change (with and without telling anyone),
 //! former homes go on writing and sending, the follower is fenced and refuses, becomes home itself, and
@@ -56,12 +56,19 @@ struct World {
     told_diverged: BTreeSet<(Epoch, PartitionPosition)>,
     said_durable: BTreeSet<PartitionPosition>,
     truncations: usize,
+    /// How often each kind of event happens: every run has its own slow and broken parts.
+    odds: [u32; 15],
 }
 
 impl World {
     fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut often = |odds: [u32; 3]| odds[rng.random_range(0..3)];
+        let odds =
+            std::array::from_fn(|event| if event < 10 { often([10, 50, 200]) } else { often([0, 2, 10]) });
         let mut world = Self {
-            rng: StdRng::seed_from_u64(seed),
+            rng,
+            odds,
             now: Instant::now(),
             pump: Pump::new(CREDIT_BYTES),
             homes: (0..HOMES).map(|_| HomeNode::default()).collect(),
@@ -173,20 +180,29 @@ impl World {
         self.streams[index].replies.push_back(fetched);
     }
 
-    /// One message moves on one of the ways.
-    fn carry(&mut self, index: usize) {
+    /// HTTP/2 takes a report off the outbox.
+    fn carry_report(&mut self, index: usize) {
         if let Some(fetch) = self.streams[index].unsent.take() {
             self.streams[index].requests.push_back(fetch);
         }
+    }
+
+    fn carry_to_home(&mut self, index: usize) {
         if let Some(fetch) = self.streams[index].requests.pop_front()
             && let Some(fetched) = self.homes[index].take(fetch, &self.follower)
         {
             self.home_says(index, fetched);
         }
+    }
+
+    fn home_pushes(&mut self, index: usize) {
         let most = self.rng.random_range(1..5);
         if let Some(fetched) = self.homes[index].push(most) {
             self.home_says(index, fetched);
         }
+    }
+
+    fn carry_from_home(&mut self, index: usize) {
         if let Some(fetched) = self.streams[index].replies.pop_front()
             && self.is_route(index)
         {
@@ -272,21 +288,30 @@ impl World {
 
     fn step(&mut self) {
         let index = self.rng.random_range(0..HOMES);
-        match self.rng.random_range(0..1_000) {
-            0..150 => self.write(index),
-            150..450 => self.carry(index),
-            450..600 => self.carry_to_follower(true),
-            600..750 => self.carry_from_follower(),
-            750..850 => self.connect(index),
-            850..900 => self.tell_route(),
-            900..960 => {
+        let mut draw = self.rng.random_range(0..self.odds.iter().sum());
+        let event = self.odds.iter().position(|odds| {
+            let hit = draw < *odds;
+            draw = draw.saturating_sub(*odds);
+            hit
+        });
+        match event.expect("one is drawn") {
+            0 => self.write(index),
+            1 => self.carry_report(index),
+            2 => self.carry_to_home(index),
+            3 => self.home_pushes(index),
+            4 => self.carry_from_home(index),
+            5 => self.carry_to_follower(true),
+            6 => self.carry_from_follower(),
+            7 => self.tell_route(),
+            8 => self.connect(index),
+            9 => {
                 self.now += Duration::from_millis(50 * self.rng.random_range(1..5));
                 self.tell(Input::Tick);
             }
-            960..970 => self.break_follow(),
-            970..980 => self.break_fetch(index),
-            980..985 => self.resign_former(index),
-            985..995 => {
+            10 => self.break_follow(),
+            11 => self.break_fetch(index),
+            12 => self.resign_former(index),
+            13 => {
                 let to = self.chance(80).then_some(index);
                 self.change_home(to);
             }
@@ -305,7 +330,12 @@ impl World {
                 self.tell_route();
             }
             (0..HOMES).for_each(|index| self.connect(index));
-            (0..HOMES).for_each(|index| self.carry(index));
+            for index in 0..HOMES {
+                self.carry_report(index);
+                self.carry_to_home(index);
+                self.home_pushes(index);
+                self.carry_from_home(index);
+            }
             for _ in 0..4 {
                 self.carry_to_follower(false);
                 self.carry_from_follower();

@@ -1,20 +1,14 @@
 //! The binary as a process: it dies with the lab that started it, and refuses what is wrong.
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use crate::support::{HEARTH, is_alive, send, until};
+use nix::sys::signal::Signal;
 use std::{
     fs,
     io::{BufRead, BufReader},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
-
-const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn directory_config(folder: &Path) -> PathBuf {
     let path = folder.join("directory.toml");
@@ -22,18 +16,6 @@ fn directory_config(folder: &Path) -> PathBuf {
     let text = format!("listen = \"127.0.0.1:0\"\ndata-dir = {data:?}\nregions = [\"us-east\"]\n");
     fs::write(&path, text).expect("it is written");
     path
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not {what} in time");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]
@@ -52,7 +34,7 @@ fn a_service_dies_with_the_process_that_started_it() {
     output.read_line(&mut pid).expect("a pid");
     let pid: u32 = pid.trim().parse().expect("a pid");
     until("running", || fs::read_to_string(&log).is_ok_and(|text| text.contains("starts")));
-    kill(Pid::from_raw(i32::try_from(parent.id()).expect("a pid")), Signal::SIGKILL).expect("it is ours");
+    send(parent.id(), Signal::SIGKILL);
     parent.wait().expect("it is dead");
     until("dead", || !is_alive(pid));
 }

@@ -1,0 +1,4 @@
+//! The binary from outside: its children, its errors, its ends.
+
+mod services;
+mod support;

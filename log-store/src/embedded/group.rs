@@ -1,0 +1,219 @@
+//! One group: what the queue held, checked, framed, and not yet durable.
+
+use super::{
+    core::{Bases, Core},
+    errors::closed,
+    frame::{self, Header, Kind, Location},
+    index,
+    queue::{Reply, Request},
+    rows,
+    view::{LogKey, Placed, View},
+};
+use crate::{
+    Append, AppendError, Durable, PartitionEnd, StoreError,
+    check::{Checker, Ends},
+};
+use bytes::Bytes;
+use std::collections::{HashMap, HashSet};
+use types::{DedupKey, Epoch, LogId, PartitionId, PartitionPosition, Position};
+
+/// A fence or a canary takes this much room in a segment.
+pub(crate) const SMALL_FRAME_BYTES: usize = frame::stride(8);
+
+/// What to say once the group is durable.
+#[derive(Debug)]
+enum Answer {
+    Append(Reply<Durable, AppendError>, Durable),
+    Fence(Reply<PartitionEnd, StoreError>, PartitionEnd),
+    Canary(Reply<(), StoreError>),
+}
+
+/// A group under construction. Its memory is used again for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) bytes: Vec<u8>,
+    last_frame: Option<usize>,
+    segment: u32,
+    begin: u32,
+    number: u64,
+    pub(crate) records: Vec<Placed>,
+    pub(crate) fences: Vec<(PartitionId, Epoch)>,
+    pub(crate) bases: Bases,
+    answers: Vec<Answer>,
+    heads: HashMap<LogKey, Position>,
+    keys: HashSet<u128>,
+    ends: HashMap<PartitionId, PartitionEnd>,
+}
+
+impl Group {
+    /// Empties it for a group that will be written at a place.
+    pub(crate) fn begin(&mut self, segment: u32, begin: u32, number: u64) {
+        (self.segment, self.begin, self.number) = (segment, begin, number);
+        self.bytes.clear();
+        self.last_frame = None;
+        self.records.clear();
+        self.fences.clear();
+        self.bases.clear();
+        self.heads.clear();
+        self.keys.clear();
+        self.ends.clear();
+    }
+
+    /// Adds what is asked for, or refuses it at once.
+    pub(crate) fn stage(&mut self, core: &Core, view: &View, checker: &mut Checker, request: Request) {
+        match request {
+            Request::Append { append, encoded, reply, .. } => {
+                match self.append(core, view, checker, append, &encoded) {
+                    Ok(durable) => self.answers.push(Answer::Append(reply, durable)),
+                    Err(refusal) => drop(reply.send(Err(refusal))),
+                }
+            }
+            Request::Fence { partition, epoch, reply } => {
+                let end = self.end_mut(view, partition);
+                let rises = epoch > end.fence;
+                end.fence = end.fence.max(epoch);
+                let end = end.clone();
+                if rises {
+                    self.push(Kind::Fence, partition, &epoch.get().to_le_bytes());
+                    self.fences.push((partition, epoch));
+                }
+                self.answers.push(Answer::Fence(reply, end));
+            }
+            Request::Canary { reply } => {
+                self.push(Kind::Canary, PartitionId::new(0), &[]);
+                self.answers.push(Answer::Canary(reply));
+            }
+            alone => alone.refuse(closed("the request needs a group of its own")),
+        }
+    }
+
+    /// Adds one frame.
+    pub(crate) fn push(&mut self, kind: Kind, partition: PartitionId, payload: &[u8]) -> Location {
+        let at = self.bytes.len();
+        let location = Location { segment: self.segment, origin: self.begin + at as u32 };
+        let header = Header {
+            location,
+            group: self.number,
+            kind,
+            ends_group: false,
+            partition,
+            payload_bytes: payload.len(),
+        };
+        frame::put(&mut self.bytes, &header, payload);
+        self.last_frame = Some(at);
+        location
+    }
+
+    /// Ends the group; whether there is anything to write.
+    pub(crate) fn seal(&mut self) -> bool {
+        if let Some(at) = self.last_frame {
+            frame::end_group(&mut self.bytes, at);
+        }
+        self.last_frame.is_some()
+    }
+
+    /// Says what has become durable, in order.
+    pub(crate) fn acknowledge(&mut self) {
+        for answer in self.answers.drain(..) {
+            match answer {
+                Answer::Append(reply, durable) => drop(reply.send(Ok(durable))),
+                Answer::Fence(reply, end) => drop(reply.send(Ok(end))),
+                Answer::Canary(reply) => drop(reply.send(Ok(()))),
+            }
+        }
+    }
+
+    /// Says that nothing of it is known to be durable.
+    pub(crate) fn refuse(&mut self, error: &StoreError) {
+        for answer in self.answers.drain(..) {
+            match answer {
+                Answer::Append(reply, _) => drop(reply.send(Err(error.clone().into()))),
+                Answer::Fence(reply, _) => drop(reply.send(Err(error.clone()))),
+                Answer::Canary(reply) => drop(reply.send(Err(error.clone()))),
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        core: &Core,
+        view: &View,
+        checker: &mut Checker,
+        append: Append,
+        encoded: &[Bytes],
+    ) -> Result<Durable, AppendError> {
+        self.end_mut(view, append.partition);
+        checker.follows(&append, &mut Staged { core, view, group: self, partition: append.partition })?;
+        let partition = append.partition;
+        for record in &append.records {
+            // State updates pass the check without their log being looked at.
+            self.head(core, view, &(partition, record.log))?;
+        }
+        for (record, payload) in append.records.into_iter().zip(encoded) {
+            let location = self.push(Kind::Record, partition, payload);
+            let mut dedup = None;
+            if let Some(entry) = record.entry() {
+                let hash = rows::dedup_hash(core.store, partition, &record.log, &entry.dedup_key());
+                dedup = Some(hash);
+                self.keys.insert(hash);
+                let head = Position::new(record.generation, record.epoch, entry.offset);
+                self.heads.insert((partition, record.log), head);
+            }
+            let end = self.end_mut(view, partition);
+            end.last = record.partition_position();
+            if end.epochs.last().is_none_or(|begin| begin.epoch != record.epoch) {
+                end.epochs.push(crate::EpochBegin { epoch: record.epoch, first_lsn: record.lsn });
+            }
+            self.records.push(Placed { partition, location, record, dedup });
+        }
+        Ok(self.end_mut(view, partition).last)
+    }
+
+    fn end_mut(&mut self, view: &View, partition: PartitionId) -> &mut PartitionEnd {
+        self.ends.entry(partition).or_insert_with(|| {
+            view.partitions.get(&partition).map(|state| state.end.clone()).unwrap_or_default()
+        })
+    }
+
+    /// The log's head with what is staged, and its state before that for the publishing.
+    fn head(&mut self, core: &Core, view: &View, key: &LogKey) -> Result<Position, StoreError> {
+        if let Some(head) = self.heads.get(key) {
+            return Ok(*head);
+        }
+        let base = core.state(view, key)?.unwrap_or_default();
+        let head = base.head;
+        self.heads.insert(*key, head);
+        self.bases.insert(*key, base);
+        Ok(head)
+    }
+}
+
+/// What a partition holds, the batches staged before included.
+struct Staged<'a> {
+    core: &'a Core,
+    view: &'a View,
+    group: &'a mut Group,
+    partition: PartitionId,
+}
+
+impl Ends for Staged<'_> {
+    fn fence(&self) -> Epoch {
+        self.group.ends.get(&self.partition).map_or(Epoch::ZERO, |end| end.fence)
+    }
+
+    fn last(&self) -> PartitionPosition {
+        self.group.ends.get(&self.partition).map_or(PartitionPosition::ZERO, |end| end.last)
+    }
+
+    fn head(&mut self, log: &LogId) -> Result<Position, StoreError> {
+        self.group.head(self.core, self.view, &(self.partition, *log))
+    }
+
+    fn holds(&mut self, log: &LogId, key: &DedupKey) -> Result<bool, StoreError> {
+        let hash = rows::dedup_hash(self.core.store, self.partition, log, key);
+        if self.group.keys.contains(&hash) || index::unfolded_dedup(self.view, hash).is_some() {
+            return Ok(true);
+        }
+        Ok(self.core.index.folded_dedup(hash)?.is_some())
+    }
+}

@@ -1,0 +1,246 @@
+//! Taking bodies off the disk.
+//!
+//! A segment that holds a body that is due is written anew without it, synced, and renamed over the old
+//! one. Every frame stays and keeps its name, only shorter, so the index, the archives and a fold from
+//! the beginning are as before. A crash leaves the old file or the new one; a half-written one is
+//! cleared away at the opening.
+
+use super::{
+    core::Core,
+    errors::{closed, io_error, is_full},
+    frame::{self, Fault, Header, Kind, Location},
+    queue::Request,
+    rows::Mark,
+    segment::{
+        self, NEW_SUFFIX, Reader, SEGMENT_HEADER_BYTES, Segment, TABLE_EVERY, Table, describe, sync_error,
+    },
+    tail::SEQUENTIAL_BYTES,
+};
+use crate::{Archive, Reclaimed, StoreError, erase, files::File};
+use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+use tokio::sync::oneshot;
+
+/// How many bytes of a new segment are written at once.
+const WRITE_BYTES: usize = 1024 * 1024;
+const CHUNK: u64 = 1024;
+
+impl Core {
+    /// Takes everything that is due at `now_ms` off the disk. Waits for the disk.
+    pub(crate) fn reclaim(&self, now_ms: u64) -> Result<Reclaimed, StoreError> {
+        let _one_at_a_time = self.reclaiming.lock();
+        self.mark_archived()?;
+        let due = self.due(now_ms);
+        let last_written = self.view.read().position.segment;
+        if due.keys().next_back().is_some_and(|last| *last >= last_written) {
+            self.rotate()?;
+        }
+        let mut reclaimed = Reclaimed::default();
+        for (number, marked) in due {
+            let rewritten = self.rewrite(number, &marked, now_ms)?;
+            reclaimed.bodies += rewritten.bodies;
+            reclaimed.bytes += rewritten.bytes;
+            let mut view = self.view.write();
+            for location in marked {
+                view.unmark(location);
+            }
+            view.expiries.insert(number, rewritten.expires_at_ms);
+            view.active.expiries.insert(number);
+        }
+        Ok(reclaimed)
+    }
+
+    /// The segments that hold something due, and what in them is marked.
+    fn due(&self, now_ms: u64) -> BTreeMap<u32, HashSet<Location>> {
+        let view = self.view.read();
+        let mut due: BTreeMap<u32, HashSet<Location>> = BTreeMap::new();
+        for location in view.marks.keys() {
+            due.entry(location.segment).or_default().insert(*location);
+        }
+        for (segment, expires_at_ms) in &view.expiries {
+            if *expires_at_ms <= now_ms {
+                due.entry(*segment).or_default();
+            }
+        }
+        due
+    }
+
+    /// An archived body is due as well when the entry that stands under its message id by now has lost
+    /// its own: it was salvaged, and deleted then.
+    fn mark_archived(&self) -> Result<(), StoreError> {
+        let archives: Vec<Archive> = self.view.read().archives.values().cloned().collect();
+        let mut reader = Reader::new(&self.segments, SEQUENTIAL_BYTES);
+        let mut elsewhere = Reader::new(&self.segments, frame::HEADER_BYTES);
+        for archive in archives {
+            let (mut next, last) = (archive.first.lsn.get(), archive.last.lsn.get());
+            while next <= last {
+                let until = last.min(next + CHUNK - 1);
+                for location in self.index.archived(archive.id, next..=until)? {
+                    let record = super::read::record(&mut reader, location)?;
+                    if erase::has_body(&record)
+                        && self.is_erased_elsewhere(&mut elsewhere, archive.partition, &record)?
+                    {
+                        self.view.write().mark(location, Mark::FOREVER);
+                    }
+                }
+                next = until + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the writer go on in the next segment.
+    fn rotate(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(Request::Rotate { reply });
+        answer.blocking_recv().unwrap_or_else(|_| Err(closed("the writer has ended")))
+    }
+
+    fn rewrite(&self, number: u32, marked: &HashSet<Location>, now_ms: u64) -> Result<Rewritten, StoreError> {
+        let old = self.segments.get(number)?;
+        let name = segment::name(number);
+        let new_name = format!("{name}{NEW_SUFFIX}");
+        let due = |location: Location, record: &types::Record| {
+            marked.contains(&location) || erase::is_expired(record, now_ms)
+        };
+        let written = self.write_new(&old, &new_name, due);
+        let rewritten = match written {
+            Ok(rewritten) => rewritten,
+            Err(error) => {
+                let _ = self.files.remove(&new_name);
+                return Err(error);
+            }
+        };
+        if rewritten.bodies == 0 {
+            self.files.remove(&new_name).map_err(|error| io_error("cannot remove", &new_name, &error))?;
+            return Ok(rewritten);
+        }
+        self.files.rename(&new_name, &name).map_err(|error| io_error("cannot rename", &new_name, &error))?;
+        self.segments.forget(number);
+        self.files.sync_folder().map_err(|error| self.fail(&sync_error(&name, &error)))?;
+        Ok(rewritten)
+    }
+
+    /// Writes a segment anew and syncs it.
+    fn write_new(
+        &self,
+        old: &Arc<Segment>,
+        new_name: &str,
+        due: impl Fn(Location, &types::Record) -> bool,
+    ) -> Result<Rewritten, StoreError> {
+        let file =
+            self.files.create(new_name).map_err(|error| io_error("cannot create", new_name, &error))?;
+        let mut new = NewSegment::new(file, new_name);
+        let mut rewritten = Rewritten { expires_at_ms: u64::MAX, ..Rewritten::default() };
+        let mut reader = Reader::new(&self.segments, 4 * SEQUENTIAL_BYTES);
+        let mut at = SEGMENT_HEADER_BYTES;
+        loop {
+            let (header, payload) = match reader.checked(old, u64::from(at))? {
+                Ok(found) => found,
+                Err(Fault::Empty) => break,
+                Err(fault) => return Err(old.damaged(u64::from(at), describe(fault))),
+            };
+            at += header.stride() as u32;
+            let kept = match header.kind {
+                Kind::Record => rewritten.keep(old, &header, payload, &due)?,
+                _ => payload,
+            };
+            new.push(&header, &kept)?;
+        }
+        rewritten.bytes = u64::from(at.saturating_sub(new.at()));
+        new.finish(self, old.number)?;
+        Ok(rewritten)
+    }
+}
+
+/// What became of one segment.
+#[derive(Debug, Default)]
+struct Rewritten {
+    bodies: u64,
+    bytes: u64,
+    /// When the first body that is left expires.
+    expires_at_ms: u64,
+}
+
+impl Rewritten {
+    /// The payload of a record as it stays.
+    fn keep(
+        &mut self,
+        old: &Segment,
+        header: &Header,
+        payload: Bytes,
+        due: impl Fn(Location, &types::Record) -> bool,
+    ) -> Result<Bytes, StoreError> {
+        let mut record = proto::decode_record(payload.clone()).map_err(|error| {
+            old.damaged(u64::from(header.location.origin), &format!("the record cannot be decoded: {error}"))
+        })?;
+        if due(header.location, &record) && erase::erase(&mut record) {
+            self.bodies += 1;
+            return Ok(proto::encode_record(&record));
+        }
+        if erase::has_body(&record)
+            && let Some(expires_at_ms) = record.entry().and_then(|entry| entry.expires_at_ms)
+        {
+            self.expires_at_ms = self.expires_at_ms.min(expires_at_ms);
+        }
+        Ok(payload)
+    }
+}
+
+/// A segment under construction.
+struct NewSegment<'a> {
+    file: Arc<dyn File>,
+    name: &'a str,
+    table: Table,
+    frames: usize,
+    /// Where the buffer will be written.
+    begin: u32,
+    buffer: Vec<u8>,
+}
+
+impl<'a> NewSegment<'a> {
+    fn new(file: Arc<dyn File>, name: &'a str) -> Self {
+        let table = Table { entries: Vec::new(), at: SEGMENT_HEADER_BYTES };
+        Self { file, name, table, frames: 0, begin: SEGMENT_HEADER_BYTES, buffer: Vec::new() }
+    }
+
+    fn at(&self) -> u32 {
+        self.begin + self.buffer.len() as u32
+    }
+
+    fn push(&mut self, header: &Header, payload: &[u8]) -> Result<(), StoreError> {
+        if self.frames.is_multiple_of(TABLE_EVERY) {
+            self.table.entries.push((header.location.origin, self.at()));
+        }
+        self.frames += 1;
+        frame::put(&mut self.buffer, &Header { payload_bytes: payload.len(), ..*header }, payload);
+        if self.buffer.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.write(self.begin, &self.buffer)?;
+        self.begin = self.at();
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn write(&self, at: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        self.file.write_at(u64::from(at), bytes).map_err(|error| io_error("cannot write", self.name, &error))
+    }
+
+    fn finish(mut self, core: &Core, number: u32) -> Result<(), StoreError> {
+        self.flush()?;
+        self.table.at = self.begin;
+        self.write(self.begin, &segment::encode_table(&self.table))?;
+        self.write(0, &segment::header(core.store, number, Some(&self.table)))?;
+        match self.file.sync_data() {
+            Ok(()) => Ok(()),
+            // Nothing points at this file yet, so losing it is no harm; a failed sync ends the store all the same.
+            Err(error) if is_full(&error) => Err(io_error("cannot sync", self.name, &error)),
+            Err(error) => Err(core.fail(&sync_error(self.name, &error))),
+        }
+    }
+}

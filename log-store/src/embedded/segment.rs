@@ -1,0 +1,343 @@
+//! One segment file, and the bounded set of those that are open.
+//!
+//! ```text
+//!  0           64
+//!  ├── header ──┼── frame ── frame ── frame ── … ── zeros, or the table of a rewritten one ──┤
+//! ```
+//!
+//! A segment as first written holds each frame at its origin. A rewritten one is shorter; its table names
+//! the place of every so many frames by their origin, ascending, and the search ends with a short walk.
+
+use super::{
+    errors::{damaged, io_error},
+    folder::FORMAT_VERSION,
+    frame::{self, Fault, Header, Location},
+};
+use crate::{
+    StoreError,
+    files::{File, Files},
+};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::{collections::HashMap, io::ErrorKind, sync::Arc};
+use types::StoreId;
+
+/// The bytes before the first frame.
+pub(crate) const SEGMENT_HEADER_BYTES: u32 = 64;
+/// In a rewritten segment, one in so many frames stands in the table.
+pub(crate) const TABLE_EVERY: usize = 32;
+const MAGIC: [u8; 8] = *b"HRTHSEG\n";
+const TABLE_ENTRY_BYTES: usize = 8;
+const SUFFIX: &str = ".segment";
+/// What a file is called until it takes the place of the one it was made from.
+pub(crate) const NEW_SUFFIX: &str = ".new";
+
+/// The name of a segment's file.
+pub(crate) fn name(number: u32) -> String {
+    format!("{number:010}{SUFFIX}")
+}
+
+/// The number in a segment's name.
+pub(crate) fn number(name: &str) -> Option<u32> {
+    name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 10)?.parse().ok()
+}
+
+/// Where a rewritten segment keeps its frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// (origin, place), ascending.
+    pub(crate) entries: Vec<(u32, u32)>,
+    /// Where the frames end and the table begins.
+    pub(crate) at: u32,
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) number: u32,
+    pub(crate) name: Arc<str>,
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) table: Option<Table>,
+}
+
+/// The first bytes of a segment.
+pub(crate) fn header(store: StoreId, number: u32, table: Option<&Table>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&number.to_le_bytes());
+    bytes.extend_from_slice(store.as_bytes());
+    let (at, count) = table.map_or((0, 0), |table| (table.at, table.entries.len() as u32));
+    bytes.extend_from_slice(&at.to_le_bytes());
+    bytes.extend_from_slice(&count.to_le_bytes());
+    bytes.resize(SEGMENT_HEADER_BYTES as usize - 4, 0);
+    let crc = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// The last bytes of a rewritten segment.
+pub(crate) fn encode_table(table: &Table) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(table.entries.len() * TABLE_ENTRY_BYTES + 4);
+    for (origin, at) in &table.entries {
+        bytes.extend_from_slice(&origin.to_le_bytes());
+        bytes.extend_from_slice(&at.to_le_bytes());
+    }
+    let crc = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+impl Segment {
+    /// Makes an empty segment with room for `bytes`, durably, its name included.
+    ///
+    /// # Errors
+    /// `Full`; `Io` for a failed sync, after which the store must not go on.
+    pub(crate) fn create(
+        files: &dyn Files,
+        store: StoreId,
+        number: u32,
+        bytes: u32,
+    ) -> Result<Arc<Self>, StoreError> {
+        let name = name(number);
+        let made = (|| {
+            let file = files.create(&name)?;
+            file.allocate(u64::from(bytes))?;
+            file.write_at(0, &header(store, number, None))?;
+            Ok(file)
+        })();
+        let file = match made {
+            Ok(file) => file,
+            Err(error) => {
+                // What was begun is worth nothing, and may be what fills the disk.
+                let _ = files.remove(&name);
+                return Err(io_error("cannot prepare", &name, &error));
+            }
+        };
+        file.sync_data().map_err(|error| sync_error(&name, &error))?;
+        files.sync_folder().map_err(|error| sync_error(&name, &error))?;
+        Ok(Arc::new(Self { number, name: name.into(), file, table: None }))
+    }
+
+    /// Opens a segment and checks its header and table.
+    ///
+    /// # Errors
+    /// `Damaged` when it is missing or not what was written, `Version`, `Io`.
+    pub(crate) fn open(files: &dyn Files, store: StoreId, number: u32) -> Result<Arc<Self>, StoreError> {
+        let name: Arc<str> = name(number).into();
+        let file = match files.open(&name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(damaged(&name, 0, "the segment is missing"));
+            }
+            Err(error) => return Err(io_error("cannot open", &name, &error)),
+        };
+        let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
+        let read = file.read_at(0, &mut bytes).map_err(|error| io_error("cannot read", &name, &error))?;
+        if read < bytes.len() {
+            return Err(damaged(&name, read as u64, "the file ends inside the segment's header"));
+        }
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        if bytes[..8] != MAGIC {
+            return Err(damaged(&name, 0, "no segment begins here"));
+        }
+        if crc32c::crc32c(&bytes[..60]) != word(60) {
+            return Err(damaged(&name, 0, "the checksum of the segment's header does not match"));
+        }
+        if word(8) != FORMAT_VERSION {
+            return Err(StoreError::Version { file: name, found: word(8), known: FORMAT_VERSION });
+        }
+        if word(12) != number || bytes[16..32] != *store.as_bytes() {
+            return Err(damaged(&name, 12, "it is a segment of another number or store"));
+        }
+        let table = match word(32) {
+            0 => None,
+            at => Some(read_table(&*file, &name, at, word(36) as usize)?),
+        };
+        Ok(Arc::new(Self { number, name, file, table }))
+    }
+
+    pub(crate) fn damaged(&self, at: u64, what: &str) -> StoreError {
+        damaged(&self.name, at, what)
+    }
+
+    /// Where the first frame of at least this origin may be looked for: at it or shortly before it.
+    pub(crate) fn near(&self, origin: u32) -> u32 {
+        let Some(table) = &self.table else { return origin };
+        let after = table.entries.partition_point(|(known, _)| *known <= origin);
+        match after.checked_sub(1) {
+            Some(before) => table.entries[before].1,
+            None => SEGMENT_HEADER_BYTES,
+        }
+    }
+
+    /// Where no frame can stand any more; `None` where only the file's end tells.
+    pub(crate) fn frames_end(&self) -> Option<u32> {
+        self.table.as_ref().map(|table| table.at)
+    }
+
+    fn read(&self, at: u64, bytes: usize) -> Result<Bytes, StoreError> {
+        let mut buffer = vec![0; bytes];
+        let read = self
+            .file
+            .read_at(at, &mut buffer)
+            .map_err(|error| io_error("cannot read", &self.name, &error))?;
+        buffer.truncate(read);
+        Ok(buffer.into())
+    }
+}
+
+fn read_table(file: &dyn File, name: &str, at: u32, count: usize) -> Result<Table, StoreError> {
+    let mut bytes = vec![0; count * TABLE_ENTRY_BYTES + 4];
+    let read =
+        file.read_at(u64::from(at), &mut bytes).map_err(|error| io_error("cannot read", name, &error))?;
+    let (rows, crc) = bytes.split_at(count * TABLE_ENTRY_BYTES);
+    if read < bytes.len() || crc32c::crc32c(rows).to_le_bytes() != crc {
+        return Err(damaged(name, u64::from(at), "the checksum of the segment's table does not match"));
+    }
+    let word = |row: &[u8]| u32::from_le_bytes([row[0], row[1], row[2], row[3]]);
+    let entries = rows.chunks_exact(TABLE_ENTRY_BYTES).map(|row| (word(row), word(&row[4..]))).collect();
+    Ok(Table { entries, at })
+}
+
+/// A failed sync: nobody knows any more what is on disk.
+pub(crate) fn sync_error(name: &str, error: &std::io::Error) -> StoreError {
+    StoreError::Io { what: "cannot sync", file: name.into(), error: error.to_string().into() }
+}
+
+/// The segments that are open for reading.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    files: Arc<dyn Files>,
+    store: StoreId,
+    open: Mutex<HashMap<u32, Arc<Segment>>>,
+    open_max: usize,
+}
+
+impl Segments {
+    pub(crate) fn new(files: Arc<dyn Files>, store: StoreId, open_max: usize) -> Self {
+        Self { files, store, open: Mutex::default(), open_max }
+    }
+
+    pub(crate) fn get(&self, number: u32) -> Result<Arc<Segment>, StoreError> {
+        if let Some(segment) = self.open.lock().get(&number) {
+            return Ok(segment.clone());
+        }
+        let segment = Segment::open(&*self.files, self.store, number)?;
+        self.insert(segment.clone());
+        Ok(segment)
+    }
+
+    pub(crate) fn insert(&self, segment: Arc<Segment>) {
+        let mut open = self.open.lock();
+        if open.len() >= self.open_max
+            && let Some(victim) = open.keys().copied().find(|number| *number != segment.number)
+        {
+            open.remove(&victim);
+        }
+        open.insert(segment.number, segment);
+    }
+
+    /// Forgets an open file, because another has taken its place.
+    pub(crate) fn forget(&self, number: u32) {
+        self.open.lock().remove(&number);
+    }
+}
+
+/// Reads frames, a window of the file at a time.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    segments: &'a Segments,
+    window_bytes: usize,
+    window: Option<Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    segment: Arc<Segment>,
+    begin: u64,
+    bytes: Bytes,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that asks the operating system for `window_bytes` at once.
+    pub(crate) fn new(segments: &'a Segments, window_bytes: usize) -> Self {
+        Self { segments, window_bytes, window: None }
+    }
+
+    pub(crate) fn segment(&self, number: u32) -> Result<Arc<Segment>, StoreError> {
+        self.segments.get(number)
+    }
+
+    /// The frame that was first written at a location, checked.
+    ///
+    /// # Errors
+    /// `Damaged`, with the place; `Io`.
+    pub(crate) fn frame(&mut self, location: Location) -> Result<(Header, Bytes), StoreError> {
+        let segment = match &self.window {
+            Some(window) if window.segment.number == location.segment => window.segment.clone(),
+            _ => self.segments.get(location.segment)?,
+        };
+        let mut at = u64::from(segment.near(location.origin));
+        loop {
+            let (header, payload) = match self.checked(&segment, at)? {
+                Ok(found) => found,
+                Err(fault) => return Err(segment.damaged(at, describe(fault))),
+            };
+            let found = header.location;
+            if found == location {
+                return Ok((header, payload));
+            }
+            let walks = segment.table.is_some();
+            if !walks || found.segment != location.segment || found.origin > location.origin {
+                return Err(segment.damaged(at, "another frame stands here than was written"));
+            }
+            at += header.stride() as u64;
+        }
+    }
+
+    /// The frame at a place of a segment, checked; or what is wrong with the bytes there.
+    pub(crate) fn checked(
+        &mut self,
+        segment: &Arc<Segment>,
+        at: u64,
+    ) -> Result<Result<(Header, Bytes), Fault>, StoreError> {
+        if segment.frames_end().is_some_and(|end| at >= u64::from(end)) {
+            return Ok(Err(Fault::Empty));
+        }
+        let mut bytes = self.bytes(segment, at, frame::HEADER_BYTES)?;
+        if let Err(Fault::Short(needed)) = frame::check(&bytes) {
+            bytes = self.bytes(segment, at, needed)?;
+        }
+        Ok(match frame::check(&bytes) {
+            Ok(header) => {
+                let end = frame::HEADER_BYTES + header.payload_bytes;
+                Ok((header, bytes.slice(frame::HEADER_BYTES..end)))
+            }
+            Err(Fault::Short(_)) if bytes.iter().all(|byte| *byte == 0) => Err(Fault::Empty),
+            Err(fault) => Err(fault),
+        })
+    }
+
+    /// The bytes from a place on: at least `needed`, or up to the file's end.
+    fn bytes(&mut self, segment: &Arc<Segment>, at: u64, needed: usize) -> Result<Bytes, StoreError> {
+        if let Some(window) = &self.window
+            && Arc::ptr_eq(&window.segment, segment)
+            && at >= window.begin
+            && at + needed as u64 <= window.begin + window.bytes.len() as u64
+        {
+            return Ok(window.bytes.slice((at - window.begin) as usize..));
+        }
+        let bytes = segment.read(at, needed.max(self.window_bytes))?;
+        self.window = Some(Window { segment: segment.clone(), begin: at, bytes: bytes.clone() });
+        Ok(bytes)
+    }
+}
+
+pub(crate) const fn describe(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Short(_) => "the file ends inside a frame",
+        Fault::Empty => "nothing is written where a frame should be",
+        Fault::Bad(what) => what,
+    }
+}

@@ -1,0 +1,172 @@
+//! A log's folded state as a row: its versions at the partition's checkpoints, oldest first.
+//!
+//! The state cannot be folded backwards, so a truncation starts from the newest version at or before a
+//! checkpoint below the cut.
+
+use super::rows::Cursor;
+use crate::fold::{EraBegin, LogState};
+use std::collections::BTreeMap;
+use types::{
+    AckPolicy, CursorKind, DeviceId, Epoch, Generation, Lsn, MemberRole, Offset, PartitionPosition, Position,
+    RegionId, UserId,
+};
+
+/// One version: the log's last LSN in it, and the encoded state.
+pub(crate) type Version<'a> = (Lsn, &'a [u8]);
+
+/// Splits a row into its versions, oldest first.
+pub(crate) fn versions(row: &[u8]) -> Option<Vec<Version<'_>>> {
+    let mut cursor = Cursor(row);
+    let mut versions = Vec::new();
+    while !cursor.0.is_empty() {
+        let lsn = Lsn::new(cursor.u64()?);
+        let bytes = cursor.u32()? as usize;
+        versions.push((lsn, cursor.bytes(bytes)?));
+    }
+    Some(versions)
+}
+
+/// Puts a row together.
+pub(crate) fn row<'a>(versions: impl IntoIterator<Item = Version<'a>>) -> Vec<u8> {
+    let mut row = Vec::new();
+    for (lsn, bytes) in versions {
+        row.extend_from_slice(&lsn.get().to_le_bytes());
+        row.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        row.extend_from_slice(bytes);
+    }
+    row
+}
+
+/// The newest state in a row.
+pub(crate) fn newest(row: &[u8]) -> Option<LogState> {
+    decode(versions(row)?.last()?.1)
+}
+
+pub(crate) fn encode(state: &LogState) -> Vec<u8> {
+    let mut into = Vec::with_capacity(128);
+    let number = |into: &mut Vec<u8>, number: u64| into.extend_from_slice(&number.to_le_bytes());
+    number(&mut into, state.eras.len() as u64);
+    for era in &state.eras {
+        into.extend_from_slice(&era.generation.get().to_le_bytes());
+        number(&mut into, era.epoch.get());
+        number(&mut into, era.first_offset.get());
+    }
+    into.extend_from_slice(&state.head.generation.get().to_le_bytes());
+    number(&mut into, state.head.epoch.get());
+    number(&mut into, state.head.offset.get());
+    number(&mut into, state.last.epoch.get());
+    number(&mut into, state.last.lsn.get());
+    number(&mut into, state.accepted_at_ms);
+    into.push(state.ack_policy as u8);
+    number(&mut into, state.members.len() as u64);
+    for (user, role) in &state.members {
+        text(&mut into, user.as_str());
+        into.push(*role as u8);
+    }
+    number(&mut into, state.allowed_regions.len() as u64);
+    for region in &state.allowed_regions {
+        text(&mut into, region.as_str());
+    }
+    number(&mut into, state.cursors.len() as u64);
+    for ((user, device, kind), offset) in &state.cursors {
+        text(&mut into, user.as_str());
+        number(&mut into, device.get());
+        into.push(*kind as u8);
+        number(&mut into, offset.get());
+    }
+    into
+}
+
+/// Names are at most 64 bytes long.
+fn text(into: &mut Vec<u8>, text: &str) {
+    into.push(text.len() as u8);
+    into.extend_from_slice(text.as_bytes());
+}
+
+pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
+    let mut cursor = Cursor(bytes);
+    let mut state = LogState::default();
+    for _ in 0..cursor.u64()? {
+        state.eras.push(EraBegin {
+            generation: Generation::new(cursor.u32()?),
+            epoch: Epoch::new(cursor.u64()?),
+            first_offset: Offset::new(cursor.u64()?),
+        });
+    }
+    let generation = Generation::new(cursor.u32()?);
+    state.head = Position::new(generation, Epoch::new(cursor.u64()?), Offset::new(cursor.u64()?));
+    state.last = PartitionPosition::new(Epoch::new(cursor.u64()?), Lsn::new(cursor.u64()?));
+    state.accepted_at_ms = cursor.u64()?;
+    state.ack_policy = match cursor.u8()? {
+        1 => AckPolicy::Home,
+        2 => AckPolicy::Replicated,
+        _ => return None,
+    };
+    state.members = (0..cursor.u64()?)
+        .map(|_| Some((user(&mut cursor)?, role(cursor.u8()?)?)))
+        .collect::<Option<BTreeMap<_, _>>>()?;
+    for _ in 0..cursor.u64()? {
+        state.allowed_regions.push(RegionId::new(read_text(&mut cursor)?).ok()?);
+    }
+    for _ in 0..cursor.u64()? {
+        let key = (user(&mut cursor)?, DeviceId::new(cursor.u64()?), kind(cursor.u8()?)?);
+        state.cursors.insert(key, Offset::new(cursor.u64()?));
+    }
+    cursor.0.is_empty().then_some(state)
+}
+
+fn read_text<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
+    let bytes = cursor.u8()?;
+    std::str::from_utf8(cursor.bytes(usize::from(bytes))?).ok()
+}
+
+fn user(cursor: &mut Cursor<'_>) -> Option<UserId> {
+    UserId::new(read_text(cursor)?).ok()
+}
+
+const fn role(byte: u8) -> Option<MemberRole> {
+    match byte {
+        1 => Some(MemberRole::Member),
+        2 => Some(MemberRole::Admin),
+        3 => Some(MemberRole::Owner),
+        _ => None,
+    }
+}
+
+const fn kind(byte: u8) -> Option<CursorKind> {
+    match byte {
+        1 => Some(CursorKind::Delivered),
+        2 => Some(CursorKind::Read),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_survives_its_row() {
+        let alice = UserId::new("alice").expect("a valid name");
+        let position = Position::new(Generation::new(2), Epoch::new(3), Offset::new(4));
+        let state = LogState {
+            eras: vec![EraBegin {
+                generation: Generation::FIRST,
+                epoch: Epoch::new(3),
+                first_offset: Offset::FIRST,
+            }],
+            head: position,
+            last: PartitionPosition::new(Epoch::new(3), Lsn::new(9)),
+            accepted_at_ms: 17,
+            members: [(alice.clone(), MemberRole::Owner)].into(),
+            ack_policy: AckPolicy::Replicated,
+            allowed_regions: vec![RegionId::new("us-east").expect("a valid name")],
+            cursors: [((alice, DeviceId::new(1), CursorKind::Read), Offset::new(2))].into(),
+        };
+        let default = encode(&LogState::default());
+        let row = row([(Lsn::new(1), &default[..]), (Lsn::new(9), &encode(&state)[..])]);
+        assert_eq!(newest(&row), Some(state));
+        assert_eq!(versions(&row).expect("two versions")[0].0, Lsn::new(1));
+        assert_eq!(versions(&row[..row.len() - 1]), None);
+    }
+}
