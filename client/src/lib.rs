@@ -17,6 +17,7 @@
 //! faults on demand.
 #![warn(missing_docs)]
 
+pub mod bare;
 mod client;
 mod config;
 mod driver;

@@ -6,7 +6,6 @@
 //! (coordinated omission). Bodies are random. Every acked message must reach its receiver, once and in
 //! order, or the run fails.
 
-mod connection;
 mod ledger;
 mod pair;
 mod report;

@@ -1,8 +1,9 @@
 //! One sender, one receiver, one chat.
 
-use super::{connection::Connection, ledger::Ledger};
+use super::ledger::Ledger;
 use anyhow::{Context as _, bail};
 use bytes::{Bytes, BytesMut};
+use client::bare::Connection;
 use hdrhistogram::Histogram;
 use proto::{
     ack_policy_to_client,
@@ -14,11 +15,13 @@ use proto::{
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::SmallRng};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use types::{AckPolicy, UserId};
+use types::{AckPolicy, DeviceId, UserId};
 use uuid::Uuid;
 
 /// Sequence number and intended send time, at the front of each body.
 pub(super) const HEADER_BYTES: usize = 16;
+/// Every user of a run has one device.
+const DEVICE: DeviceId = DeviceId::new(1);
 /// The longest latency that is told apart.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
@@ -77,8 +80,8 @@ impl Pair {
         let user = |role: &str| UserId::new(&format!("bench-{run}-{role}{number}"));
         let (from, to) = (user("s")?, user("r")?);
         let log = open_chat(&load.home_edge, &from, &to).await.context("opening the chat")?;
-        let sender = Connection::open(&load.sender_edge, &from).await?;
-        let mut receiver = Connection::open(&load.receiver_edge, &to).await?;
+        let sender = Connection::open(&load.sender_edge, &from, DEVICE, vec![]).await?;
+        let mut receiver = Connection::open(&load.receiver_edge, &to, DEVICE, vec![]).await?;
         follow(&mut receiver, &log).await.context("following the chat")?;
         Ok(Self { load, log, sender, receiver, random: SmallRng::seed_from_u64(number as u64) })
     }
@@ -142,7 +145,7 @@ impl Pair {
 }
 
 async fn open_chat(edge: &str, from: &UserId, to: &UserId) -> anyhow::Result<String> {
-    let mut opener = Connection::open(edge, from).await?;
+    let mut opener = Connection::open(edge, from, DEVICE, vec![]).await?;
     let open = OpenChat { chat: Some(open_chat::Chat::DirectWith(to.to_string())), ..OpenChat::default() };
     match opener.ask(Frame::OpenChat(open)).await? {
         Answer::ChatOpened(opened) => Ok(opened.log),
