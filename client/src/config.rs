@@ -119,7 +119,7 @@ pub struct Timing {
     pub write_deadline_ms: u32,
     /// A write without any answer for this long means that the connection is dead.
     pub write_answer_ms: u64,
-    /// Messages that have been home for this long without becoming replicated are sent again, to be sure.
+    /// Where messages have been home for this long and none became replicated, the first is asked for again.
     pub stall_ms: u64,
 }
 
@@ -161,7 +161,7 @@ impl Default for Bounds {
         Self {
             outbox_messages: 10_000,
             outbox_bytes: 64 * 1024 * 1024,
-            window: 256,
+            window: 1_024,
             timeline_entries: 65_536,
             events: 1_024,
         }

@@ -51,7 +51,7 @@ impl SessionCore {
         {
             self.outbox_messages += 1;
             self.outbox_bytes += body.len();
-            session.push(&mut cx, message_id, body, false);
+            session.push(&mut cx, message_id, body);
             self.touched(log, now_ms);
         }
     }

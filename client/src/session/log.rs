@@ -366,7 +366,11 @@ impl LogSession {
             cx.event(Event::Failed { log: self.id, message_id: *id, error });
             return self.leave(cx);
         }
+        let sure = message.is_asked_again();
         self.outbox.requeue(id);
+        if sure {
+            return;
+        }
         let wait_ms = cx.wait_ms(self.send_attempts, error.retry_after_ms);
         self.send_after_ms = self.send_after_ms.max(cx.now_ms + wait_ms);
         cx.wake_log(self.id, self.send_after_ms);
@@ -410,13 +414,11 @@ impl LogSession {
         }
     }
 
-    pub(super) fn push(&mut self, cx: &mut Cx, id: types::MessageId, body: bytes::Bytes, definite: bool) {
+    pub(super) fn push(&mut self, cx: &mut Cx, id: types::MessageId, body: bytes::Bytes) {
         if self.outbox.is_empty() {
             self.progress_ms = cx.now_ms;
         }
-        self.outbox.push(id, body, definite);
-        if !definite {
-            cx.event(Event::Accepted { log: self.id, message_id: id });
-        }
+        self.outbox.push(id, body);
+        cx.event(Event::Accepted { log: self.id, message_id: id });
     }
 }

@@ -44,6 +44,15 @@ pub(super) struct Message {
     pub(super) definite: bool,
     /// The app knows that it is home.
     pub(super) told_home: bool,
+    /// What it was before it was sent again to be sure; it is that again when nothing sure is answered.
+    believed: Option<State>,
+}
+
+impl Message {
+    /// It counts as written, and was sent again only to be sure.
+    pub(super) const fn is_asked_again(&self) -> bool {
+        self.believed.is_some()
+    }
 }
 
 /// A message that became replicated.
@@ -79,9 +88,16 @@ impl Outbox {
         self.index.contains_key(id)
     }
 
-    pub(super) fn push(&mut self, id: MessageId, body: Bytes, definite: bool) {
+    pub(super) fn push(&mut self, id: MessageId, body: Bytes) {
         self.index.insert(id, self.first + self.queue.len() as u64);
-        self.queue.push_back(Message { id, body, state: State::Queued, definite, told_home: false });
+        self.queue.push_back(Message {
+            id,
+            body,
+            state: State::Queued,
+            definite: false,
+            told_home: false,
+            believed: None,
+        });
     }
 
     pub(super) fn get_mut(&mut self, id: &MessageId) -> Option<&mut Message> {
@@ -124,7 +140,9 @@ impl Outbox {
     pub(super) fn requeue(&mut self, id: &MessageId) {
         let Some(at) = self.index.get(id).copied() else { return };
         let message = &mut self.queue[(at - self.first) as usize];
-        if matches!(message.state, State::InFlight | State::Home { .. }) {
+        if let Some(believed) = message.believed.take() {
+            message.state = believed;
+        } else if matches!(message.state, State::InFlight | State::Home { .. }) {
             message.state = State::Queued;
             self.resend_from(at);
         }
@@ -153,6 +171,7 @@ impl Outbox {
         self.in_flight = 0;
         self.draining = false;
         for message in &mut self.queue {
+            message.believed = None;
             if matches!(message.state, State::InFlight | State::Home { .. }) {
                 message.state = State::Queued;
             }
@@ -164,6 +183,7 @@ impl Outbox {
     pub(super) fn undone_behind(&mut self, common: u64) {
         let mut earliest = None;
         for (at, message) in self.queue.iter_mut().enumerate() {
+            message.believed = None;
             let (again, undone) = match message.state {
                 State::Home { offset } => (true, offset > common),
                 State::InLog { offset, .. } => (offset > common, offset > common),
@@ -172,7 +192,7 @@ impl Outbox {
             if again {
                 message.state = State::Queued;
                 message.told_home &= !undone;
-                earlier(&mut earliest, at);
+                earliest.get_or_insert(at);
             }
         }
         if let Some(at) = earliest {
@@ -180,14 +200,19 @@ impl Outbox {
         }
     }
 
-    /// Nothing has moved for long: sends again what cannot be confirmed by reading on, asking for a sure answer.
+    /// Nothing has moved for long: asks for a sure answer about the first message, and sends again those that
+    /// were acknowledged and never read back.
     pub(super) fn stalled(&mut self) {
         let mut earliest = None;
         for (at, message) in self.queue.iter_mut().enumerate() {
-            if matches!(message.state, State::Home { .. } | State::InLog { .. }) {
-                message.state = State::Queued;
+            let sure = at == 0 && matches!(message.state, State::Home { .. } | State::InLog { .. });
+            if sure {
+                message.believed = Some(message.state.clone());
                 message.definite = true;
-                earlier(&mut earliest, at);
+            }
+            if sure || matches!(message.state, State::Home { .. }) {
+                message.state = State::Queued;
+                earliest.get_or_insert(at);
             }
         }
         if let Some(at) = earliest {
@@ -232,10 +257,6 @@ impl Outbox {
     }
 }
 
-fn earlier(earliest: &mut Option<usize>, at: usize) {
-    earliest.get_or_insert(at);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,7 +268,7 @@ mod tests {
     fn outbox(count: u8) -> Outbox {
         let mut outbox = Outbox::default();
         for number in 1..=count {
-            outbox.push(id(number), Bytes::from_static(b"body"), false);
+            outbox.push(id(number), Bytes::from_static(b"body"));
         }
         outbox
     }
@@ -295,6 +316,26 @@ mod tests {
         assert!(outbox.leave(0, 1).is_empty());
         assert_eq!(outbox.leave(1, 1).len(), 1);
         assert_eq!(outbox.queue.len(), 1);
+    }
+
+    #[test]
+    fn a_stall_asks_about_the_first_message_and_holds_up_no_other() {
+        let mut outbox = outbox(2);
+        send(&mut outbox);
+        for number in [1, 2] {
+            outbox.answered();
+            let in_log = State::InLog { offset: number, position: "a".into() };
+            outbox.get_mut(&id(number as u8)).expect("there").state = in_log;
+        }
+        outbox.stalled();
+        outbox.push(id(3), Bytes::from_static(b"body"));
+        assert_eq!(send(&mut outbox), [(id(1), None), (id(3), Some(id(2)))]);
+        outbox.answered();
+        outbox.requeue(&id(1));
+        let first = outbox.get_mut(&id(1)).expect("there");
+        assert!(matches!(first.state, State::InLog { offset: 1, .. }), "still believed");
+        outbox.push(id(4), Bytes::from_static(b"body"));
+        assert_eq!(send(&mut outbox), [(id(4), Some(id(3)))]);
     }
 
     #[test]

@@ -83,8 +83,7 @@ impl SessionCore {
             let log = logs.entry(kept.log).or_insert(LogSession::new(kept.log, None));
             self.outbox_messages += 1;
             self.outbox_bytes += kept.body.len();
-            // The log may hold it behind where we read on, so only an answer at `replicated` settles it.
-            log.outbox.push(kept.message_id, Bytes::from(kept.body), true);
+            log.outbox.push(kept.message_id, Bytes::from(kept.body));
             if !log.listed {
                 log.listed = true;
                 self.ready.push_back(kept.log);
