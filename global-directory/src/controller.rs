@@ -221,6 +221,3 @@ fn replica(node: &NodeRow) -> Replica {
 fn submit_in_batches<T: Clone>(items: &[T], command: impl Fn(Vec<T>) -> Command, out: &mut Vec<Action>) {
     out.extend(items.chunks(bounds::BATCH_MAX_ROWS).map(|batch| Action::Submit(command(batch.to_vec()))));
 }
-
-#[cfg(test)]
-mod tests;

@@ -30,8 +30,12 @@ pub mod kv;
 pub mod lease;
 mod rendezvous;
 pub mod rows;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod status;
+#[cfg(test)]
+mod testing;
 mod watch;
 mod writer;
 

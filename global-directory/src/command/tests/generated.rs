@@ -1,0 +1,127 @@
+//! Generated commands, most of them sensible: after each the invariants hold, a retry answers the same and
+//! changes nothing, and a lost transaction leaves no trace.
+
+use super::*;
+use proptest::prelude::*;
+use types::NodeRow;
+
+const NODES: [&str; 5] = ["ap-south-1", "eu-west-1", "eu-west-2", "us-east-1", "us-east-2"];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Register { node: usize, new_store: bool },
+    Bump { nodes: u8 },
+    Promote { partition: u32, member: usize, start_lsn: u64, stale: bool },
+    ClearWaiting { first_only: bool },
+    AssignHomes { node: usize },
+    AddReplica { partition: u32, node: usize },
+    Propose { partition: u32, members: u8, lost: u8, stale: bool },
+    Pin { key: u8, region: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let partition = 0..6u32;
+    let node = 0..NODES.len();
+    prop_oneof![
+        3 => (node.clone(), prop::bool::weighted(0.2))
+            .prop_map(|(node, new_store)| Step::Register { node, new_store }),
+        2 => any::<u8>().prop_map(|nodes| Step::Bump { nodes }),
+        6 => (partition.clone(), 0..3usize, 0..4u64, prop::bool::weighted(0.1)).prop_map(
+            |(partition, member, start_lsn, stale)| Step::Promote { partition, member, start_lsn, stale }
+        ),
+        2 => any::<bool>().prop_map(|first_only| Step::ClearWaiting { first_only }),
+        3 => node.clone().prop_map(|node| Step::AssignHomes { node }),
+        4 => (partition.clone(), node).prop_map(|(partition, node)| Step::AddReplica { partition, node }),
+        6 => (partition, any::<u8>(), any::<u8>(), prop::bool::weighted(0.1)).prop_map(
+            |(partition, members, lost, stale)| Step::Propose { partition, members, lost, stale }
+        ),
+        1 => (any::<u8>(), 0..3usize).prop_map(|(key, region)| Step::Pin { key, region }),
+    ]
+}
+
+/// Makes a command of a step, on top of what the rows hold.
+fn command_of(step: &Step, directory: &Directory, stores: &mut [u8; 5]) -> Option<Command> {
+    let view = &directory.view;
+    let known = |name: &str| view.node(&node(name));
+    let boot = |row: &NodeRow| Home { node: row.node.clone(), incarnation: row.incarnation };
+    Some(match *step {
+        Step::Register { node, new_store } => {
+            stores[node] += u8::from(new_store);
+            Command::Register(registration(NODES[node], stores[node]))
+        }
+        Step::Bump { nodes } => {
+            let chosen = NODES.iter().enumerate().filter(|(index, _)| nodes & (1 << index) != 0);
+            Command::Bump(chosen.filter_map(|(_, name)| known(name)).map(boot).collect())
+        }
+        Step::Promote { partition, member, start_lsn, stale } => {
+            let row = directory.row(partition);
+            let node = view.node(&row.isr.get(member)?.node)?;
+            Command::Promote(vec![Promotion {
+                partition: row.partition,
+                epoch: if stale { row.epoch.prev() } else { row.epoch },
+                home: boot(node),
+                start_lsn: Lsn::new((row.start_lsn().get() + start_lsn).saturating_sub(1)),
+            }])
+        }
+        Step::ClearWaiting { first_only } => {
+            let waiting = view.partitions().flat_map(|row| row.waiting.iter().cloned());
+            Command::ClearWaiting(waiting.take(if first_only { 1 } else { usize::MAX }).collect())
+        }
+        Step::AssignHomes { node } => {
+            let home = boot(known(NODES[node])?);
+            let first =
+                view.partitions().map(|row| FirstHome { partition: row.partition, home: home.clone() });
+            Command::AssignHomes(first.collect())
+        }
+        Step::AddReplica { partition, node } => {
+            let node = known(NODES[node])?;
+            let replica = Replica { node: node.node.clone(), store: node.store };
+            Command::AddReplicas(vec![NewReplica { partition: PartitionId::new(partition), replica }])
+        }
+        Step::Propose { partition, members, lost, stale } => {
+            let row = directory.row(partition);
+            let all: Vec<_> = row.replicas.iter().chain(row.lost.iter()).cloned().collect();
+            let chosen = |bits: u8| {
+                let some = all.iter().enumerate().filter(move |(index, _)| bits & (1 << (index % 8)) != 0);
+                some.map(|(_, member)| member.clone()).collect::<Vec<_>>()
+            };
+            Command::ProposeIsr(IsrProposal {
+                partition: row.partition,
+                epoch: row.epoch,
+                home: row.home.clone()?,
+                isr_version: row.isr_version - u64::from(stale),
+                isr: chosen(members | 1),
+                lost: chosen(members & lost & !1),
+                watermark: Lsn::ZERO,
+            })
+        }
+        Step::Pin { key, region: index } => {
+            let region = region(REGIONS[index]);
+            Command::Pin(vec![PinWish { log: LogId::group([key; 16]), region, allowed_regions: vec![] }])
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+    #[test]
+    fn whatever_comes_the_invariants_hold(
+        steps in prop::collection::vec((step(), any::<bool>(), any::<bool>()), 1..80)
+    ) {
+        let mut directory = Directory::born(&REGIONS, 2);
+        let mut stores = [1, 11, 21, 31, 41];
+        for (step, crash, retry) in steps {
+            let Some(command) = command_of(&step, &directory, &mut stores) else { continue };
+            let request = directory.next_request();
+            if crash {
+                directory.lose(request, command.clone());
+            }
+            let answer = directory.run_as(request, command.clone());
+            if retry && answer.is_ok() {
+                let after = directory.view.clone();
+                prop_assert_eq!(directory.run_as(request, command), answer);
+                prop_assert_eq!(&directory.view, &after);
+            }
+        }
+    }
+}
