@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Bench(commands::bench::Args),
     /// Run the global directory.
     Directory(commands::directory::Args),
+    /// Run a region's node.
+    Node(commands::node::Args),
     /// Run a region's replicator.
     Replicator(commands::replicator::Args),
 }
@@ -52,6 +54,7 @@ impl Command {
             Self::Admin(args) => commands::admin::run(args).await,
             Self::Bench(args) => commands::bench::run(args).await,
             Self::Directory(args) => commands::directory::run(args).await,
+            Self::Node(args) => commands::node::run(args).await,
             Self::Replicator(args) => commands::replicator::run(args).await,
         }
     }

@@ -3,6 +3,7 @@
 //! Each service is a library of its own; what is here parses a command line and a configuration, calls
 //! it, and prints.
 
+mod causes;
 mod cli;
 pub mod commands;
 mod file_limit;
@@ -32,31 +33,8 @@ pub fn main() -> ExitCode {
     match runtime.block_on(cli.command.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hearth: {}", with_causes(&error));
+            eprintln!("hearth: {}", causes::told(&error));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// An error and what caused it, without what it has told already.
-fn with_causes(error: &anyhow::Error) -> String {
-    error.chain().skip(1).fold(error.to_string(), |told, cause| {
-        let cause = cause.to_string();
-        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use anyhow::Context;
-
-    #[test]
-    fn causes_are_told_once() {
-        let inner = std::io::Error::other("the disk is full");
-        let error = anyhow::Error::from(inner).context("a: the disk is full");
-        assert_eq!(with_causes(&error), "a: the disk is full");
-        let error = Err::<(), _>(std::io::Error::other("b")).context("a").expect_err("an error");
-        assert_eq!(with_causes(&error), "a: b");
     }
 }

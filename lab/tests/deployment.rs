@@ -6,7 +6,10 @@ use lab::{
     toml,
 };
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -101,6 +104,20 @@ async fn unknown_names_are_refused_with_the_known_ones() {
     assert_eq!(code(client.cut(&cut).await), "no_link");
     assert_eq!(code(client.act("kill", "../heal").await), "unknown_region");
     assert_eq!(code(client.act("praise", "near").await), "bad_request");
+}
+
+#[tokio::test]
+async fn a_web_page_may_not_steer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lab = Lab::start(options(folder.path())).await.expect("it starts");
+    let mut stream = tokio::net::TcpStream::connect(lab.control()).await.expect("it listens");
+    let request = "POST /v1/lab/kill/near HTTP/1.1\r\nhost: localhost\r\norigin: http://a.example\r\n\
+                   content-length: 0\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("it is sent");
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(lab.node("near").expect("a region").state().pid().is_some(), "it still runs");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chat;
 pub mod directory;
 pub mod lab;
+pub mod node;
 pub mod replicator;
 mod screen;
 pub mod send;

@@ -24,7 +24,8 @@ pub struct Args {
     /// Keep everything in this folder, and go on with what is in it [default: a temporary folder]
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// The first port: the control API's; the others follow [default: that of DIR, or 7400]
+    /// The first port: the control API's; then the directory's, and from the tenth on ten for each region
+    /// (node, replicator, front) [default: that of DIR, or 7400]
     #[arg(long, value_name = "N")]
     base_port: Option<u16>,
     /// Whether links between regions take as long as they do in the real world.

@@ -9,7 +9,10 @@
 //! | `POST /v1/lab/link` | [`LinkRequest`] | `{}` |
 //!
 //! A refusal is `{"error": {"code", "message"}}` with status 404 (`unknown_region`, `no_link`), 409
-//! (`running`, `not_running`), 400 (`bad_request`) or 500 (`failed`).
+//! (`running`, `not_running`), 400 (`bad_request`), 403 (`forbidden`) or 500 (`failed`).
+//!
+//! There is no password: who can connect to loopback may steer. A web page could make a browser do that,
+//! and what a browser sends for a page says so in `Origin`: such requests are refused.
 
 mod client;
 
@@ -19,8 +22,9 @@ use crate::deployment::{Deployment, LabError, LinkChange};
 use crate::description::Description;
 use axum::{
     Json, Router,
-    extract::{Path, State, rejection::JsonRejection},
-    http::StatusCode,
+    extract::{Path, Request, State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -93,10 +97,21 @@ pub(crate) async fn serve(listener: TcpListener, deployment: Arc<Deployment>, st
         .fallback(|| async {
             refuse(StatusCode::NOT_FOUND, "bad_request", "there is no such resource".to_owned())
         })
+        .layer(middleware::from_fn(refuse_web_pages))
         .with_state(deployment);
     // Open connections end with the runtime; an orderly wait for them could last as long as a client likes.
     if let Some(Err(error)) = stop.run_until_cancelled(async { axum::serve(listener, routes).await }).await {
         tracing::error!(%error, "the control API has ended");
+    }
+}
+
+async fn refuse_web_pages(request: Request, next: Next) -> Response {
+    match request.headers().get(header::ORIGIN) {
+        None => next.run(request).await,
+        Some(origin) => {
+            let message = format!("web pages may not steer a deployment, and this one is {origin:?}");
+            refuse(StatusCode::FORBIDDEN, "forbidden", message)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Asks the directory and, all at once, every node.
 
+use crate::causes;
 use anyhow::Context;
 use lab::placement;
 use proto::{
@@ -38,7 +39,7 @@ pub(super) async fn collect(directory_address: &str) -> anyhow::Result<Seen> {
         let (node, address) = (row.node.clone(), format!("http://{}", row.address));
         asked.spawn(async move {
             let answer = match timeout(NODE_TIMEOUT, ask(&address)).await {
-                Ok(answer) => answer.map_err(|error| format!("{error:#}")),
+                Ok(answer) => answer.map_err(|error| causes::told(&error)),
                 Err(_) => Err(format!("no answer within {NODE_TIMEOUT:?}")),
             };
             (node, answer)
