@@ -212,16 +212,16 @@ uuid_id! {
     RequestId, "request id"
 }
 
-/// What a log belongs to.
+/// What a log belongs to. Ordered like its byte in an encoded id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogKind {
+    /// What one user's devices share; its id is derived from the user.
+    Account,
     /// A chat of two users; its id is derived from them.
     Direct,
     /// A chat with a list of members.
     Group,
-    /// What one user's devices share; its id is derived from the user.
-    Account,
 }
 
 impl LogKind {
@@ -383,6 +383,19 @@ mod tests {
             assert_eq!(log.to_string().parse(), Ok(log));
             assert_eq!(LogId::try_from(&log.to_bytes()[..]), Ok(log));
         }
+    }
+
+    #[test]
+    fn log_ids_are_ordered_like_their_bytes() {
+        let mut logs = [
+            LogId::group([0; 16]),
+            LogId::account(&user("a")),
+            LogId::direct(&user("a"), &user("b")),
+            LogId::group([9; 16]),
+            LogId::account(&user("b")),
+        ];
+        logs.sort();
+        assert!(logs.is_sorted_by_key(LogId::to_bytes));
     }
 
     #[test]

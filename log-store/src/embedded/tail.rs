@@ -119,14 +119,41 @@ impl Core {
         from: Lsn,
         last: Lsn,
     ) -> Result<Option<Lsn>, StoreError> {
+        let archives = self.archives_of(partition);
         let mut archived = HashSet::new();
-        for archive in self.archives_of(partition) {
+        for archive in &archives {
             archived
                 .extend(self.index.archived(archive.id, archive.first.lsn.get()..=archive.last.lsn.get())?);
         }
         let tail = self.index.folded_lsns(partition, from.get()..=last.get())?;
-        let lost = tail.iter().position(|location| !archived.contains(location));
-        Ok(lost.map(|at| from.plus(at as u64)))
+        for (location, lsn) in tail.into_iter().zip(from.get()..) {
+            if !archived.contains(&location) && !self.is_archived_elsewhere(&archives, location, lsn)? {
+                return Ok(Some(Lsn::new(lsn)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an archive holds a record that was cut and copied again since: another frame, the same
+    /// (epoch, LSN).
+    fn is_archived_elsewhere(
+        &self,
+        archives: &[Archive],
+        location: Location,
+        lsn: u64,
+    ) -> Result<bool, StoreError> {
+        let mut reader = Reader::new(&self.segments, 0);
+        let covers = |archive: &&Archive| (archive.first.lsn.get()..=archive.last.lsn.get()).contains(&lsn);
+        for archive in archives.iter().filter(covers) {
+            let record = super::read::record(&mut reader, location)?;
+            for copy in self.index.archived(archive.id, lsn..=lsn)? {
+                if super::read::record(&mut reader, copy)?.partition_position() == record.partition_position()
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn archives_of(&self, partition: PartitionId) -> Vec<Archive> {

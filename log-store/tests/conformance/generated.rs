@@ -10,7 +10,7 @@ use proptest::{
     prelude::{Just, Strategy, any, prop_oneof},
     test_runner::{Config, TestRunner},
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use types::{
     AckPolicy, Body, BodyHash, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, Lsn, MemberRole,
     MessageId, Offset, PartitionId, Record, StateUpdate,
@@ -22,12 +22,36 @@ const LOGS: u8 = 3;
 
 #[derive(Debug, Clone)]
 enum Operation {
-    Append { partition: u32, epochs_up: u64, fault: Fault, bodies: Vec<(u8, Said)> },
-    Fence { partition: u32, epochs: i8 },
-    Archive { partition: u32, records: u64, obeys: Obeys },
-    Truncate { partition: u32, records: u64, obeys: Obeys },
-    Discard { nth: usize },
-    Reclaim { now_ms: u64 },
+    Append {
+        partition: u32,
+        epochs_up: u64,
+        fault: Fault,
+        bodies: Vec<(u8, Said)>,
+    },
+    Fence {
+        partition: u32,
+        epochs: i8,
+    },
+    Archive {
+        partition: u32,
+        records: u64,
+        obeys: Obeys,
+    },
+    Truncate {
+        partition: u32,
+        records: u64,
+        obeys: Obeys,
+    },
+    /// Appends anew what an archive holds, as a replica that follows the archive's home again.
+    CopyBack {
+        nth: usize,
+    },
+    Discard {
+        nth: usize,
+    },
+    Reclaim {
+        now_ms: u64,
+    },
     Canary,
     Reopen,
 }
@@ -111,6 +135,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             Operation::Archive { partition, records, obeys }
         }),
         3 => tail.prop_map(|(partition, records, obeys)| Operation::Truncate { partition, records, obeys }),
+        2 => any::<usize>().prop_map(|nth| Operation::CopyBack { nth }),
         1 => any::<usize>().prop_map(|nth| Operation::Discard { nth }),
         1 => (0_u64..100).prop_map(|now_ms| Operation::Reclaim { now_ms }),
         1 => Just(Operation::Canary),
@@ -130,7 +155,7 @@ pub(crate) fn agree_with_the_model<B: Bed>() {
     let outcome = TestRunner::new(config).run(&histories, |history| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let mut run = Run { bed: B::create().await, model: Model::default(), names: Vec::new(), ids: 0 };
+            let mut run = Run::<B>::new().await;
             for operation in history {
                 let rewinds = matches!(operation, Operation::Truncate { .. } | Operation::Reopen);
                 let new_ids_from = run.ids + 1;
@@ -153,9 +178,16 @@ struct Run<B> {
     names: Vec<ArchiveId>,
     /// How many message ids were drawn.
     ids: u64,
+    /// The lowest epoch that a home may write in after a cut: an (epoch, LSN) names one record for good.
+    epochs_from: HashMap<PartitionId, Epoch>,
 }
 
 impl<B: Bed> Run<B> {
+    async fn new() -> Self {
+        let (model, bed) = (Model::default(), B::create().await);
+        Self { bed, model, names: Vec::new(), ids: 0, epochs_from: HashMap::new() }
+    }
+
     fn store(&self) -> Arc<dyn LogStore> {
         self.bed.store()
     }
@@ -164,13 +196,19 @@ impl<B: Bed> Run<B> {
         match operation {
             Operation::Append { partition, epochs_up, fault, bodies } => {
                 let append = self.batch(PartitionId::new(partition), epochs_up, fault, bodies);
-                let (expected, answer) = (self.model.append(&append), self.store().append(append).await);
-                match (&expected, &answer) {
-                    // What a rule says in words is the engine's own.
-                    (Err(AppendError::Invalid { .. }), Err(AppendError::Invalid { .. })) => {}
-                    _ => assert_eq!(answer, expected),
-                }
+                self.append(append).await;
             }
+            Operation::CopyBack { nth } if !self.names.is_empty() => {
+                let tail = &self.model.archives[nth % self.names.len()];
+                let partition = tail.partition;
+                let records = tail.records.iter().map(|held| held.record.clone());
+                let end = self.model.partitions[&partition].end();
+                let records: Vec<Record> = records.filter(|record| record.lsn > end.last.lsn).collect();
+                let epochs = records.iter().map(|record| record.epoch);
+                let obeys = epochs.max().unwrap_or_default().max(end.fence);
+                self.append(Append { partition, obeys, records }).await;
+            }
+            Operation::CopyBack { .. } => {}
             Operation::Fence { partition, epochs } => {
                 let partition = PartitionId::new(partition);
                 let fence = self.model.partition(partition).end().fence.get();
@@ -195,7 +233,12 @@ impl<B: Bed> Run<B> {
             }
             Operation::Truncate { partition, records, obeys } => {
                 let (partition, obeys, from) = self.tail(partition, records, obeys);
+                let last = self.model.partition(partition).last();
                 let expected = self.model.truncate(partition, obeys, from);
+                if expected.as_ref().is_ok_and(|end| end.last != last) {
+                    let epochs_from = self.epochs_from.entry(partition).or_default();
+                    *epochs_from = last.epoch.plus(1).max(*epochs_from);
+                }
                 assert_eq!(self.store().truncate(partition, obeys, from).await, expected);
             }
             Operation::Discard { nth } if !self.names.is_empty() => {
@@ -210,6 +253,15 @@ impl<B: Bed> Run<B> {
             }
             Operation::Canary => self.store().canary().await.expect("a working disk"),
             Operation::Reopen => self.bed.reopen().await,
+        }
+    }
+
+    async fn append(&mut self, append: Append) {
+        let (expected, answer) = (self.model.append(&append), self.store().append(append).await);
+        match (&expected, &answer) {
+            // What a rule says in words is the engine's own.
+            (Err(AppendError::Invalid { .. }), Err(AppendError::Invalid { .. })) => {}
+            _ => assert_eq!(answer, expected),
         }
     }
 
@@ -232,7 +284,8 @@ impl<B: Bed> Run<B> {
         bodies: Vec<(u8, Said)>,
     ) -> Append {
         let end = self.model.partition(partition).end();
-        let epoch = end.last.epoch.max(Epoch::FIRST).plus(epochs_up);
+        let epochs_from = self.epochs_from.get(&partition).copied().unwrap_or(Epoch::FIRST);
+        let epoch = end.last.epoch.max(epochs_from).plus(epochs_up);
         let mut obeys = epoch.max(end.fence);
         let mut heads = [0, 1, 2].map(|at| self.model.partition(partition).head(log(at)));
         let mut records = Vec::new();
@@ -248,7 +301,7 @@ impl<B: Bed> Run<B> {
         match fault {
             Fault::None => {}
             Fault::BelowTheFence => obeys = end.fence.prev(),
-            Fault::EpochGoesBack => records[last].epoch = epoch.prev(),
+            Fault::EpochGoesBack => records[last].epoch = end.last.epoch.prev(),
             Fault::EpochAboveObeyed => records[last].epoch = obeys.plus(1),
             Fault::LsnGap => records[middle].lsn = records[middle].lsn.plus(1),
             Fault::OffsetGap => {

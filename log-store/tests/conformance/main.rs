@@ -13,8 +13,13 @@ mod reading;
 mod tails;
 mod writer;
 
-use log_store::{LogStore, memory::MemoryStore};
+use log_store::{
+    LogStore,
+    embedded::{Config, EmbeddedStore},
+    memory::MemoryStore,
+};
 use std::{future::Future, sync::Arc};
+use tempfile::TempDir;
 use types::StoreId;
 
 /// Where a test keeps the store that it tries.
@@ -112,6 +117,7 @@ macro_rules! suite {
 }
 
 suite!(memory, MemoryBed);
+suite!(embedded, EmbeddedBed);
 
 struct MemoryBed(MemoryStore);
 
@@ -129,5 +135,38 @@ impl Bed for MemoryBed {
     async fn reopen(&mut self) {
         self.0.close().await;
         self.0 = self.0.reopen().expect("it was closed");
+    }
+}
+
+/// Small segments and a fold that comes often, so that short tests cross their boundaries.
+struct EmbeddedBed {
+    /// None only between two openings: the folder is in use until the last handle is gone.
+    store: Option<Arc<EmbeddedStore>>,
+    folder: TempDir,
+}
+
+impl EmbeddedBed {
+    fn open(folder: &TempDir) -> Arc<EmbeddedStore> {
+        let config = Config { segment_bytes: 128 * 1024, fold_records: 16, ..Config::default() };
+        EmbeddedStore::open(folder.path(), config).expect("an undamaged store")
+    }
+}
+
+impl Bed for EmbeddedBed {
+    const HISTORIES: u32 = 24;
+
+    async fn create() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { store: Some(Self::open(&folder)), folder }
+    }
+
+    fn store(&self) -> Arc<dyn LogStore> {
+        self.store.clone().expect("open")
+    }
+
+    async fn reopen(&mut self) {
+        self.store().close().await;
+        self.store = None;
+        self.store = Some(Self::open(&self.folder));
     }
 }

@@ -69,7 +69,13 @@ impl Model {
     }
 
     pub(crate) fn append(&mut self, append: &Append) -> Result<PartitionPosition, AppendError> {
-        self.partition(append.partition).append(append)
+        let durable = self.partition(append.partition).append(append)?;
+        // An engine may take an archived body, too, as soon as its message is deleted.
+        let erased = self.partition(append.partition).erased();
+        for tail in self.archives.iter_mut().filter(|tail| tail.partition == append.partition) {
+            tail.records.iter_mut().for_each(|held| held.was_deleted |= held.is_named_among(&erased));
+        }
+        Ok(durable)
     }
 
     pub(crate) fn archive_tail(
@@ -120,8 +126,7 @@ impl Model {
         for tail in &mut self.archives {
             let erased = self.partitions.get(&tail.partition).map(Partition::erased).unwrap_or_default();
             for held in &mut tail.records {
-                let key = held.record.entry().map(|entry| (held.record.log, entry.dedup_key()));
-                let gone = key.is_some_and(|key| erased.contains(&key));
+                let gone = held.is_named_among(&erased);
                 held.reclaimed |= gone || held.archived_deleted || erase::is_expired(&held.record, now_ms);
             }
         }
@@ -279,6 +284,11 @@ impl Tail {
 impl Held {
     fn new(record: &Record) -> Self {
         Self { record: record.clone(), was_deleted: false, archived_deleted: false, reclaimed: false }
+    }
+
+    fn is_named_among(&self, erased: &BTreeSet<(LogId, DedupKey)>) -> bool {
+        let key = self.record.entry().map(|entry| (self.record.log, entry.dedup_key()));
+        key.is_some_and(|key| erased.contains(&key))
     }
 
     fn expected(&self, is_due: bool) -> Expected {
