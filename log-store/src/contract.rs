@@ -232,8 +232,8 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     /// Takes bodies that are deleted, or expired at `now_ms`, off the disk, archives included, and gives
     /// space back. When it returns, no file of the store holds one that was due when it was called.
     ///
-    /// An archived body is due when it has expired, when it was deleted as it was archived, or when what
-    /// stands under its message id in its log by now is erased.
+    /// An archived body is due when it has expired, when what stands under its message id in its log is
+    /// erased, or when nothing stands there and it was deleted as it was archived.
     async fn reclaim(&self, now_ms: u64) -> Result<Reclaimed, StoreError>;
 
     /// Writes and syncs something small that belongs to no partition: proof that the disk still writes.

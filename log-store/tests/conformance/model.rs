@@ -124,10 +124,12 @@ impl Model {
             }
         }
         for tail in &mut self.archives {
-            let erased = self.partitions.get(&tail.partition).map(Partition::erased).unwrap_or_default();
+            let log = self.partitions.get(&tail.partition).cloned().unwrap_or_default();
+            let (erased, standing) = (log.erased(), log.message_ids());
             for held in &mut tail.records {
-                let gone = held.is_named_among(&erased);
-                held.reclaimed |= gone || held.archived_deleted || erase::is_expired(&held.record, now_ms);
+                let gone = held.is_named_among(&erased)
+                    || (held.archived_deleted && !held.is_named_among(&standing));
+                held.reclaimed |= gone || erase::is_expired(&held.record, now_ms);
             }
         }
     }
@@ -266,10 +268,17 @@ impl Partition {
         deleted
     }
 
+    fn message_ids(&self) -> BTreeSet<(LogId, DedupKey)> {
+        let keys = self.records.iter().filter_map(|held| Some((held.record.log, held.record.entry()?)));
+        keys.map(|(log, entry)| (log, entry.dedup_key())).collect()
+    }
+
     /// The message ids whose bodies are gone.
     fn erased(&self) -> BTreeSet<(LogId, DedupKey)> {
         let deleted = self.deleted();
-        let gone = |held: &&Held| held.reclaimed || is_among(&held.record, &deleted);
+        let gone = |held: &&Held| {
+            held.reclaimed || erase::is_erased(&held.record) || is_among(&held.record, &deleted)
+        };
         let gone = self.records.iter().filter(gone);
         gone.filter_map(|held| Some((held.record.log, held.record.entry()?.dedup_key()))).collect()
     }
