@@ -2,8 +2,9 @@
 
 use super::view::LogKey;
 use crate::fold::LogState;
+use foldhash::HashMap;
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// Two generations: what was not used while one generation filled up is forgotten.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ pub struct Config {
     /// The most bytes that go into one write and one sync. Default 4 MiB.
     pub group_bytes: usize,
     /// How many records the fold may lag behind before they are folded; also what a reopening store
-    /// replays at most, about twice over. Default 131,072.
+    /// replays at most, about twice over. Default 262,144.
     pub fold_records: usize,
     /// How long a record may stay unfolded on an idle store, in ms. Default 5,000.
     pub fold_interval_ms: u64,
@@ -44,7 +44,7 @@ impl Default for Config {
             segment_bytes: 64 * 1024 * 1024,
             queue_bytes: 64 * 1024 * 1024,
             group_bytes: 4 * 1024 * 1024,
-            fold_records: 131_072,
+            fold_records: 262_144,
             fold_interval_ms: 5_000,
             state_cache_logs: 65_536,
             fold_cache_bytes: 64 * 1024 * 1024,

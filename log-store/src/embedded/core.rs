@@ -14,8 +14,8 @@ use crate::{
     fold::LogState,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
-use std::{collections::HashMap, sync::Arc};
-use types::{EntryBody, StoreId};
+use std::sync::Arc;
+use types::{EntryBody, Position, StoreId};
 
 /// Shared by all threads of one open store.
 #[derive(Debug)]
@@ -48,8 +48,15 @@ pub(crate) struct FoldProgress {
     pub(crate) failure: Option<StoreError>,
 }
 
-/// The states of logs before the records that are about to be published.
-pub(crate) type Bases = HashMap<LogKey, Arc<LogState>>;
+/// The logs whose records are about to be published.
+pub(crate) type StagedLogs = foldhash::HashMap<LogKey, StagedLog>;
+
+/// A log as it was before the group, and its head with what the group holds so far.
+#[derive(Debug)]
+pub(crate) struct StagedLog {
+    pub(crate) base: Arc<LogState>,
+    pub(crate) head: Position,
+}
 
 impl Core {
     /// Refuses once the store is closed.
@@ -90,11 +97,11 @@ impl Core {
         &self,
         view: &mut View,
         records: &[Placed],
-        bases: &mut Bases,
+        logs: &mut StagedLogs,
     ) -> Result<(), StoreError> {
         for placed in records {
             let key = (placed.partition, placed.record.log);
-            view.publish_record(placed, bases.remove(&key));
+            view.publish_record(placed, logs.remove(&key).map(|log| log.base));
             if let Some(entry) = placed.record.entry()
                 && let EntryBody::Deleted { offsets } = &entry.body
             {

@@ -1,7 +1,7 @@
 //! One group: what the queue held, checked, framed, and not yet durable.
 
 use super::{
-    core::{Bases, Core},
+    core::{Core, StagedLog, StagedLogs},
     errors::closed,
     frame::{self, Header, Kind, Location},
     index,
@@ -14,7 +14,7 @@ use crate::{
     check::{Checker, Ends},
 };
 use bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 use types::{DedupKey, Epoch, LogId, PartitionId, PartitionPosition, Position};
 
 /// A fence or a canary takes this much room in a segment.
@@ -38,9 +38,8 @@ pub(crate) struct Group {
     number: u64,
     pub(crate) records: Vec<Placed>,
     pub(crate) fences: Vec<(PartitionId, Epoch)>,
-    pub(crate) bases: Bases,
+    pub(crate) logs: StagedLogs,
     answers: Vec<Answer>,
-    heads: HashMap<LogKey, Position>,
     keys: HashSet<u128>,
     ends: HashMap<PartitionId, PartitionEnd>,
 }
@@ -53,8 +52,7 @@ impl Group {
         self.last_frame = None;
         self.records.clear();
         self.fences.clear();
-        self.bases.clear();
-        self.heads.clear();
+        self.logs.clear();
         self.keys.clear();
         self.ends.clear();
     }
@@ -145,7 +143,7 @@ impl Group {
         self.end_mut(view, append.partition);
         checker.follows(&append, &mut Staged { core, view, group: self, partition: append.partition })?;
         let partition = append.partition;
-        for record in &append.records {
+        for record in append.records.iter().filter(|record| record.entry().is_none()) {
             // State updates pass the check without their log being looked at.
             self.head(core, view, &(partition, record.log))?;
         }
@@ -156,8 +154,9 @@ impl Group {
                 let hash = rows::dedup_hash(core.store, partition, &record.log, &entry.dedup_key());
                 dedup = Some(hash);
                 self.keys.insert(hash);
-                let head = Position::new(record.generation, record.epoch, entry.offset);
-                self.heads.insert((partition, record.log), head);
+                if let Some(staged) = self.logs.get_mut(&(partition, record.log)) {
+                    staged.head = Position::new(record.generation, record.epoch, entry.offset);
+                }
             }
             let end = self.end_mut(view, partition);
             end.last = record.partition_position();
@@ -177,13 +176,12 @@ impl Group {
 
     /// The log's head with what is staged, and its state before that for the publishing.
     fn head(&mut self, core: &Core, view: &View, key: &LogKey) -> Result<Position, StoreError> {
-        if let Some(head) = self.heads.get(key) {
-            return Ok(*head);
+        if let Some(staged) = self.logs.get(key) {
+            return Ok(staged.head);
         }
         let base = core.state(view, key)?.unwrap_or_default();
         let head = base.head;
-        self.heads.insert(*key, head);
-        self.bases.insert(*key, base);
+        self.logs.insert(*key, StagedLog { base, head });
         Ok(head)
     }
 }

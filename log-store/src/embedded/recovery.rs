@@ -11,7 +11,7 @@
 //! have died between its write and its sync.
 
 use super::{
-    core::{Bases, Core},
+    core::{Core, StagedLog, StagedLogs},
     errors::{damaged, io_error},
     frame::{self, Fault, Header, Kind, Location},
     index::bad_row,
@@ -288,15 +288,16 @@ impl<'a> Replay<'a> {
         let mut position = self.core.view.read().position;
         (position.segment, position.origin, position.group) =
             (self.number, self.origin_behind(&frames), group);
-        let (mut records, mut fences, mut bases) = (Vec::new(), Vec::new(), Bases::new());
+        let (mut records, mut fences, mut logs) = (Vec::new(), Vec::new(), StagedLogs::default());
         for (header, payload) in &frames {
             match header.kind {
                 Kind::Record => {
                     let placed = self.placed(header, payload.clone())?;
                     let key = (placed.partition, placed.record.log);
-                    if let std::collections::hash_map::Entry::Vacant(vacant) = bases.entry(key) {
+                    if let std::collections::hash_map::Entry::Vacant(vacant) = logs.entry(key) {
                         let view = self.core.view.read();
-                        vacant.insert(self.core.state(&view, &key)?.unwrap_or_default());
+                        let base = self.core.state(&view, &key)?.unwrap_or_default();
+                        vacant.insert(StagedLog { head: base.head, base });
                     }
                     records.push(placed);
                 }
@@ -309,7 +310,7 @@ impl<'a> Replay<'a> {
             }
         }
         let mut view = self.core.view.write();
-        self.core.publish(&mut view, &records, &mut bases)?;
+        self.core.publish(&mut view, &records, &mut logs)?;
         for (partition, epoch) in fences {
             view.publish_fence(partition, epoch);
         }
@@ -381,15 +382,10 @@ fn settle(core: &Core, found: &Found, segment: &Arc<Segment>, at: u32) -> Result
     core.files.sync_folder().map_err(|error| sync_error("the folder", &error))
 }
 
+/// Cuts a segment and gives it its room back. Also where nothing is to be cut: the scan has left large
+/// pages of what is behind the end in memory, and each write into one would write all of it.
 fn cut(core: &Core, segment: &Segment, end: u32) -> Result<(), StoreError> {
     let failed = |error| io_error("cannot cut", &segment.name, &error);
-    let len = segment.file.length().map_err(failed)?;
-    let mut rest = vec![0; usize::try_from(len.saturating_sub(u64::from(end))).unwrap_or(0)];
-    let read = segment.file.read_at(u64::from(end), &mut rest).map_err(failed)?;
-    if rest[..read].iter().all(|byte| *byte == 0) {
-        return Ok(());
-    }
-    tracing::warn!(store = %core.store, segment = %segment.name, at = end, "a torn tail is cut");
     segment.file.set_len(u64::from(end)).map_err(failed)?;
     match segment.file.allocate(u64::from(core.config.segment_bytes)) {
         Err(error) if !super::errors::is_full(&error) => Err(failed(error)),

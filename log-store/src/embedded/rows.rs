@@ -17,12 +17,14 @@
 
 use super::frame::Location;
 use crate::{Archive, ArchiveId, EpochBegin, PartitionEnd};
-use types::{DedupKey, Epoch, LogId, Lsn, PartitionId, PartitionPosition, StoreId};
-use xxhash_rust::xxh3::Xxh3;
+use types::{DedupKey, Epoch, LogId, Lsn, PartitionId, PartitionPosition, StoreId, UserId};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The most locations in one row.
 pub(crate) const RUN_MAX: usize = 512;
 pub(crate) const LOCATION_BYTES: usize = 8;
+/// The bytes of a dedup row's name before the sender.
+const NAMED_BYTES: usize = 4 + LogId::BYTES + 8 + 16;
 pub(crate) const POSITION_KEY: &[u8] = b"P";
 
 /// Up to where the segments are folded.
@@ -58,15 +60,15 @@ pub(crate) struct Mark {
 pub(crate) fn dedup_hash(store: StoreId, partition: PartitionId, log: &LogId, key: &DedupKey) -> u128 {
     let mut seed = [0; 8];
     seed.copy_from_slice(&store.as_bytes()[..8]);
-    let mut hash = Xxh3::with_seed(u64::from_le_bytes(seed));
-    let mut head = [0; 4 + LogId::BYTES + 8 + 16];
-    head[..4].copy_from_slice(&partition.get().to_be_bytes());
-    head[4..21].copy_from_slice(&log.to_bytes());
-    head[21..29].copy_from_slice(&key.device.get().to_be_bytes());
-    head[29..].copy_from_slice(key.message_id.as_bytes());
-    hash.update(&head);
-    hash.update(key.sender.as_str().as_bytes());
-    hash.digest128()
+    let mut name = [0; NAMED_BYTES + UserId::MAX_BYTES];
+    name[..4].copy_from_slice(&partition.get().to_be_bytes());
+    name[4..21].copy_from_slice(&log.to_bytes());
+    name[21..29].copy_from_slice(&key.device.get().to_be_bytes());
+    name[29..NAMED_BYTES].copy_from_slice(key.message_id.as_bytes());
+    let sender = key.sender.as_str().as_bytes();
+    let end = NAMED_BYTES + sender.len();
+    name[NAMED_BYTES..end].copy_from_slice(sender);
+    xxh3_128_with_seed(&name[..end], u64::from_le_bytes(seed))
 }
 
 pub(crate) fn dedup_key(hash: u128) -> [u8; 17] {

@@ -14,9 +14,9 @@ use super::{
     rows::{FoldPosition, Mark, PartitionState},
 };
 use crate::{Archive, ArchiveId, EpochBegin, fold::LogState};
+use foldhash::HashMap;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map},
-    hash::{BuildHasherDefault, Hasher},
+    collections::{BTreeMap, BTreeSet, hash_map},
     sync::Arc,
 };
 use types::{Epoch, LogId, Lsn, PartitionId, Record};
@@ -54,33 +54,13 @@ pub(crate) struct LogRows {
     pub(crate) entries: Run,
 }
 
-/// Hashes are their own hashes.
-#[derive(Debug, Default)]
-pub(crate) struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, number: u128) {
-        self.0 = number as u64;
-    }
-}
-
 /// What is not yet folded.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
     /// Records by LSN.
     pub(crate) partitions: HashMap<PartitionId, Run>,
     pub(crate) logs: HashMap<LogKey, LogRows>,
-    pub(crate) dedup: HashMap<u128, Location, BuildHasherDefault<AsIs>>,
+    pub(crate) dedup: HashMap<u128, Location>,
     /// Marks that were set or, with no value, taken back.
     pub(crate) marks: BTreeMap<Location, Option<Mark>>,
     /// Partitions whose end has changed.

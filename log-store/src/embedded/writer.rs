@@ -118,7 +118,7 @@ impl Writer {
         }
         self.sync()?;
         let mut view = self.core.view.write();
-        let published = self.core.publish(&mut view, &self.group.records, &mut self.group.bases);
+        let published = self.core.publish(&mut view, &self.group.records, &mut self.group.logs);
         for (partition, epoch) in &self.group.fences {
             view.publish_fence(*partition, *epoch);
         }
