@@ -12,7 +12,7 @@ use std::{
 /// The binary under test.
 pub(crate) const HEARTH: &str = env!("CARGO_BIN_EXE_hearth");
 /// For whatever has to happen; on an idle machine it takes seconds.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Waits until something holds.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
