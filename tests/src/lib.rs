@@ -1,6 +1,6 @@
 //! What the integration tests share: deployments of real processes, bare sessions, patience.
 //!
-//! The tests themselves are in `tests/tests/`, one binary. Each starts its own deployment on free loopback
+//! The tests themselves are in `tests/tests/regions/`, one binary. Each starts its own deployment on free loopback
 //! ports in a temporary folder, and its processes die with it. `HEARTH_TEST_LEASE_MS` lengthens the leases
 //! for a slow machine; every wait scales with them.
 
