@@ -13,7 +13,11 @@ use crate::{
     replication::{Fetches, StatusBoard},
     service::Pins,
 };
-use log_store::{LogStore, StoreError, memory::MemoryStore};
+use log_store::{
+    LogStore, StoreError,
+    embedded::{self, EmbeddedStore},
+    memory::MemoryStore,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{io, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::interval};
@@ -53,9 +57,6 @@ pub enum Error {
     /// The store cannot be opened.
     #[error("cannot open the store: {0}")]
     Store(#[from] StoreError),
-    /// The engine is not in this build.
-    #[error("the embedded engine is not in this build")]
-    NoEngine,
     /// An address of the directory is none.
     #[error("an address of the directory is not valid: {0}")]
     Directory(#[from] tonic::transport::Error),
@@ -83,7 +84,7 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     };
     let store = match store {
         Some(store) => store,
-        None => open_store(&config)?,
+        None => open_store(&config).await?,
     };
     let node = Node::start(Arc::new(config), Arc::clone(&store), shutdown.clone())?;
     let served = node.serve(listener, metrics).await;
@@ -92,13 +93,19 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     served
 }
 
-fn open_store(config: &Config) -> Result<Arc<dyn LogStore>, Error> {
+async fn open_store(config: &Config) -> Result<Arc<dyn LogStore>, Error> {
     match config.engine {
         Engine::Memory => {
             tracing::warn!("the memory engine keeps nothing: everything is gone at the end of the process");
             Ok(Arc::new(MemoryStore::new(StoreId::from(Uuid::new_v4()))))
         }
-        Engine::Embedded => Err(Error::NoEngine),
+        Engine::Embedded => {
+            let folder = config.data_dir.join("log");
+            let open = move || EmbeddedStore::open(&folder, embedded::Config::default());
+            let opened = tokio::task::spawn_blocking(open).await;
+            let store = opened.map_err(|error| Error::Serve(io::Error::other(error)))??;
+            Ok(store)
+        }
     }
 }
 

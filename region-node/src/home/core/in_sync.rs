@@ -139,7 +139,9 @@ impl InSync {
 
     fn settle_by_version(&mut self) {
         let version = self.membership.set.version;
-        self.proposal.take_if(|proposal| version > proposal.base_version);
+        if self.proposal.take_if(|proposal| version > proposal.base_version).is_some() {
+            self.propose_not_before_ms = 0;
+        }
     }
 
     /// A follower holds everything up to `lsn`; `None`: what it holds is not what is held here.
@@ -175,6 +177,7 @@ impl InSync {
 
     pub(super) fn settle(&mut self, number: u64, outcome: ProposalOutcome, now_ms: u64) {
         let Some(proposal) = self.proposal.take_if(|proposal| proposal.number == number) else { return };
+        self.propose_not_before_ms = now_ms;
         match outcome {
             ProposalOutcome::Accepted(version) if version > self.membership.set.version => {
                 self.membership.set = IsrSet { isr: proposal.isr, lost: proposal.lost, version };

@@ -26,6 +26,8 @@ mod recent;
 pub(crate) mod rules;
 mod sequence;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 pub use in_sync::{FollowerView, IsrSet, Membership, Proposal, ProposalOutcome};
 pub use log::Need;

@@ -1,0 +1,623 @@
+//! The core against a model of everything around it, under any order of events.
+
+use super::*;
+use crate::clock::Now;
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::collections::{BTreeSet, HashSet};
+use types::{
+    AckPolicy, Code, DeviceId, EntryBody, Generation, MemberRole, MessageId, Offset, PinSegment, RegionId,
+    StoreId, UserId,
+};
+
+const EPOCH: Epoch = Epoch::new(3);
+const PARTITION: PartitionId = PartitionId::new(7);
+const TTL_MS: u64 = 4_000;
+const ISR_LAG_MS: u64 = 3_000;
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).expect("a valid name")
+}
+
+fn replica(number: u8) -> Replica {
+    let node = NodeId::new(&format!("node-{number}")).expect("a valid name");
+    Replica { node, store: StoreId::from_bytes([number; 16]) }
+}
+
+fn region(number: u8) -> RegionId {
+    RegionId::new(&format!("region-{number}")).expect("a valid name")
+}
+
+fn log(number: u8) -> LogId {
+    LogId::group([number; 16])
+}
+
+fn write(log: LogId, message: u8, body: EntryBody, ack: AckPolicy, after: Option<u8>) -> Write {
+    Write {
+        log,
+        partition: PARTITION,
+        generation: Generation::FIRST,
+        epoch_hint: EPOCH,
+        sender: user("alice"),
+        device: DeviceId::new(1),
+        message_id: MessageId::from_bytes([message; 16]),
+        after: after.map(|after| MessageId::from_bytes([after; 16])),
+        body,
+        expires_at_ms: None,
+        ack,
+        deadline: tokio::time::Instant::now(),
+    }
+}
+
+fn created() -> EntryBody {
+    let members = vec![(user("alice"), MemberRole::Member), (user("bob"), MemberRole::Member)];
+    EntryBody::Created { members, ack_policy: AckPolicy::Home, allowed_regions: vec![] }
+}
+
+fn message(text: u8) -> EntryBody {
+    EntryBody::Message { ciphertext: Bytes::copy_from_slice(&[text]) }
+}
+
+/// Everything around one core: its store, its followers, the directory, those who call.
+struct World {
+    core: Core,
+    now: Now,
+    lease_until_ms: u64,
+    waiting: bool,
+    store: Vec<Record>,
+    writing: VecDeque<Vec<Record>>,
+    sequenced: Lsn,
+    loads: VecDeque<(LogId, Lsn, Need)>,
+    /// How much each follower holds; the first is in a second region, the next in a third.
+    held: [u64; 2],
+    committed: IsrSet,
+    proposals: VecDeque<Proposal>,
+    asked: HashMap<Ticket, Write>,
+    answered: HashMap<Ticket, Result<Acked, WriteError>>,
+    published: HashMap<LogId, u64>,
+    next_ticket: u64,
+    out: Vec<Output>,
+}
+
+impl World {
+    fn new() -> Self {
+        let committed = IsrSet { isr: BTreeSet::from([replica(0)]), lost: BTreeSet::new(), version: 1 };
+        let now = Now { boot_ms: 10_000, wall_ms: 1_700_000_000_000 };
+        let open = Open {
+            partition: PARTITION,
+            epoch: EPOCH,
+            me: replica(0),
+            end: PartitionEnd { fence: EPOCH, ..PartitionEnd::default() },
+            start_lsn: Lsn::FIRST,
+            watermark: Lsn::ZERO,
+            row: row(false, &committed),
+            isr_lag_ms: ISR_LAG_MS,
+        };
+        Self {
+            core: Core::new(open, now),
+            now,
+            lease_until_ms: now.boot_ms + TTL_MS,
+            waiting: false,
+            store: Vec::new(),
+            writing: VecDeque::new(),
+            sequenced: Lsn::ZERO,
+            loads: VecDeque::new(),
+            held: [0; 2],
+            committed,
+            proposals: VecDeque::new(),
+            asked: HashMap::new(),
+            answered: HashMap::new(),
+            published: HashMap::new(),
+            next_ticket: 0,
+            out: Vec::new(),
+        }
+    }
+
+    fn context(&self) -> Context {
+        Context { now: self.now, lease_until_ms: self.lease_until_ms }
+    }
+
+    fn say(&mut self, input: Input) {
+        let mut out = std::mem::take(&mut self.out);
+        self.core.handle(self.context(), input, &mut out);
+        self.perform(&mut out, false);
+        self.core.flush(&mut out);
+        self.perform(&mut out, false);
+        self.core.release(self.context(), &mut out);
+        self.perform(&mut out, true);
+        self.out = out;
+    }
+
+    fn append(&mut self, write: Write) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.asked.insert(ticket, write.clone());
+        let deadline_ms = self.now.boot_ms + 60_000;
+        self.say(Input::Append { ticket, write: Box::new(write), deadline_ms });
+        ticket
+    }
+
+    fn perform(&mut self, out: &mut Vec<Output>, releasing: bool) {
+        for output in out.drain(..) {
+            match output {
+                Output::Load { log, as_of, need } => self.loads.push_back((log, as_of, need)),
+                Output::Write(records) => {
+                    for record in &records {
+                        assert_eq!(record.lsn, self.sequenced.plus(1), "LSNs are dense");
+                        self.sequenced = record.lsn;
+                    }
+                    self.writing.push_back(records);
+                }
+                Output::Reply { ticket, result } => self.answer(ticket, result, releasing),
+                Output::Propose(proposal) => self.proposals.push_back(proposal),
+                Output::Publish(published) => {
+                    let offset = published.record.entry().expect("an entry").offset.get();
+                    let before = self.published.insert(published.record.log, offset).unwrap_or(0);
+                    assert_eq!(offset, before + 1, "entries are published in order");
+                    assert!(published.record.lsn.get() <= self.store.len() as u64, "and durable");
+                }
+                Output::Durable { .. } | Output::Watermark(_) | Output::Replicated { .. } => {}
+                Output::Subscribed { .. } | Output::Ended(_) => {}
+            }
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, result: Result<Acked, WriteError>, releasing: bool) {
+        if let Ok(acked) = &result {
+            assert!(releasing, "acks leave only from release");
+            assert!(!self.waiting, "nothing is acked while a former home is waited for");
+            let write = &self.asked[&ticket];
+            let stands =
+                |record: &&Record| record.log == write.log && record.position() == Some(acked.position);
+            let record = self.store.iter().find(stands).expect("what is acked is durable");
+            let entry = record.entry().expect("an entry");
+            let same_message = entry.message_id == write.message_id;
+            let same_creation = matches!(write.body, EntryBody::Created { .. }) && entry.body == write.body;
+            assert!(same_message || same_creation, "the ack is for what was asked");
+            match acked.ack {
+                AckPolicy::Home => {
+                    assert!(self.now.boot_ms < self.lease_until_ms, "the lease runs at a home ack");
+                    assert_eq!(write.ack, AckPolicy::Home);
+                    assert!(matches!(write.body, EntryBody::Message { .. }), "control waits for more");
+                }
+                AckPolicy::Replicated => {
+                    let lsn = record.lsn.get();
+                    assert!(self.held.iter().any(|held| *held >= lsn), "a second region holds it");
+                    for member in &self.committed.isr {
+                        assert!(self.holds(member) >= lsn, "each in-sync member holds it");
+                    }
+                }
+            }
+        }
+        assert!(self.answered.insert(ticket, result).is_none(), "one answer a call");
+    }
+
+    fn holds(&self, member: &Replica) -> u64 {
+        (0..2).find(|i| *member == replica(*i as u8 + 1)).map_or(u64::MAX, |i| self.held[i])
+    }
+
+    fn sync(&mut self, batches: usize) {
+        for _ in 0..batches {
+            let Some(records) = self.writing.pop_front() else { return };
+            let last = records.last().expect("never empty").partition_position();
+            self.store.extend(records);
+            self.say(Input::Durable { last });
+        }
+    }
+
+    /// The store has no room: every batch under way fails, the later ones as a gap.
+    fn no_room(&mut self) {
+        let failed: Vec<Lsn> = self.writing.drain(..).map(|records| records[0].lsn).collect();
+        self.sequenced = Lsn::new(self.store.len() as u64);
+        for (index, first) in failed.into_iter().enumerate() {
+            let failure = if index == 0 { Failure::Busy } else { Failure::Broken };
+            self.say(Input::AppendFailed { first, failure });
+        }
+    }
+
+    fn load(&mut self) {
+        let Some((log, as_of, need)) = self.loads.pop_front() else { return };
+        let mut state = LogState::default();
+        let mine: Vec<&Record> = self.store.iter().filter(|record| record.log == log).collect();
+        for record in &mine {
+            state.apply(record).expect("offsets are dense in each log");
+        }
+        let find = |key: &DedupKey| {
+            let record =
+                mine.iter().find(|record| record.entry().is_some_and(|entry| entry.dedup_key() == *key))?;
+            Some(Deduped {
+                position: record.position()?,
+                lsn: record.lsn,
+                hash: record.entry()?.body.hash(),
+                accepted_at_ms: record.accepted_at_ms,
+            })
+        };
+        let segment =
+            PinSegment { generation: Generation::FIRST, partition: PARTITION, first_offset: Offset::FIRST };
+        let loaded = Loaded {
+            state: need.state.then(|| (!mine.is_empty()).then(|| Arc::new(state))),
+            first: mine.first().filter(|_| need.first).map(|record| (*record).clone()),
+            pin: need.pin.then(|| Ok(Some(Pin { log, segments: vec![segment] }))),
+            found: need.keys.iter().map(|key| (key.clone(), find(key))).collect(),
+        };
+        self.say(Input::Loaded { log, as_of, loaded: Box::new(Ok(loaded)) });
+    }
+
+    fn load_all(&mut self) {
+        while !self.loads.is_empty() {
+            self.load();
+        }
+    }
+
+    fn report(&mut self, follower: usize, more: u64) {
+        self.held[follower] = (self.held[follower] + more).min(self.store.len() as u64);
+        let last = match self.held[follower] {
+            0 => PartitionPosition::ZERO,
+            lsn => PartitionPosition::new(EPOCH, Lsn::new(lsn)),
+        };
+        self.say(Input::Report { replica: replica(follower as u8 + 1), obeys: EPOCH, last });
+    }
+
+    fn directory(&mut self, answer: Directory) {
+        let Some(proposal) = self.proposals.pop_front() else { return };
+        let number = proposal.number;
+        let fits = proposal.base_version == self.committed.version;
+        let commit = matches!(answer, Directory::Accepts | Directory::AcceptsUnheard);
+        let repeated =
+            self.committed.version == proposal.base_version + 1 && self.committed.isr == proposal.isr;
+        if fits && commit {
+            let version = proposal.base_version + 1;
+            self.committed = IsrSet { isr: proposal.isr, lost: proposal.lost, version };
+        }
+        let outcome = match answer {
+            Directory::Accepts if fits || repeated => ProposalOutcome::Accepted(self.committed.version),
+            Directory::Accepts | Directory::Refuses if !repeated => ProposalOutcome::Refused,
+            _ => ProposalOutcome::Unknown,
+        };
+        self.say(Input::Proposed { number, outcome });
+    }
+
+    fn time(&mut self, ms: u64) {
+        self.now.boot_ms += ms;
+        self.now.wall_ms += ms;
+        self.say(Input::Tick);
+    }
+
+    fn row(&mut self, waiting: bool) {
+        self.waiting = waiting;
+        self.say(Input::Row(row(waiting, &self.committed)));
+    }
+
+    fn ok(&self, ticket: Ticket) -> Acked {
+        match self.answered.get(&ticket) {
+            Some(Ok(acked)) => *acked,
+            other => panic!("not acked: {other:?}"),
+        }
+    }
+
+    fn refused(&self, ticket: Ticket) -> Code {
+        match self.answered.get(&ticket) {
+            Some(Err(WriteError::Refused(refusal))) => refusal.code,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// A chat that is there and replicated to the first follower, which is in sync.
+    fn with_chat() -> Self {
+        let mut world = Self::new();
+        let ticket = world.append(write(log(1), 0, created(), AckPolicy::Home, None));
+        world.load_all();
+        world.sync(1);
+        world.report(0, 1);
+        world.time(50);
+        world.directory(Directory::Accepts);
+        assert_eq!(world.ok(ticket).ack, AckPolicy::Replicated);
+        world
+    }
+}
+
+fn row(waiting: bool, committed: &IsrSet) -> Row {
+    let membership = Membership {
+        replicas: (0..3).map(|number| (replica(number), region(number))).collect(),
+        gone: BTreeSet::new(),
+        set: committed.clone(),
+        one_region: false,
+    };
+    Row { waiting, membership }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Directory {
+    Accepts,
+    AcceptsUnheard,
+    Refuses,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Create(u8),
+    Send { log: u8, message: u8, text: u8, ack: AckPolicy, after: Option<u8> },
+    Load,
+    Sync(usize),
+    NoRoom,
+    Report(usize, u64),
+    Directory(Directory),
+    Time(u64),
+    Renew,
+    Row(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let ack = prop_oneof![Just(AckPolicy::Home), Just(AckPolicy::Replicated)];
+    let send = (1..3_u8, 1..12_u8, 0..2_u8, ack, proptest::option::weighted(0.3, 1..12_u8));
+    prop_oneof![
+        2 => (1..3_u8).prop_map(Event::Create),
+        8 => send.prop_map(|(log, message, text, ack, after)| {
+            // One text for most ids, so that most repetitions are true ones.
+            let text = if text == 0 { message } else { text };
+            Event::Send { log, message, text, ack, after }
+        }),
+        6 => Just(Event::Load),
+        5 => (1..3_usize).prop_map(Event::Sync),
+        1 => Just(Event::NoRoom),
+        5 => (0..2_usize, 0..4_u64).prop_map(|(follower, more)| Event::Report(follower, more)),
+        3 => prop_oneof![
+            Just(Directory::Accepts), Just(Directory::AcceptsUnheard), Just(Directory::Refuses)
+        ].prop_map(Event::Directory),
+        3 => (0..2_500_u64).prop_map(Event::Time),
+        3 => Just(Event::Renew),
+        1 => any::<bool>().prop_map(Event::Row),
+    ]
+}
+
+fn run(world: &mut World, event: Event) {
+    match event {
+        Event::Create(number) => {
+            world.append(write(log(number), 100 + number, created(), AckPolicy::Home, None));
+        }
+        Event::Send { log: number, message: id, text, ack, after } => {
+            world.append(write(log(number), id, message(text), ack, after));
+        }
+        Event::Load => world.load(),
+        Event::Sync(batches) => world.sync(batches),
+        Event::NoRoom => world.no_room(),
+        Event::Report(follower, more) => world.report(follower, more),
+        Event::Directory(answer) => world.directory(answer),
+        Event::Time(ms) => world.time(ms),
+        Event::Renew => {
+            world.lease_until_ms = world.now.boot_ms + TTL_MS;
+            world.say(Input::Tick);
+        }
+        Event::Row(waiting) => world.row(waiting),
+    }
+}
+
+fn check_log(world: &World) {
+    let mut seen = HashSet::new();
+    let mut offsets: HashMap<LogId, u64> = HashMap::new();
+    for record in &world.store {
+        let entry = record.entry().expect("only entries are written");
+        assert!(seen.insert((record.log, entry.dedup_key())), "one entry a message id");
+        let offset = offsets.entry(record.log).or_default();
+        *offset += 1;
+        assert_eq!(entry.offset.get(), *offset, "offsets are dense");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_order_of_events_breaks_a_promise(events in proptest::collection::vec(event(), 1..150)) {
+        let mut world = World::new();
+        world.say(Input::Subscribe { ticket: Ticket(u64::MAX), log: log(1) });
+        for event in events {
+            run(&mut world, event);
+        }
+        check_log(&world);
+        // When it is over, everyone has been answered.
+        world.say(Input::Stop(EndReason::RowMoved));
+        prop_assert!(world.asked.keys().all(|ticket| world.answered.contains_key(ticket)));
+    }
+
+    #[test]
+    fn once_all_is_well_everyone_is_acked(events in proptest::collection::vec(event(), 1..100)) {
+        let mut world = World::new();
+        for event in events {
+            run(&mut world, event);
+        }
+        world.row(false);
+        for _ in 0..40 {
+            world.load_all();
+            world.sync(100);
+            world.report(0, 1_000);
+            world.report(1, 1_000);
+            world.directory(Directory::Accepts);
+            run(&mut world, Event::Renew);
+            world.time(500);
+        }
+        check_log(&world);
+        prop_assert!(world.asked.keys().all(|ticket| world.answered.contains_key(ticket)));
+        prop_assert_eq!(world.core.view(world.now).at_risk, 0);
+        prop_assert_eq!(world.core.pending_bytes, 0);
+    }
+}
+
+#[test]
+fn a_home_ack_waits_for_the_sync() {
+    let mut world = World::with_chat();
+    let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    world.load_all();
+    assert!(!world.answered.contains_key(&ticket));
+    world.sync(1);
+    assert_eq!(world.ok(ticket).ack, AckPolicy::Home);
+    assert_eq!(world.core.view(world.now).at_risk, 1);
+    world.report(0, 1);
+    assert_eq!(world.core.view(world.now).at_risk, 0);
+}
+
+#[test]
+fn a_lapsed_lease_holds_the_acks_until_it_is_renewed() {
+    let mut world = World::with_chat();
+    let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    world.load_all();
+    world.now.boot_ms = world.lease_until_ms;
+    world.sync(1);
+    assert!(!world.answered.contains_key(&ticket));
+    let late = world.append(write(log(1), 2, message(2), AckPolicy::Home, None));
+    assert!(matches!(world.answered[&late], Err(WriteError::NotHome(NotHome { moving: true, .. }))));
+    world.lease_until_ms = world.now.boot_ms + TTL_MS;
+    world.time(1);
+    assert_eq!(world.ok(ticket).position.offset.get(), 2);
+}
+
+#[test]
+fn a_refused_lease_makes_all_that_is_under_way_indeterminate() {
+    let mut world = World::with_chat();
+    let durable = world.append(write(log(1), 1, message(1), AckPolicy::Replicated, None));
+    world.load_all();
+    world.sync(1);
+    let written = world.append(write(log(1), 2, message(2), AckPolicy::Home, None));
+    world.load_all();
+    let queued = world.append(write(log(1), 3, message(3), AckPolicy::Home, None));
+    world.say(Input::Stop(EndReason::LeaseRefused));
+    for ticket in [durable, written] {
+        assert!(matches!(world.answered[&ticket], Err(WriteError::Indeterminate { .. })));
+    }
+    assert!(matches!(world.answered[&queued], Err(WriteError::NotHome(_))));
+}
+
+#[test]
+fn a_fenced_store_proves_what_was_not_written() {
+    let mut world = World::with_chat();
+    let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    world.load_all();
+    world.say(Input::AppendFailed { first: Lsn::new(2), failure: Failure::Fenced });
+    assert!(matches!(world.answered[&ticket], Err(WriteError::NotHome(NotHome { moving: true, .. }))));
+    assert!(world.core.has_ended());
+}
+
+#[test]
+fn a_former_home_is_waited_for_and_then_all_is_acked_at_once() {
+    let mut world = World::with_chat();
+    world.row(true);
+    let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    world.load_all();
+    world.sync(1);
+    assert!(!world.answered.contains_key(&ticket));
+    world.row(false);
+    assert_eq!(world.ok(ticket).ack, AckPolicy::Home);
+}
+
+#[test]
+fn a_retry_is_answered_by_the_original_and_another_body_is_refused() {
+    let mut world = World::with_chat();
+    let first = world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    let retry = world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    let other = world.append(write(log(1), 1, message(9), AckPolicy::Home, None));
+    world.load_all();
+    assert_eq!(world.refused(other), Code::MessageIdReused);
+    assert!(!world.answered.contains_key(&retry), "the original is not durable yet");
+    world.sync(1);
+    assert_eq!(world.ok(first).position, world.ok(retry).position);
+}
+
+#[test]
+fn a_message_whose_predecessor_is_missing_is_out_of_order() {
+    let mut world = World::with_chat();
+    let early = world.append(write(log(1), 2, message(2), AckPolicy::Home, Some(1)));
+    world.load_all();
+    assert_eq!(world.refused(early), Code::OutOfOrder);
+    world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    let again = world.append(write(log(1), 2, message(2), AckPolicy::Home, Some(1)));
+    world.load_all();
+    world.sync(2);
+    assert_eq!(world.ok(again).position.offset.get(), 3);
+}
+
+#[test]
+fn nothing_is_replicated_while_one_region_holds_it() {
+    let mut world = World::new();
+    let ticket = world.append(write(log(1), 0, created(), AckPolicy::Home, None));
+    world.load_all();
+    world.sync(1);
+    world.time(50);
+    assert!(!world.answered.contains_key(&ticket));
+    world.report(0, 1);
+    assert!(!world.answered.contains_key(&ticket), "the follower is not in sync yet");
+    world.time(50);
+    world.directory(Directory::AcceptsUnheard);
+    assert_eq!(world.ok(ticket).ack, AckPolicy::Replicated, "both sets are held by two regions");
+}
+
+#[test]
+fn an_unheard_join_counts_for_the_watermark() {
+    let mut world = World::with_chat();
+    world.report(1, 1);
+    world.time(50);
+    world.directory(Directory::AcceptsUnheard);
+    let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Replicated, None));
+    world.load_all();
+    world.sync(1);
+    world.report(0, 1);
+    assert!(!world.answered.contains_key(&ticket), "the second follower may be in sync");
+    world.report(1, 1);
+    assert_eq!(world.ok(ticket).ack, AckPolicy::Replicated);
+}
+
+#[test]
+fn a_follower_that_obeys_another_epoch_does_not_count() {
+    let mut world = World::with_chat();
+    let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Replicated, None));
+    world.load_all();
+    world.sync(1);
+    let last = PartitionPosition::new(EPOCH, Lsn::new(2));
+    world.say(Input::Report { replica: replica(1), obeys: Epoch::new(2), last });
+    assert!(!world.answered.contains_key(&ticket));
+}
+
+#[test]
+fn a_laggard_leaves_only_while_two_regions_stay() {
+    let mut world = World::with_chat();
+    world.report(1, 1);
+    world.time(50);
+    world.directory(Directory::Accepts);
+    assert_eq!(world.committed.isr.len(), 3);
+    world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    world.load_all();
+    world.sync(1);
+    world.report(0, 1);
+    world.lease_until_ms = u64::MAX;
+    world.time(ISR_LAG_MS + 100);
+    world.directory(Directory::Accepts);
+    assert_eq!(world.committed.isr, BTreeSet::from([replica(0), replica(1)]));
+    world.append(write(log(1), 2, message(2), AckPolicy::Home, None));
+    world.load_all();
+    world.sync(1);
+    world.time(ISR_LAG_MS + 100);
+    world.directory(Directory::Accepts);
+    assert_eq!(world.committed.isr.len(), 2, "one region is never enough");
+    assert!(world.committed.lost.is_empty(), "what only lags is still there");
+}
+
+#[test]
+fn who_is_no_member_may_not_write() {
+    let mut world = World::with_chat();
+    let mut stranger = write(log(1), 1, message(1), AckPolicy::Home, None);
+    stranger.sender = user("mallory");
+    let forbidden = world.append(stranger);
+    let unknown = world.append(write(log(2), 1, message(1), AckPolicy::Home, None));
+    let mut other = write(log(1), 5, created(), AckPolicy::Home, None);
+    other.body = EntryBody::Created {
+        members: vec![(user("alice"), MemberRole::Owner)],
+        ack_policy: AckPolicy::Home,
+        allowed_regions: vec![],
+    };
+    let exists = world.append(other);
+    let again = world.append(write(log(1), 6, created(), AckPolicy::Home, None));
+    world.load_all();
+    assert_eq!(world.refused(forbidden), Code::Forbidden);
+    assert_eq!(world.refused(unknown), Code::UnknownChat);
+    assert_eq!(world.refused(exists), Code::ChatExists);
+    assert_eq!(world.ok(again).position.offset, Offset::FIRST);
+}
