@@ -1,0 +1,378 @@
+//! Homes, replicas and pins in memory.
+
+use super::{PARTITIONS, State};
+use async_trait::async_trait;
+use futures_util::{FutureExt, future::BoxFuture};
+use log_store::{
+    fold::LogState,
+    locate::{Located, locate},
+};
+use parking_lot::Mutex;
+use region_node::{
+    PlacementView,
+    bus::{BusEvent, BusSink, Published, SinkId},
+    service::{
+        Acked, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom, ReadRefusal, Replicas, Subscribed, Write,
+        WriteError,
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use types::{
+    AckPolicy, Body, BodyHash, Code, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, Lsn, NodeId,
+    Offset, PartitionId, Pin, PinSegment, Position, Record, Refusal, RegionId, UserId,
+};
+
+/// One node's copies.
+#[derive(Default)]
+pub(crate) struct Store {
+    copies: BTreeMap<PartitionId, Copy>,
+    homes: BTreeMap<PartitionId, Epoch>,
+    sinks: Vec<(PartitionId, LogId, BusSink)>,
+    /// Writes are taken, and never answered.
+    pub(crate) is_mute: bool,
+    /// The copies may not be served.
+    pub(crate) is_dark: bool,
+}
+
+/// One partition.
+#[derive(Default, Clone)]
+pub(crate) struct Copy {
+    records: Vec<Record>,
+    logs: BTreeMap<LogId, LogState>,
+    written: BTreeMap<(LogId, DedupKey), (Position, BodyHash, u64)>,
+}
+
+impl Copy {
+    fn push(&mut self, record: Record) {
+        self.logs.entry(record.log).or_default().apply(&record).expect("it follows");
+        if let (Some(entry), Some(position)) = (record.entry(), record.position()) {
+            let written = (position, entry.body.hash(), record.accepted_at_ms);
+            self.written.insert((record.log, entry.dedup_key()), written);
+        }
+        self.records.push(record);
+    }
+
+    fn known(&self) -> Epoch {
+        self.records.last().map_or(Epoch::ZERO, |record| record.epoch)
+    }
+
+    pub(crate) fn entries(&self, log: LogId) -> Vec<Record> {
+        self.records.iter().filter(|record| record.log == log).cloned().collect()
+    }
+}
+
+impl Store {
+    pub(crate) fn become_home(&mut self, partition: PartitionId, epoch: Epoch) {
+        self.homes.insert(partition, epoch);
+    }
+
+    pub(crate) fn end_home(&mut self, partition: PartitionId) {
+        let Some(epoch) = self.homes.remove(&partition) else { return };
+        self.sinks.retain(|(of, _, sink)| {
+            if *of == partition {
+                sink.offer(BusEvent::Ended { partition, epoch });
+            }
+            *of != partition
+        });
+    }
+
+    pub(crate) fn copy(&self, partition: PartitionId) -> Copy {
+        self.copies.get(&partition).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn replace(&mut self, partition: PartitionId, copy: Copy) {
+        self.copies.insert(partition, copy);
+    }
+}
+
+pub(crate) struct StandIn {
+    name: NodeId,
+    state: Arc<Mutex<State>>,
+    view: Arc<PlacementView>,
+}
+
+impl StandIn {
+    pub(crate) fn new(name: NodeId, state: Arc<Mutex<State>>, view: Arc<PlacementView>) -> Self {
+        Self { name, state, view }
+    }
+
+    fn not_home(&self, partition: PartitionId) -> NotHome {
+        let placement = self.view.load();
+        let home = placement.home_of(partition);
+        NotHome {
+            partition,
+            epoch: home.map_or(Epoch::ZERO, |(_, epoch)| epoch),
+            home: home.map(|(row, _)| row.node.clone()),
+            moving: home.is_none(),
+        }
+    }
+
+    fn write(&self, write: &Write) -> Option<Result<Acked, WriteError>> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let store = state.stores.get_mut(&self.name).expect("it is there");
+        let Some(&epoch) = store.homes.get(&write.partition) else {
+            return Some(Err(self.not_home(write.partition).into()));
+        };
+        let is_mute = store.is_mute;
+        let outcome = store.sequence(write, epoch);
+        if let Ok((_, Some(record))) = &outcome {
+            let others = if state.replication_is_cut {
+                BTreeSet::new()
+            } else {
+                state.stores.keys().cloned().collect()
+            };
+            for other in others.into_iter().filter(|other| *other != self.name) {
+                let store = state.stores.get_mut(&other).expect("it is there");
+                store.copies.entry(write.partition).or_default().push(record.clone());
+            }
+        }
+        let is_replicated = !state.replication_is_cut;
+        if let Ok((acked, Some(record))) = &outcome {
+            let store = state.stores.get_mut(&self.name).expect("it is there");
+            store.publish(write, record, acked.position, is_replicated);
+        }
+        (!is_mute).then(|| outcome.map(|(acked, _)| acked).map_err(WriteError::from))
+    }
+}
+
+impl Store {
+    fn sequence(&mut self, write: &Write, epoch: Epoch) -> Result<(Acked, Option<Record>), Refusal> {
+        let copy = self.copies.entry(write.partition).or_default();
+        let key =
+            DedupKey { sender: write.sender.clone(), device: write.device, message_id: write.message_id };
+        if let Some((position, hash, accepted_at_ms)) = copy.written.get(&(write.log, key)) {
+            if *hash != write.body.hash() {
+                return Err(Refusal::new(Code::MessageIdReused, "the message id was used"));
+            }
+            let acked = Acked {
+                position: *position,
+                accepted_at_ms: *accepted_at_ms,
+                ack: AckPolicy::Replicated,
+                epoch,
+            };
+            return Ok((acked, None));
+        }
+        if let Some(after) = write.after {
+            let key = DedupKey { message_id: after, sender: write.sender.clone(), device: write.device };
+            if !copy.written.contains_key(&(write.log, key)) {
+                return Err(Refusal::new(Code::OutOfOrder, format!("message {after} is not in the log")));
+            }
+        }
+        let log = copy.logs.entry(write.log).or_default();
+        match &write.body {
+            EntryBody::Created { .. } if !log.head.offset.is_zero() => {
+                return Err(Refusal::new(Code::ChatExists, "the chat exists"));
+            }
+            EntryBody::Created { .. } => {}
+            _ if log.head.offset.is_zero() => return Err(Refusal::new(Code::UnknownChat, "no such chat")),
+            _ if !log.members.contains_key(&write.sender) => {
+                return Err(Refusal::new(Code::Forbidden, format!("{} is no member", write.sender)));
+            }
+            _ => {}
+        }
+        let record = Record {
+            lsn: Lsn::new(copy.records.len() as u64 + 1),
+            epoch,
+            generation: write.generation,
+            log: write.log,
+            accepted_at_ms: 1,
+            body: Body::Entry(Entry {
+                offset: log.head.offset.plus(1),
+                sender: write.sender.clone(),
+                device: write.device,
+                message_id: write.message_id,
+                expires_at_ms: None,
+                body: write.body.clone(),
+            }),
+        };
+        copy.push(record.clone());
+        let position = record.position().expect("it is an entry");
+        Ok((Acked { position, accepted_at_ms: 1, ack: AckPolicy::Home, epoch }, Some(record)))
+    }
+
+    fn publish(&mut self, write: &Write, record: &Record, position: Position, is_replicated: bool) {
+        let copy = &self.copies[&write.partition];
+        let previous = copy.logs[&write.log].position_at(position.offset.prev());
+        let previous_epoch = previous.map_or(Epoch::ZERO, |previous| previous.epoch);
+        let published = Arc::new(Published { record: record.clone(), previous_epoch });
+        self.sinks.retain(|(_, log, sink)| {
+            if *log != write.log {
+                return true;
+            }
+            let is_open = sink.offer(BusEvent::Published(Arc::clone(&published)));
+            if is_replicated {
+                sink.offer(BusEvent::Replicated { log: *log, position });
+            }
+            is_open
+        });
+    }
+
+    fn log(&self, partition: PartitionId, log: LogId, user: &UserId) -> Result<&LogState, Refusal> {
+        let unknown = || Refusal::new(Code::UnknownChat, format!("there is no chat {log}"));
+        let state = self.copies.get(&partition).and_then(|copy| copy.logs.get(&log)).ok_or_else(unknown)?;
+        if !state.members.contains_key(user) {
+            return Err(Refusal::new(Code::Forbidden, format!("{user} is no member of {log}")));
+        }
+        Ok(state)
+    }
+
+    fn located(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        position: Position,
+        epoch: Epoch,
+    ) -> Result<LocateAnswer, ReadRefusal> {
+        let state = self.log(partition, log, user)?;
+        let known = (Generation::FIRST, epoch);
+        Ok(LocateAnswer {
+            located: locate(state, known, position),
+            head: state.head,
+            replicated: state.head,
+            generation: Generation::FIRST,
+            epoch,
+        })
+    }
+}
+
+#[async_trait]
+impl Homes for StandIn {
+    fn append(&self, write: Write) -> BoxFuture<'static, Result<Acked, WriteError>> {
+        match self.write(&write) {
+            Some(outcome) => futures_util::future::ready(outcome).boxed(),
+            None => async move {
+                tokio::time::sleep_until(write.deadline).await;
+                Err(WriteError::Indeterminate { why: "the home is mute" })
+            }
+            .boxed(),
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        sink: &BusSink,
+    ) -> Result<Subscribed, NotHome> {
+        let mut state = self.state.lock();
+        let store = state.stores.get_mut(&self.name).expect("it is there");
+        let Some(&epoch) = store.homes.get(&partition) else { return Err(self.not_home(partition)) };
+        store.sinks.retain(|(_, other, old)| (*other, old.id()) != (log, sink.id()));
+        store.sinks.push((partition, log, sink.clone()));
+        let head = store.copies.get(&partition).and_then(|copy| copy.logs.get(&log)).map(|log| log.head);
+        let head = head.unwrap_or(Position::START);
+        Ok(Subscribed { head, replicated: Position::START, epoch })
+    }
+
+    fn unsubscribe(&self, _: PartitionId, log: LogId, sink: SinkId) {
+        let mut state = self.state.lock();
+        let store = state.stores.get_mut(&self.name).expect("it is there");
+        store.sinks.retain(|(_, other, old)| (*other, old.id()) != (log, sink));
+    }
+
+    async fn locate(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        position: Position,
+    ) -> Result<LocateAnswer, ReadRefusal> {
+        let state = self.state.lock();
+        let store = &state.stores[&self.name];
+        let Some(&epoch) = store.homes.get(&partition) else { return Err(self.not_home(partition).into()) };
+        match store.located(partition, log, user, position, epoch)? {
+            LocateAnswer { located: Located::Ahead, .. } => {
+                Err(Refusal::new(Code::PositionUnknown, format!("{log} has never given {position} out"))
+                    .into())
+            }
+            answer => Ok(answer),
+        }
+    }
+}
+
+#[async_trait]
+impl Replicas for StandIn {
+    fn serves(&self, _: PartitionId) -> bool {
+        !self.state.lock().stores[&self.name].is_dark
+    }
+
+    async fn read(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Page, ReadRefusal> {
+        let state = self.state.lock();
+        let store = &state.stores[&self.name];
+        let copy = store.copy(partition);
+        let known = store.homes.get(&partition).copied().unwrap_or_else(|| copy.known());
+        let position = match from {
+            ReadFrom::After(position) | ReadFrom::Before(Some(position)) => position,
+            ReadFrom::Before(None) => Position::START,
+        };
+        match store.located(partition, log, user, position, known)?.located {
+            Located::Continue => {}
+            Located::Ahead => return Err(ReadRefusal::Ahead),
+            Located::Diverged { common } => return Err(ReadRefusal::Diverged { common }),
+        }
+        let end = match from {
+            ReadFrom::After(_) | ReadFrom::Before(None) => Offset::new(u64::MAX),
+            ReadFrom::Before(Some(position)) => position.offset,
+        };
+        let start = if let ReadFrom::After(position) = from { position.offset } else { Offset::ZERO };
+        let mut records = copy.entries(log);
+        records.retain(|record| {
+            record.position().is_some_and(|position| position.offset > start && position.offset < end)
+        });
+        let at_end = records.len() <= limit;
+        match from {
+            ReadFrom::After(_) => records.truncate(limit),
+            ReadFrom::Before(_) => drop(records.drain(..records.len().saturating_sub(limit))),
+        }
+        Ok(Page { records, at_end })
+    }
+
+    async fn locate(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+        position: Position,
+    ) -> Result<LocateAnswer, ReadRefusal> {
+        let state = self.state.lock();
+        let store = &state.stores[&self.name];
+        let known = store.copy(partition).known();
+        store.located(partition, log, user, position, known)
+    }
+}
+
+#[async_trait]
+impl Pins for StandIn {
+    async fn get(&self, log: LogId) -> Result<Option<Pin>, Refusal> {
+        let state = self.state.lock();
+        if state.directory_is_down {
+            return Err(Refusal::new(Code::DirectoryUnavailable, "the directory is down"));
+        }
+        Ok(state.pins.get(&log).cloned())
+    }
+
+    /// A chat's home is where its creator is connected.
+    async fn pin(&self, log: LogId, region: &RegionId, _: &[RegionId]) -> Result<Pin, Refusal> {
+        let mut state = self.state.lock();
+        let placement = self.view.load();
+        let homed_here = (0..PARTITIONS)
+            .map(PartitionId::new)
+            .find(|partition| placement.home_of(*partition).is_some_and(|(row, _)| row.region == *region));
+        let partition = homed_here.expect("each region has a partition");
+        let segments =
+            vec![PinSegment { generation: Generation::FIRST, partition, first_offset: Offset::FIRST }];
+        Ok(state.pins.entry(log).or_insert(Pin { log, segments }).clone())
+    }
+}
