@@ -13,8 +13,8 @@
 //!                         ▲────────── a higher epoch: at the home, or on the bus ┘
 //! ```
 //!
-//! Invariants: a session gets entries in offset order, each following the one before; nothing of an epoch
-//! reaches a session whose position was not checked in that epoch; a tick reaches a session only behind
+//! Invariants: a session gets entries in offset order, each following the one before; what the bus tells in
+//! an epoch reaches only sessions whose position was checked in just that epoch; a tick reaches a session only behind
 //! the entry that it speaks of.
 
 use crate::{
@@ -272,9 +272,10 @@ impl Feed {
             self.enter(answer.epoch);
             self.head = answer.head;
         }
-        // What was published while the answer was under way is known by its end only.
-        for known in [answer.head, self.seen] {
-            if known.epoch <= self.epoch && known.offset > self.head.offset {
+        // What this epoch published while the answer was under way is known by its end only.
+        let seen = Some(self.seen).filter(|seen| seen.epoch == self.epoch);
+        for known in [Some(answer.head), seen].into_iter().flatten() {
+            if known.offset > self.head.offset {
                 self.head = known;
                 self.clear_tail();
             }
@@ -321,7 +322,9 @@ impl Feed {
         let mut to = Vec::new();
         let mut someone_lacks = false;
         for (session, member) in &mut self.members {
-            if member.state == State::Current && member.position.offset.plus(1) == position.offset {
+            // A session that was checked in a later epoch takes nothing more of this one.
+            let is_here = member.state == State::Current && member.checked <= self.epoch;
+            if is_here && member.position.offset.plus(1) == position.offset {
                 to.push((*session, member.position));
                 member.position = position;
             }
@@ -455,7 +458,10 @@ impl Feed {
                 State::Current | State::Lacking if behind => {
                     member.state = State::Lacking;
                     match tail_from {
-                        Some(first) if first.offset <= member.position.offset.plus(1) => {
+                        Some(first)
+                            if first.offset <= member.position.offset.plus(1)
+                                && member.checked <= self.epoch =>
+                        {
                             meeting
                                 .entry(member.position.offset)
                                 .or_default()

@@ -4,6 +4,8 @@
 //! encoding. No session can hold up another one, a feed, or the bus.
 
 mod feed;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use feed::SessionId;
 

@@ -11,6 +11,8 @@
 mod core;
 mod pins;
 mod read;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::core::Route;
 

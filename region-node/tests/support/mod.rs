@@ -48,7 +48,6 @@ pub(crate) struct TestNode {
     pub(crate) name: NodeId,
     pub(crate) region: RegionId,
     pub(crate) address: SocketAddr,
-    pub(crate) edge: Edge,
     pub(crate) view: Arc<PlacementView>,
     pub(crate) shutdown: CancellationToken,
 }
@@ -168,14 +167,6 @@ impl World {
         let state = self.state.lock();
         state.pins[&log].current().expect("a pin has a segment").partition
     }
-
-    /// The node that is home of the log now.
-    pub(crate) fn home_of(&self, log: LogId) -> usize {
-        let partition = self.partition_of(log);
-        let placement = self.nodes[0].view.load();
-        let (row, _) = placement.home_of(partition).expect("it has a home");
-        self.nodes.iter().position(|node| node.name == row.node).expect("a node of this world")
-    }
 }
 
 impl TestNode {
@@ -217,7 +208,7 @@ impl TestNode {
                 () = stop.cancelled() => {}
             }
         });
-        Self { name, region, address, edge, view, shutdown }
+        Self { name, region, address, view, shutdown }
     }
 }
 

@@ -32,7 +32,7 @@ impl Client {
 
     /// Connects and says who it is.
     pub(crate) async fn hello(address: SocketAddr, user: &str, device: u64) -> Self {
-        let mut client = Self::connect(address, device % 2 == 0).await;
+        let mut client = Self::connect(address, device.is_multiple_of(2)).await;
         let hello = client::Hello { protocol_version: 1, user: user.into(), device, ..Default::default() };
         let answer = client.ask(Ask::Hello(hello)).await;
         assert!(matches!(answer, Answer::Welcome(_)), "{answer:?}");

@@ -1,0 +1,295 @@
+//! The lanes against homes that answer, refuse, lose and forget as they like.
+
+use super::core::{Input, LaneKey, Lanes, Output, Route, Routes, Submission, Ticket};
+use crate::{
+    peer::Channel,
+    service::{Acked, NotHome, WriteError},
+};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use types::{
+    AckPolicy, Code, DeviceId, Epoch, Generation, LogId, MessageId, NodeId, Offset, PartitionId, PinSegment,
+    Position, Refusal, UserId,
+};
+
+const PARTITION: PartitionId = PartitionId::new(0);
+const PARKED_MAX: usize = 20;
+const DEADLINE_MS: u64 = 1_000;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Submit { lane: u8 },
+    Resolve,
+    Answer { which: prop::sample::Index, how: How },
+    NotSent { which: prop::sample::Index },
+    Route { is_open: bool, raise: bool, reconnect: bool },
+    Wait { ms: u64 },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    Acked,
+    Forbidden,
+    Overloaded,
+    Unknown,
+    NotHome { ahead: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let how = prop_oneof![
+        4 => Just(How::Acked),
+        1 => Just(How::Forbidden),
+        1 => Just(How::Overloaded),
+        2 => Just(How::Unknown),
+        2 => any::<bool>().prop_map(|ahead| How::NotHome { ahead }),
+    ];
+    prop_oneof![
+        6 => (0u8..2).prop_map(|lane| Step::Submit { lane }),
+        2 => Just(Step::Resolve),
+        6 => (any::<prop::sample::Index>(), how).prop_map(|(which, how)| Step::Answer { which, how }),
+        1 => any::<prop::sample::Index>().prop_map(|which| Step::NotSent { which }),
+        2 => (any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(is_open, raise, reconnect)| Step::Route { is_open, raise, reconnect }),
+        3 => (1u64..400).prop_map(|ms| Step::Wait { ms }),
+    ]
+}
+
+#[derive(Debug)]
+struct Place {
+    epoch: Epoch,
+    channel: u64,
+    is_open: bool,
+}
+
+impl Routes for Place {
+    fn route(&self, _: PartitionId) -> Option<Route> {
+        let node = NodeId::new("eu-west-1").expect("a valid name");
+        self.is_open.then_some(Route { node, channel: Channel(self.channel), epoch: self.epoch })
+    }
+
+    fn epoch(&self, _: PartitionId) -> Epoch {
+        self.epoch
+    }
+}
+
+/// What the test knows of a write.
+#[derive(Debug, Default)]
+struct Fate {
+    lane: u8,
+    /// It left and was not proven unwritten since.
+    may_be_written: bool,
+    is_finished: bool,
+}
+
+struct Model {
+    lanes: Lanes<u64, u64>,
+    place: Place,
+    now_ms: u64,
+    fates: Vec<Fate>,
+    /// Under way, in the order of sending: ticket, write, route.
+    under_way: Vec<(Ticket, u64, Route)>,
+    unresolved: BTreeSet<u8>,
+}
+
+fn key(lane: u8) -> LaneKey {
+    let sender = UserId::new("alice").expect("a valid name");
+    LaneKey { log: LogId::group([lane; 16]), sender, device: DeviceId::new(1) }
+}
+
+fn pin() -> PinSegment {
+    PinSegment { generation: Generation::FIRST, partition: PARTITION, first_offset: Offset::FIRST }
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            lanes: Lanes::new(PARKED_MAX),
+            place: Place { epoch: Epoch::FIRST, channel: 1, is_open: true },
+            now_ms: 0,
+            fates: Vec::new(),
+            under_way: Vec::new(),
+            unresolved: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Submit { lane } => self.submit(lane),
+            Step::Resolve => {
+                for lane in std::mem::take(&mut self.unresolved) {
+                    self.handle(Input::Resolved(key(lane), Ok(pin())));
+                }
+            }
+            Step::Answer { which, how } => self.answer(which, how),
+            Step::NotSent { which } => {
+                // Only what was sent last can be found not to have left.
+                let lane = which.index(2) as u8;
+                let last =
+                    self.under_way.iter().rposition(|(_, write, _)| self.fates[*write as usize].lane == lane);
+                if let Some(at) = last
+                    && !self.fates[self.under_way[at].1 as usize].may_be_written
+                {
+                    let (ticket, _, _) = self.under_way.remove(at);
+                    self.handle(Input::NotSent(ticket));
+                }
+            }
+            Step::Route { is_open, raise, reconnect } => {
+                self.place.is_open = is_open;
+                if raise {
+                    self.place.epoch = self.place.epoch.next().expect("a small number");
+                }
+                if reconnect {
+                    self.place.channel += 1;
+                    for (ticket, write, _) in std::mem::take(&mut self.under_way) {
+                        self.fates[write as usize].may_be_written = true;
+                        self.handle(Input::Answered(
+                            ticket,
+                            Err(WriteError::Indeterminate { why: "broken" }),
+                        ));
+                    }
+                }
+                self.handle(Input::RoutesChanged);
+            }
+            Step::Wait { ms } => {
+                self.now_ms += ms;
+                self.handle(Input::Tick);
+            }
+        }
+    }
+
+    fn submit(&mut self, lane: u8) {
+        let write = self.fates.len() as u64;
+        self.fates.push(Fate { lane, ..Fate::default() });
+        self.handle(Input::Submit(Submission {
+            lane: key(lane),
+            pin: None,
+            message_id: MessageId::from_bytes([0; 16]),
+            after: None,
+            deadline_ms: self.now_ms + DEADLINE_MS,
+            write,
+            reply: write,
+        }));
+    }
+
+    fn answer(&mut self, which: prop::sample::Index, how: How) {
+        if self.under_way.is_empty() {
+            return;
+        }
+        let (ticket, write, _) = self.under_way.remove(which.index(self.under_way.len()));
+        let refused = |code| Err(WriteError::Refused(Refusal::new(code, "refused")));
+        let outcome = match how {
+            How::Acked => Ok(Acked {
+                position: Position::START,
+                accepted_at_ms: 0,
+                ack: AckPolicy::Home,
+                epoch: self.place.epoch,
+            }),
+            How::Forbidden => refused(Code::Forbidden),
+            How::Overloaded => refused(Code::Overloaded),
+            How::Unknown => {
+                self.fates[write as usize].may_be_written = true;
+                Err(WriteError::Indeterminate { why: "a test" })
+            }
+            How::NotHome { ahead } => Err(WriteError::NotHome(NotHome {
+                partition: PARTITION,
+                epoch: if ahead { self.place.epoch.plus(1) } else { self.place.epoch },
+                home: None,
+                moving: false,
+            })),
+        };
+        self.handle(Input::Answered(ticket, outcome));
+    }
+
+    fn handle(&mut self, input: Input<u64, u64>) {
+        let mut outputs = Vec::new();
+        self.lanes.handle(self.now_ms, input, &self.place, &mut outputs);
+        for output in outputs {
+            match output {
+                Output::Resolve(lane) => {
+                    self.unresolved.extend((0..2).filter(|number| key(*number) == lane));
+                }
+                Output::Send { ticket, route, write, .. } => self.sent(ticket, route, write),
+                Output::Finish { reply, result } => self.finished(reply, result),
+            }
+        }
+        assert!(self.lanes.parked() <= PARKED_MAX + self.under_way.len() + self.fates.len());
+    }
+
+    fn sent(&mut self, ticket: Ticket, route: Route, write: u64) {
+        let lane = self.fates[write as usize].lane;
+        assert!(!self.fates[write as usize].is_finished, "a finished write is sent again");
+        // What is under way to a home that has a successor was taken back, its fate open.
+        let fates = &mut self.fates;
+        self.under_way.retain(|(_, other, old)| {
+            let fate = &mut fates[*other as usize];
+            let is_taken_back = fate.lane == lane && old.epoch < route.epoch;
+            fate.may_be_written |= is_taken_back;
+            !is_taken_back
+        });
+        for (_, other, old) in &self.under_way {
+            if self.fates[*other as usize].lane == lane {
+                assert!(*other < write, "write {write} overtaken by {other}");
+                assert_eq!(*old, route, "two homes have writes of one lane");
+            }
+        }
+        let overtaken = (0..write).find(|earlier| {
+            let fate = &self.fates[*earlier as usize];
+            fate.lane == lane
+                && !fate.is_finished
+                && !self.under_way.iter().any(|(_, other, _)| other == earlier)
+        });
+        assert_eq!(overtaken, None, "write {write} leaves before an earlier one");
+        self.under_way.push((ticket, write, route));
+    }
+
+    fn finished(&mut self, write: u64, result: Result<Acked, Refusal>) {
+        let was_under_way = self.under_way.iter().any(|(_, other, _)| *other == write);
+        self.under_way.retain(|(_, other, _)| *other != write);
+        let fate = &mut self.fates[write as usize];
+        assert!(!fate.is_finished, "write {write} is finished twice");
+        fate.is_finished = true;
+        if let Err(refusal) = result {
+            let may_be_written = fate.may_be_written || was_under_way;
+            match refusal.code {
+                Code::HomeUnavailable => assert!(!may_be_written, "write {write} may be in the log"),
+                Code::Overloaded => assert!(!fate.may_be_written, "write {write} may be in the log"),
+                Code::Indeterminate => assert!(may_be_written, "write {write} is in no log"),
+                _ => {}
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_write_overtakes_and_each_ends_once(steps in prop::collection::vec(step(), 1..120)) {
+        let mut model = Model::new();
+        for step in steps {
+            model.take(step);
+        }
+        model.now_ms += DEADLINE_MS;
+        model.handle(Input::Tick);
+        let open: BTreeMap<usize, &Fate> =
+            model.fates.iter().enumerate().filter(|(_, fate)| !fate.is_finished).collect();
+        prop_assert!(open.is_empty(), "past its deadline: {open:?}");
+        prop_assert!(model.lanes.is_idle());
+        prop_assert_eq!(model.lanes.parked(), 0);
+    }
+}
+
+#[test]
+fn a_lane_without_room_refuses_and_goes_on() {
+    let mut model = Model::new();
+    model.place.is_open = false;
+    for _ in 0..PARKED_MAX + 5 {
+        model.submit(0);
+    }
+    assert_eq!(model.lanes.parked(), PARKED_MAX);
+    assert_eq!(model.fates.iter().filter(|fate| fate.is_finished).count(), 5);
+    model.take(Step::Resolve);
+    model.place.is_open = true;
+    model.handle(Input::RoutesChanged);
+    assert_eq!(model.under_way.len(), PARKED_MAX);
+}
