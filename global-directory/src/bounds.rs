@@ -4,6 +4,10 @@
 pub const NODES_MAX: usize = 1_024;
 /// The most partitions that one region may be preferred by.
 pub const PARTITIONS_PER_REGION_MAX: u32 = 1_024;
+/// The most partitions of a deployment: a snapshot of that many fits one gRPC message.
+pub const PARTITIONS_MAX: u32 = 4_096;
+/// The newest epochs in a partition's history; older ones are in the stores of its replicas.
+pub const HISTORY_MAX: usize = 16;
 /// The copies of a partition, each in another region; fewer where there are fewer regions.
 pub const REPLICATION_FACTOR: usize = 3;
 /// The most members that a proposed in-sync set may name.
@@ -22,6 +26,8 @@ pub const REMEMBERED_MAX: u64 = 65_536;
 pub const REMEMBERED_MS: u64 = 10 * 60 * 1_000;
 /// Answers dropped per command once they are too many or too old: more than the one it adds.
 pub const FORGET_PER_COMMAND: usize = 4;
+/// Rows that the embedded engine keeps in memory, in bytes.
+pub const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Commands waiting for the writer; more are refused.
 pub const QUEUE_MAX: usize = 1_024;
 /// Commands that share one commit.

@@ -101,6 +101,14 @@ impl Config {
                 bounds::PARTITIONS_PER_REGION_MAX
             ),
         );
+        let partitions = u64::from(self.partitions_per_region) * self.regions.len() as u64;
+        wrong(
+            partitions > u64::from(bounds::PARTITIONS_MAX),
+            format!(
+                "partitions-per-region and regions make {partitions} partitions: at most {} are allowed",
+                bounds::PARTITIONS_MAX
+            ),
+        );
         wrong(self.renew_interval_ms == 0, "renew-interval-ms is 0: it is at least 1".into());
         wrong(
             self.silence_ms < self.renew_interval_ms.saturating_mul(2),

@@ -110,6 +110,10 @@ pub enum Page {
     /// Partitions have no home, and nobody in their in-sync sets can be fenced.
     #[error("{} partitions have no home and no in-sync replica that can be reached: {}", .0.len(), list(.0))]
     Stuck(Vec<PartitionId>),
+    /// In-sync sets hold members that are gone, because one region only would be left: until another member
+    /// joins, nothing more of these partitions is replicated.
+    #[error("{} partitions are down to one region, the rest of their in-sync sets being lost: {}", .0.len(), list(.0))]
+    Lost(Vec<PartitionId>),
     /// A store has obeyed an epoch that the directory has never given out.
     #[error(
         "partition {partition}: node {node} has fence {fence} and last record {last}, which is ahead of the directory"
@@ -147,6 +151,7 @@ pub struct Controller {
     attempts: BTreeMap<PartitionId, failover::Attempt>,
     retry_at_ms: BTreeMap<PartitionId, u64>,
     stuck: BTreeSet<PartitionId>,
+    lost: BTreeSet<PartitionId>,
 }
 
 impl Controller {
@@ -160,6 +165,7 @@ impl Controller {
             attempts: BTreeMap::new(),
             retry_at_ms: BTreeMap::new(),
             stuck: BTreeSet::new(),
+            lost: BTreeSet::new(),
         }
     }
 
@@ -188,8 +194,18 @@ impl Controller {
         clear_waiting(now_ms, view, leases, out);
         self.judge(now_ms, view, leases, out);
         self.fail_over(now_ms, view, out);
+        self.report_lost(view, out);
         placing::assign_homes(self.settings.silence_ms, now_ms, view, leases, out);
         placing::add_replicas(self.settings.silence_ms, now_ms, view, leases, out);
+    }
+
+    fn report_lost(&mut self, view: &Placement, out: &mut Vec<Action>) {
+        let has_lost = view.partitions().filter(|row| !row.lost.is_empty());
+        let lost: BTreeSet<PartitionId> = has_lost.map(|row| row.partition).collect();
+        if lost.difference(&self.lost).next().is_some() {
+            out.push(Action::Page(Page::Lost(lost.iter().copied().collect())));
+        }
+        self.lost = lost;
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) fn propose(rows: &mut Rows<'_>, proposal: &IsrProposal) -> Result<Ans
         let regions = next.iter().map(|region| region.as_str()).collect::<Vec<_>>().join(", ");
         return Err(IsrError::OneRegion { partition, regions }.into());
     }
-    note(rows, &row.isr, proposal)?;
+    note(rows, &row.lost, proposal)?;
     row.isr.clone_from(&proposal.isr);
     row.lost.clone_from(&proposal.lost);
     row.isr_version += 1;
@@ -144,17 +144,20 @@ fn check_members(replicas: &[Replica], isr: &[Replica], proposal: &IsrProposal) 
     }
 }
 
-fn note(rows: &mut Rows<'_>, isr: &[Replica], proposal: &IsrProposal) -> Result<(), Failure> {
+/// Joins and leaves are the daily business of homes; that a member is lost, or is not any more, is not.
+fn note(rows: &mut Rows<'_>, lost: &[Replica], proposal: &IsrProposal) -> Result<(), Failure> {
+    if lost == proposal.lost {
+        return Ok(());
+    }
     let names = |members: &[Replica]| {
-        members.iter().map(|member| member.node.as_str()).collect::<Vec<_>>().join(", ")
+        let names: Vec<_> = members.iter().map(|member| member.node.as_str()).collect();
+        if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
     };
-    let lost =
-        if proposal.lost.is_empty() { String::new() } else { format!(", lost: {}", names(&proposal.lost)) };
     rows.note(format!(
-        "partition {}: in-sync set {} -> {}{lost} at watermark {}",
+        "partition {}: in-sync set {} with {} lost, by its home at watermark {}",
         proposal.partition,
-        names(isr),
         names(&proposal.isr),
+        names(&proposal.lost),
         proposal.watermark
     ))?;
     Ok(())

@@ -1,7 +1,7 @@
 //! The end of a failover: partitions get a new home at the next epoch.
 
 use super::{Answer, Failure, end_home::settle};
-use crate::rows::Rows;
+use crate::{bounds, rows::Rows};
 use std::collections::BTreeMap;
 use types::{
     Epoch, EpochStart, Home, Lsn, NodeId, NodeRow, PartitionId, PartitionRow, PartitionState, Replica,
@@ -23,23 +23,23 @@ pub struct Promotion {
 pub(super) fn promote(rows: &mut Rows<'_>, promotions: &[Promotion]) -> Result<Answer, Failure> {
     let nodes = rows.nodes()?;
     let mut applied = 0;
+    let mut moves: BTreeMap<(String, &NodeId), Vec<String>> = BTreeMap::new();
     for promotion in promotions {
         let Some(mut row) = rows.partition(promotion.partition)? else { continue };
-        let former = row.home.clone();
-        if !apply(&mut row, promotion, &nodes) {
-            continue;
+        let former = row.home.as_ref().map_or_else(|| "nobody".to_owned(), |home| home.node.to_string());
+        if apply(&mut row, promotion, &nodes) {
+            applied += 1;
+            let name = format!("{}@{}", row.partition, row.epoch);
+            moves.entry((former, &promotion.home.node)).or_default().push(name);
+            rows.put_partition(row)?;
         }
-        applied += 1;
-        let former = former.map_or_else(|| "none".to_owned(), |home| home.node.to_string());
+    }
+    for ((former, next), partitions) in moves {
+        let count = partitions.len();
         rows.note(format!(
-            "partition {}: home {former} -> {} at epoch {} from lsn {}{}",
-            row.partition,
-            promotion.home.node,
-            row.epoch,
-            promotion.start_lsn,
-            if row.lost.is_empty() { "" } else { "; the in-sync set has lost members" }
+            "{count} homes from {former} to {next}, partition@epoch: {}",
+            partitions.join(" ")
         ))?;
-        rows.put_partition(row)?;
     }
     Ok(Answer::Applied(applied))
 }
@@ -77,5 +77,7 @@ fn apply(row: &mut PartitionRow, promotion: &Promotion, nodes: &BTreeMap<NodeId,
     row.epoch = epoch;
     row.home = Some(promotion.home.clone());
     row.history.push(EpochStart { epoch, start_lsn: promotion.start_lsn, home: promotion.home.clone() });
+    let old = row.history.len().saturating_sub(bounds::HISTORY_MAX);
+    row.history.drain(..old);
     true
 }

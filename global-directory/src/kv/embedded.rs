@@ -1,6 +1,7 @@
 //! The rows in one redb file: copy-on-write B-tree, one writer, checksummed, fsync per commit.
 
 use super::{Error, Kv, Pair, ReadBody, Transaction, WriteBody};
+use crate::bounds;
 use redb::{Database, ReadableDatabase as _, ReadableTable, Table, TableDefinition};
 use std::path::Path;
 
@@ -18,7 +19,10 @@ impl Embedded {
     /// # Errors
     /// [`Error`] names the path.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let database = Database::create(path)
+        let mut options = Database::builder();
+        options.set_cache_size(bounds::CACHE_BYTES);
+        let database = options
+            .create(path)
             .map_err(|error| Error::Engine { what: "open", why: format!("{}: {error}", path.display()) })?;
         let setup = database.begin_write().map_err(failed("begin"))?;
         setup.open_table(ROWS).map_err(failed("create the table"))?;
