@@ -16,6 +16,8 @@ use std::{collections::BTreeMap, path::Path};
 
 const KEYSPACE: &str = "fold";
 const WORKER_THREADS: usize = 1;
+/// After so many rows a commit lets others run.
+const YIELD_EVERY: usize = 256;
 
 /// Rows to write, or with no value to remove.
 #[derive(Debug, Default)]
@@ -118,9 +120,17 @@ impl Fold {
 
     fn ingest(&self, changes: &Changes) -> fjall::Result<()> {
         let mut ingestion = self.keyspace.start_ingestion()?;
-        let mut write = |key: &[u8], value: Option<&[u8]>| match value {
-            Some(value) => ingestion.write(key, value),
-            None => ingestion.write_tombstone(key),
+        let mut written = 0_usize;
+        let mut write = |key: &[u8], value: Option<&[u8]>| {
+            written += 1;
+            if written.is_multiple_of(YIELD_EVERY) {
+                // The writer may wait for this processor, and acks wait for the writer.
+                std::thread::yield_now();
+            }
+            match value {
+                Some(value) => ingestion.write(key, value),
+                None => ingestion.write_tombstone(key),
+            }
         };
         let (before, behind) = (b"d".to_vec(), b"e".to_vec());
         for (key, value) in changes.rows.range(..before) {

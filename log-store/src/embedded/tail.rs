@@ -68,7 +68,7 @@ impl Writer {
             return Ok(state.end);
         }
         self.fold()?;
-        if let Some(lsn) = self.core.first_unarchived(partition, from, state.end.last.lsn)? {
+        if let Some(lsn) = self.core.first_unarchived(partition, &state.end, from)? {
             return Err(TailError::NotArchived { partition, lsn });
         }
         let position = self.write_alone(Kind::Truncate, partition, &from.get().to_le_bytes())?;
@@ -112,48 +112,48 @@ impl Core {
         self.view.read().partitions.get(&partition).cloned().unwrap_or_default()
     }
 
-    /// The first LSN from one on that no archive holds.
+    /// The first LSN from one on that no archive holds. A record that was copied back after it was
+    /// archived has another frame, and the same name: (epoch, LSN).
     fn first_unarchived(
         &self,
         partition: PartitionId,
+        end: &PartitionEnd,
         from: Lsn,
-        last: Lsn,
     ) -> Result<Option<Lsn>, StoreError> {
-        let archives = self.archives_of(partition);
-        let mut archived = HashSet::new();
-        for archive in &archives {
-            archived
-                .extend(self.index.archived(archive.id, archive.first.lsn.get()..=archive.last.lsn.get())?);
+        let mut archived: HashMap<u64, Vec<Location>> = HashMap::new();
+        for archive in self.archives_of(partition) {
+            let (first, last) = (archive.first.lsn.get(), archive.last.lsn.get());
+            for (lsn, location) in (first..).zip(self.index.archived(archive.id, first..=last)?) {
+                archived.entry(lsn).or_default().push(location);
+            }
         }
-        let tail = self.index.folded_lsns(partition, from.get()..=last.get())?;
-        for (location, lsn) in tail.into_iter().zip(from.get()..) {
-            if !archived.contains(&location) && !self.is_archived_elsewhere(&archives, location, lsn)? {
+        let mut reader = Reader::new(&self.segments, SEQUENTIAL_BYTES);
+        let tail = self.index.folded_lsns(partition, from.get()..=end.last.lsn.get())?;
+        for (lsn, location) in (from.get()..).zip(tail) {
+            let held = archived.get(&lsn).map_or(&[][..], Vec::as_slice);
+            let mut is_archived = held.contains(&location);
+            for copy in held.iter().filter(|_| !is_archived).copied().collect::<Vec<_>>() {
+                let epoch = super::read::record(&mut reader, copy)?.epoch;
+                is_archived |= epoch == epoch_at(end, Lsn::new(lsn));
+            }
+            if !is_archived {
                 return Ok(Some(Lsn::new(lsn)));
             }
         }
         Ok(None)
     }
 
-    /// Whether an archive holds a record that was cut and copied again since: another frame, the same
-    /// (epoch, LSN).
-    fn is_archived_elsewhere(
+    /// All locations that the archives of a partition name, but for one archive's own.
+    fn archived_locations(
         &self,
-        archives: &[Archive],
-        location: Location,
-        lsn: u64,
-    ) -> Result<bool, StoreError> {
-        let mut reader = Reader::new(&self.segments, 0);
-        let covers = |archive: &&Archive| (archive.first.lsn.get()..=archive.last.lsn.get()).contains(&lsn);
-        for archive in archives.iter().filter(covers) {
-            let record = super::read::record(&mut reader, location)?;
-            for copy in self.index.archived(archive.id, lsn..=lsn)? {
-                if super::read::record(&mut reader, copy)?.partition_position() == record.partition_position()
-                {
-                    return Ok(true);
-                }
-            }
+        partition: PartitionId,
+        but: Option<ArchiveId>,
+    ) -> Result<HashSet<Location>, StoreError> {
+        let mut named = HashSet::new();
+        for other in self.archives_of(partition).iter().filter(|other| Some(other.id) != but) {
+            named.extend(self.index.archived(other.id, other.first.lsn.get()..=other.last.lsn.get())?);
         }
-        Ok(false)
+        Ok(named)
     }
 
     fn archives_of(&self, partition: PartitionId) -> Vec<Archive> {
@@ -179,10 +179,7 @@ impl Core {
         let known = self.view.read().archives.get(&id).cloned();
         let Some(archive) = known else { return Err(bad_row("a discarded archive is not there")) };
         let (first, last) = (archive.first.lsn.get(), archive.last.lsn.get());
-        let mut named: HashSet<Location> = HashSet::new();
-        for other in self.archives_of(archive.partition).iter().filter(|other| other.id != id) {
-            named.extend(self.index.archived(other.id, other.first.lsn.get()..=other.last.lsn.get())?);
-        }
+        let mut named = self.archived_locations(archive.partition, Some(id))?;
         let end = self.partition(archive.partition).end.last.lsn.get();
         if first <= end {
             named.extend(self.index.folded_lsns(archive.partition, first..=last.min(end))?);
@@ -228,7 +225,7 @@ impl Core {
         let checkpoint = state.checkpoints.last().copied().unwrap_or(Lsn::ZERO);
         let logs = cut.logs.keys().copied().collect();
         self.rewind_states(&mut changes, partition, checkpoint, from, logs)?;
-        let marks = self.marks_after_cut(partition, from, &cut.locations);
+        let marks = self.marks_after_cut(partition, from, &cut.locations)?;
         for (location, mark) in &marks {
             changes.rows.insert(rows::mark_key(*location), mark.map(|mark| mark.encode()));
         }
@@ -348,15 +345,20 @@ impl Core {
     }
 
     /// A deletion that is cut is undone, except for what is cut with it: in the archive it stays deleted.
+    /// A frame that is cut and that no archive names, being a copy of one that is, has no use any more.
     fn marks_after_cut(
         &self,
         partition: PartitionId,
         from: Lsn,
         cut: &HashSet<Location>,
-    ) -> Vec<(Location, Option<Mark>)> {
+    ) -> Result<Vec<(Location, Option<Mark>)>, StoreError> {
+        let named = self.archived_locations(partition, None)?;
         let view = self.view.read();
         let undone = view.marks.iter().filter(|(_, mark)| mark.partition == partition && mark.cause >= from);
-        undone.map(|(at, _)| (*at, cut.contains(at).then_some(Mark::FOREVER))).collect()
+        let mut marks: Vec<_> =
+            undone.map(|(at, _)| (*at, cut.contains(at).then_some(Mark::FOREVER))).collect();
+        marks.extend(cut.difference(&named).map(|at| (*at, Some(Mark::FOREVER))));
+        Ok(marks)
     }
 
     /// Whether the entry that stands under the message id of an archived record has lost its body.

@@ -173,3 +173,22 @@ async fn a_cut_deletion_gives_the_body_back_while_it_is_there() {
     assert_eq!(store.reclaim(0).await.expect("there is room").bodies, 0);
     assert!(!is_erased(&read_all(&*store, partition(0)).await[1]));
 }
+
+#[tokio::test]
+async fn a_record_copied_back_stays_archived_and_its_copy_leaves_when_it_is_cut_again() {
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let marker = marker();
+    let store = store_in(folder.path());
+    with_marker(&*store, marked(2, 1, 2, &marker), 2).await;
+    let obeys = Epoch::new(2);
+    let archive = store.archive_tail(partition(0), obeys, Lsn::new(2)).await.expect("it is obeyed");
+    store.truncate(partition(0), obeys, Lsn::new(2)).await.expect("it is archived");
+    append(&*store, marked(2, 1, 2, &marker)).await;
+    store.truncate(partition(0), obeys, Lsn::new(2)).await.expect("it is archived under the same name");
+    assert_eq!(store.reclaim(0).await.expect("there is room").bodies, 1, "the copy has no use");
+    assert_eq!(files_with(folder.path(), &marker).len(), 1, "the archive keeps its own");
+    let archive = archive.expect("there was a tail").id;
+    store.discard_archive(archive).await.expect("it is known");
+    store.reclaim(0).await.expect("there is room");
+    assert_eq!(files_with(folder.path(), &marker), Vec::<String>::new());
+}
