@@ -107,7 +107,7 @@ impl Front {
     }
 
     fn is_ready(&self, way: &Way) -> bool {
-        *way.health.borrow() == Health::Ready && self.wan.is_open(&self.place, &way.to)
+        *way.health.borrow() == Health::Ready && self.wan.is_open_to_clients(&self.place, &way.to)
     }
 }
 
@@ -170,6 +170,7 @@ mod tests {
         let silent = timeout(Duration::from_millis(50), first.read(&mut [0; 1])).await;
         assert!(silent.is_err(), "one that is not ready keeps its connections: {silent:?}");
         near_health.send_replace(Health::Unreachable);
+        wan.set_silent(&place("near"), true);
         let broken = timeout(PATIENCE, first.read(&mut [0; 1])).await.expect("in time");
         assert!(broken.is_err(), "{broken:?}");
         wan.cut(&place("near"), &place("midd"), true).expect("a lane");

@@ -192,7 +192,8 @@ impl Builder<'_> {
             .iter()
             .map(|to| {
                 let there = Place::from(to.name.clone());
-                let address = if there == place { to.node } else { self.roads.address(&place, &there) };
+                let address =
+                    if there == place { to.node } else { self.roads.client_address(&place, &there) };
                 let rtt = self.options.table.rtt(&place, &there);
                 let health = health[&to.name].clone();
                 (to.name.clone(), Way { own: there == place, to: there, rtt, address, health })

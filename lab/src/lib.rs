@@ -10,6 +10,9 @@
 //!   directory ───────────────────▶ link directory→us-east ─▶ node in us-east
 //! ```
 //!
+//! Clients have links of their own, as long as those of the processes near them, which work on when their
+//! region is dead.
+//!
 //! The links, the fronts and the control API run in the process that calls [`Lab::start`]; the directory,
 //! nodes and replicators are children of it, of the binary that [`Options`] names. Each child's
 //! configuration sends what leaves its region through a link. All children die with their parent.

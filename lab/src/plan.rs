@@ -89,29 +89,38 @@ fn node_id(region: &RegionId) -> Result<NodeId, IdError> {
 /// From every place to the process that others dial in every place: a node, or the directory.
 #[derive(Debug)]
 pub(crate) struct Roads {
-    links: BTreeMap<(Place, Place), Link>,
+    of_processes: BTreeMap<(Place, Place), Link>,
+    of_clients: BTreeMap<(Place, Place), Link>,
 }
 
 impl Roads {
-    /// Opens a link between every two places.
+    /// Opens a link between every two places, and one for clients from every region to every other.
     pub(crate) async fn open(wan: &Wan, plan: &Plan) -> io::Result<Self> {
         let places = plan.places();
-        let mut links = BTreeMap::new();
+        let (mut of_processes, mut of_clients) = (BTreeMap::new(), BTreeMap::new());
         for from in &places {
             for to in places.iter().filter(|to| *to != from) {
                 let Some(target) = plan.target(to) else { continue };
-                links.insert((from.clone(), to.clone()), wan.open_link(from, to, target).await?);
+                let ends = (from.clone(), to.clone());
+                of_processes.insert(ends.clone(), wan.open_link(from, to, target).await?);
+                if matches!(ends, (Place::Region(_), Place::Region(_))) {
+                    of_clients.insert(ends, wan.open_client_link(from, to, target).await?);
+                }
             }
         }
-        Ok(Self { links })
+        Ok(Self { of_processes, of_clients })
     }
 
-    /// Where `from` reaches `to`, which lies elsewhere.
+    /// Where the processes in `from` reach `to`, which lies elsewhere.
     pub(crate) fn address(&self, from: &Place, to: &Place) -> SocketAddr {
-        self.links
-            .get(&(from.clone(), to.clone()))
-            .expect("there is a link between every two places")
-            .address()
+        let link = self.of_processes.get(&(from.clone(), to.clone()));
+        link.expect("there is a link between every two places").address()
+    }
+
+    /// Where the clients near the region `from` reach the region `to`, which is another one.
+    pub(crate) fn client_address(&self, from: &Place, to: &Place) -> SocketAddr {
+        let link = self.of_clients.get(&(from.clone(), to.clone()));
+        link.expect("there is a link between every two regions").address()
     }
 
     /// Where `from` reaches the nodes of all other regions.

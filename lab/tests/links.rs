@@ -147,7 +147,7 @@ async fn a_cut_hangs_old_and_new_connections_and_healing_lets_them_go_on() {
     answers(&mut old).await;
     wan.cut(&place("a"), &place("b"), false).expect("lanes");
     assert_eq!(wan.cuts().len(), 2);
-    assert!(!wan.is_open(&place("a"), &place("b")));
+    assert!(!wan.is_open_to_clients(&place("a"), &place("b")));
     let mut new = connect(&link).await;
     tokio::join!(hangs(&mut old), hangs(&mut new));
     wan.heal();
@@ -188,6 +188,25 @@ async fn a_dead_place_is_silent_until_it_is_back_and_then_its_old_connections_br
     wan.set_silent(&place("b"), false);
     let broken = timeout(PATIENCE, client.read(&mut [0; 1])).await.expect("in time");
     assert!(!matches!(broken, Ok(1)), "{broken:?}");
+}
+
+#[tokio::test]
+async fn the_clients_of_a_dead_region_reach_the_others_until_a_cut() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let target = listener.local_addr().expect("an address");
+    let (wan, _link) = behind(&WanTable::none(), target).await;
+    let clients = wan.open_client_link(&place("a"), &place("b"), target).await.expect("a link");
+    wan.set_silent(&place("a"), true);
+    let mut client = connect(&clients).await;
+    client.write_all(b"hello").await.expect("it is sent");
+    let (mut server, _) = timeout(PATIENCE, listener.accept()).await.expect("in time").expect("a connection");
+    timeout(PATIENCE, server.read_exact(&mut [0; 5])).await.expect("in time").expect("it arrives");
+    assert!(wan.is_open_to_clients(&place("a"), &place("b")));
+    assert!(!wan.is_open_to_clients(&place("b"), &place("a")));
+    wan.cut(&place("a"), &place("b"), true).expect("a lane");
+    client.write_all(b"lost").await.expect("the kernel takes it");
+    let lost = timeout(HANGS_FOR, server.read_exact(&mut [0; 4])).await;
+    assert!(lost.is_err(), "nothing arrives: {lost:?}");
 }
 
 #[tokio::test]
