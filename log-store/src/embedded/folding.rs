@@ -163,6 +163,8 @@ impl Core {
             if let Some(error) = &progress.failure {
                 return Err(error.clone());
             }
+            progress.wanted = true;
+            self.folded.notify_all();
             // A fold that ends between the look and the wait is noticed a moment later.
             self.folded.wait_for(&mut progress, Duration::from_millis(10));
         }

@@ -138,7 +138,7 @@ async fn compare(store: &dyn LogStore, model: &Model) -> Result<Vec<Picture>, St
     Ok(pictures)
 }
 
-/// Opens what a crash has left and looks at it; then writes on, and looks again.
+/// Opens what a crash has left and looks at it.
 async fn recover(files: &CutFiles, model: &Model) -> Result<(), String> {
     let opened = EmbeddedStore::open_on(Arc::new(files.clone()), small());
     let store = opened.map_err(|error| format!("it does not open: {error}"))?;
@@ -149,6 +149,12 @@ async fn recover(files: &CutFiles, model: &Model) -> Result<(), String> {
         let durable = store.append(batch(partition, epoch, vec![next])).await;
         durable.map_err(|error| format!("it does not go on: {error}"))?;
     }
+    Ok(())
+}
+
+/// Crashes a store that has recovered and written on, and looks whether it is still as it was.
+async fn crash_again(files: &CutFiles) -> Result<(), String> {
+    let store = open(files, small());
     let before = [picture(&*store, PARTITIONS[0]).await, picture(&*store, PARTITIONS[1]).await];
     drop(store);
     let store = open(&files.crash(Survive::Nothing), small());
@@ -185,6 +191,9 @@ async fn cut_at(operation: u64, config: Config) -> Result<bool, String> {
             let crashed = files.fork(&path).crash(survive);
             let what = |error| format!("cut at {operation}, {survive:?}, fold kept: {keep_fold}: {error}");
             recover(&crashed, &model).await.map_err(what)?;
+            if survive == Survive::Torn(operation) {
+                crash_again(&crashed).await.map_err(what)?;
+            }
         }
     }
     Ok(true)
@@ -211,6 +220,31 @@ async fn first_failure(config: Config, every: u64) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_write_or_sync_loses_nothing_acked() {
     assert_eq!(first_failure(small(), 1).await, None);
+}
+
+/// Crashes the machine while it recovers from a crash, at every operation of the recovery.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_while_recovering_loses_nothing_either() {
+    for first in [15, 40, 60, 80] {
+        let folder = scratch();
+        let files = CutFiles::new(&folder.path().join("live"));
+        files.cut_at(first);
+        let store = open(&files, small());
+        let (model, _) = run(&*store).await;
+        drop(store);
+        let crashed = files.crash(Survive::Torn(first));
+        for second in 1.. {
+            let again = crashed.fork(&folder.path().join(second.to_string()));
+            again.cut_at(second);
+            let opened = EmbeddedStore::open_on(Arc::new(again.clone()), small());
+            drop(opened);
+            if !again.is_cut() {
+                break;
+            }
+            let recovered = recover(&again.crash(Survive::Torn(second)), &model).await;
+            assert_eq!(recovered, Ok(()), "cut at {first}, and again at {second}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

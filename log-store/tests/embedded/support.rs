@@ -9,6 +9,8 @@ use log_store::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::fs::MetadataExt,
+    path::Path,
     sync::Arc,
 };
 use types::{
@@ -199,19 +201,22 @@ pub(crate) async fn archives(store: &dyn LogStore) -> Vec<(Archive, Vec<Record>)
 
 /// A folder for the fold, in memory where that can be had: what is tested are the segments.
 pub(crate) fn scratch() -> tempfile::TempDir {
-    let memory = std::path::Path::new("/dev/shm");
+    let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     made.expect("a scratch folder")
 }
 
-/// Copies a folder with all that is in it.
-pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
+/// Copies a folder with all that is in it. What was only set aside in a file stays so.
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("it can be made");
     for entry in std::fs::read_dir(from).expect("it can be listed") {
         let entry = entry.expect("it can be listed");
-        let target = to.join(entry.file_name());
-        if entry.file_type().expect("it is there").is_dir() {
+        let (target, meta) = (to.join(entry.file_name()), entry.metadata().expect("it is there"));
+        if meta.is_dir() {
             copy(&entry.path(), &target);
+        } else if meta.blocks() == 0 {
+            let file = std::fs::File::create(target).expect("it can be made");
+            file.set_len(meta.len()).expect("it can be lengthened");
         } else {
             std::fs::copy(entry.path(), target).expect("it can be copied");
         }
