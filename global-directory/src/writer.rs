@@ -40,19 +40,17 @@ pub(crate) enum SubmitError {
 }
 
 impl Writer {
-    /// Starts the thread. It ends when every handle is gone, or with `failed` when the store fails.
+    /// Starts the thread. It ends when every handle is gone or the store fails, and then cancels `ended`.
     pub(crate) fn start(
         kv: Arc<dyn Kv>,
         state: Arc<State>,
-        failed: CancellationToken,
+        ended: CancellationToken,
     ) -> std::io::Result<(Self, thread::JoinHandle<Result<(), KvError>>)> {
         let (queue, jobs) = mpsc::channel(bounds::QUEUE_MAX);
         let thread = thread::Builder::new().name("directory-writer".into()).spawn(move || {
-            let ended = write_all(&*kv, &state, jobs);
-            if ended.is_err() {
-                failed.cancel();
-            }
-            ended
+            // Without its writer a directory is of no use, whatever ended it, a panic included.
+            let _ended = ended.drop_guard();
+            write_all(&*kv, &state, jobs)
         })?;
         Ok((Self { queue }, thread))
     }

@@ -105,7 +105,9 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
                 replica.store = wanted.store;
             }
         }
-        settle(&mut partition, &replaced.iter().collect::<Vec<_>>(), &nodes);
+        if !replaced.is_empty() {
+            settle(&mut partition, &replaced.iter().collect::<Vec<_>>(), &nodes);
+        }
         if partition != before {
             rows.put_partition(partition)?;
         }
