@@ -3,6 +3,9 @@
 //! A [`World`] is a deployment of such nodes. It copies each write to all nodes at once, unless told not
 //! to, and fails partitions over on demand, so that a test decides what is lost.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 mod stand_in;
 pub(crate) mod ws;
 

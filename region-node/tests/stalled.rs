@@ -1,0 +1,69 @@
+//! Clients that stop reading cost the node a bounded amount, and nobody else anything.
+
+mod support;
+
+use futures_util::future::join_all;
+use proto::client::{client_frame::Frame as Ask, server_frame::Frame as Answer};
+use std::time::{Duration, Instant};
+use support::{
+    World,
+    ws::{Client, message},
+};
+
+const STALLED: usize = 1_000;
+const BODY_BYTES: usize = 4_096;
+const MESSAGES: u64 = 300;
+const COST_MAX_BYTES: usize = 256 * 1024;
+
+/// The memory of this process that is in use, in bytes.
+fn resident_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("it is there on Linux");
+    let pages: usize = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number");
+    pages * 4_096
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_stop_reading_cost_a_bounded_amount() {
+    // These clients send no pings either, and are not to be ended for that.
+    let world = World::start_with(&["us-east"], |config| config.session_silence_ms = 600_000).await;
+    let address = world.nodes[0].address;
+    let mut writer = Client::hello(address, "alice", 1).await;
+    let log = writer.open_direct("bob").await;
+    let mut reader = Client::hello(address, "bob", 1).await;
+    reader.follow(&log, "").await;
+    let mut stalled = Vec::new();
+    for chunk in 0..STALLED / 100 {
+        let connecting = (0..100).map(|number| async move {
+            Client::hello(address, "bob", 1_000 + 2 * (chunk * 100 + number) as u64 + 1).await
+        });
+        stalled.extend(join_all(connecting).await);
+    }
+    join_all(stalled.iter_mut().map(|client| client.follow(&log, ""))).await;
+    let before = resident_bytes();
+    let text = "x".repeat(BODY_BYTES);
+    let mut slowest = Duration::ZERO;
+    // 1.2 MB for each of them: far more than may be kept for one.
+    for number in 0..MESSAGES {
+        let began = Instant::now();
+        let sent = writer.ask(Ask::Send(message(&log, uuid::Uuid::now_v7(), &text))).await;
+        assert!(matches!(sent, Answer::Sent(_)), "{sent:?}");
+        reader.entries_to(number + 2).await;
+        slowest = slowest.max(began.elapsed());
+    }
+    let cost = resident_bytes().saturating_sub(before) / STALLED;
+    println!("{STALLED} stalled clients cost {cost} bytes each; the slowest delivery took {slowest:?}");
+    assert!(cost < COST_MAX_BYTES, "{cost} bytes each");
+    assert!(slowest < Duration::from_secs(2), "a delivery took {slowest:?}");
+    // One that reads again is told where it stands, and catches up from there.
+    let client = &mut stalled[0];
+    let behind = loop {
+        match client.told().await {
+            Answer::Entries(_) => {}
+            Answer::Behind(behind) => break behind,
+            other => panic!("{other:?}"),
+        }
+    };
+    client.follow(&log, &behind.position).await;
+    let caught_up = client.entries_to(MESSAGES + 1).await;
+    assert!(caught_up.windows(2).all(|pair| pair[0].offset + 1 == pair[1].offset));
+}
