@@ -20,13 +20,21 @@ use log_store::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{io, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::interval};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+    time::{interval, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use types::StoreId;
 use uuid::Uuid;
 
 /// How often the metrics' histograms are brought up to date.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// How long connections may take to end when the node goes down.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(3);
 
 /// What a node is given beside its configuration.
 #[derive(Debug, Default)]
@@ -75,6 +83,7 @@ pub enum Error {
 pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
     let Deps { shutdown, listener, store } = deps;
+    let shutdown = shutdown.child_token();
     let metrics = health::recorder()?;
     let listener = match listener {
         Some(listener) => listener,
@@ -87,10 +96,13 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
         None => open_store(&config).await?,
     };
     let node = Node::start(Arc::new(config), Arc::clone(&store), shutdown.clone())?;
+    let canary = Arc::clone(&node.canary);
     let served = node.serve(listener, metrics).await;
-    shutdown.cancel();
     store.close().await;
-    served
+    match canary.closed() {
+        Some(error) => Err(error.into()),
+        None => served,
+    }
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn LogStore>, Error> {
@@ -112,6 +124,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn LogStore>, Error> {
 /// A node whose tasks run.
 struct Node {
     parts: Parts,
+    canary: Arc<StoreCanary>,
     edge: Edge,
     grpc: NodeService,
     tasks: Vec<JoinHandle<()>>,
@@ -156,7 +169,7 @@ impl Node {
             store: Arc::clone(&store),
             identity: Arc::clone(&identity),
             readiness: Arc::clone(&readiness),
-            canary,
+            canary: Arc::clone(&canary),
             leases: lease_sender,
         };
         tasks.push(tokio::spawn(registration.run(shutdown.clone())));
@@ -185,11 +198,11 @@ impl Node {
         };
         let fetches = Fetches { homes, store, view, identity, shutdown };
         let peer: Arc<dyn PeerService> = Arc::new(edge.clone());
-        Ok(Self { grpc: NodeService { peer, fetches, followers, status }, parts, edge, tasks })
+        Ok(Self { grpc: NodeService { peer, fetches, followers, status }, parts, canary, edge, tasks })
     }
 
     async fn serve(self, listener: TcpListener, metrics: PrometheusHandle) -> Result<(), Error> {
-        let Self { parts, edge, grpc, tasks } = self;
+        let Self { parts, edge, grpc, tasks, .. } = self;
         let shutdown = parts.shutdown.clone();
         let app = tonic::service::Routes::new(grpc.into_server())
             .into_axum_router()
@@ -204,9 +217,14 @@ impl Node {
             }
         };
         let stopped = shutdown.clone().cancelled_owned();
+        let overdue = async {
+            shutdown.cancelled().await;
+            sleep(SHUTDOWN_GRACE).await;
+        };
         let served = tokio::select! {
             served = axum::serve(EdgeListener::new(listener), app).with_graceful_shutdown(stopped) => served,
             () = upkeep => Ok(()),
+            () = overdue => Ok(()),
         };
         shutdown.cancel();
         for task in tasks {

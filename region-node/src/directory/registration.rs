@@ -8,7 +8,7 @@ use crate::{
     ready::{Identity, Readiness},
 };
 use bytes::Bytes;
-use log_store::LogStore;
+use log_store::{LogStore, StoreError};
 use parking_lot::Mutex;
 use proto::directory as wire;
 use std::{sync::Arc, time::Duration};
@@ -33,28 +33,36 @@ const CANARY_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct StoreCanary {
     state: Mutex<Canary>,
+    closed: Mutex<Option<StoreError>>,
 }
 
 impl StoreCanary {
-    /// Sings until the store fails or `shutdown`.
+    /// Sings until `shutdown`, which a store that has closed brings about: what it did not ack is of
+    /// unknown fate until it is opened again.
     pub fn spawn(
         store: Arc<dyn LogStore>,
         readiness: Arc<Readiness>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
-        let canary = Arc::new(Self { state: Mutex::new(Canary::UnderWay { since_ms: boot_ms() }) });
+        let canary = Arc::new(Self {
+            state: Mutex::new(Canary::UnderWay { since_ms: boot_ms() }),
+            closed: Mutex::default(),
+        });
         let singer = Arc::clone(&canary);
         tokio::spawn(async move {
             let sing = singer.sing(&*store, &readiness);
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = sing => {}
+                closed = sing => {
+                    *singer.closed.lock() = Some(closed);
+                    shutdown.cancel();
+                }
             }
         });
         canary
     }
 
-    async fn sing(&self, store: &dyn LogStore, readiness: &Readiness) {
+    async fn sing(&self, store: &dyn LogStore, readiness: &Readiness) -> StoreError {
         loop {
             *self.state.lock() = Canary::UnderWay { since_ms: boot_ms() };
             let sung = store.canary().await;
@@ -64,10 +72,18 @@ impl StoreCanary {
                 Err(error) => {
                     *self.state.lock() = Canary::Died;
                     tracing::error!(%error, "the store's canary failed: the lease is not renewed");
+                    if matches!(error, StoreError::Closed { .. }) {
+                        return error;
+                    }
                 }
             }
             sleep(CANARY_INTERVAL).await;
         }
+    }
+
+    /// Why the store has closed, if it has.
+    pub fn closed(&self) -> Option<StoreError> {
+        self.closed.lock().clone()
     }
 
     fn allows_renewal(&self, stall_limit_ms: u64) -> bool {

@@ -33,7 +33,7 @@ use types::{
 /// Calls that may wait for one shard.
 const MAILBOX_MAX: usize = 2 * PENDING_MAX;
 /// The most shards; each is a task with its share of the partitions.
-const SHARDS_MAX: usize = 4;
+pub(super) const SHARDS_MAX: usize = 4;
 /// How long a call that found the shard's mailbox full should wait, in ms.
 const MAILBOX_RETRY_MS: u64 = 200;
 

@@ -34,6 +34,9 @@ const ROUND_MAX: usize = 1_024;
 /// How long a home that ended by a failure, or could not open, waits before it opens again, in ms.
 const OPEN_AGAIN_MS: u64 = 1_000;
 
+/// How often gauges are brought up to date, in ms.
+const GAUGE_EVERY_MS: u64 = 1_000;
+
 /// What a shard is made of.
 #[derive(Debug)]
 pub(super) struct ShardParts {
@@ -69,6 +72,7 @@ pub(super) struct Shard {
     /// Logs that nobody follows any more, found out while something was published.
     unfollowed: Vec<(PartitionId, LogId)>,
     switches: Switches,
+    gauge_at_ms: u64,
     out: Vec<Output>,
 }
 
@@ -84,6 +88,7 @@ impl Shard {
             touched: BTreeSet::new(),
             unfollowed: Vec::new(),
             switches: Switches::from_environment(),
+            gauge_at_ms: 0,
             out: Vec::new(),
         }
     }
@@ -321,6 +326,23 @@ impl Shard {
             self.say(partition, Input::Tick);
         }
         self.open_what_is_given();
+        let now = Now::read();
+        if now.boot_ms >= self.gauge_at_ms {
+            self.gauge_at_ms = now.boot_ms + GAUGE_EVERY_MS;
+            self.gauge(now);
+        }
+    }
+
+    fn gauge(&self, now: Now) {
+        let (mut at_risk, mut unreplicated) = (0, 0);
+        for home in self.homes.values() {
+            let view = home.core.view(now);
+            at_risk += view.at_risk;
+            unreplicated += view.last.lsn.since(view.watermark);
+        }
+        let shard = self.parts.index.to_string();
+        metrics::gauge!("hearth_home_at_risk_messages", "shard" => shard.clone()).set(at_risk as f64);
+        metrics::gauge!("hearth_home_unreplicated_records", "shard" => shard).set(unreplicated as f64);
     }
 
     /// Ends what the placement or the lease has taken away, tells of changed rows, opens what is given.

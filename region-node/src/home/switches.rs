@@ -5,7 +5,15 @@
 //! and tell in the file `held-before-append` (`held-before-ack`) how many writes they hold.
 
 #[cfg(feature = "test-switches")]
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// What each shard holds at each place.
+#[cfg(feature = "test-switches")]
+static HELD: [[AtomicUsize; super::homes::SHARDS_MAX]; 2] =
+    [const { [const { AtomicUsize::new(0) }; super::homes::SHARDS_MAX] }; 2];
 
 /// Where a home can be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +42,17 @@ impl Switches {
         self.folder.as_ref().is_some_and(|folder| folder.join(hold.file()).exists())
     }
 
-    /// Tells how many are held by the shard numbered `shard`.
+    /// Tells how many the shard numbered `shard` holds; the file has the sum of all shards.
     pub(super) fn tell(&self, hold: Hold, shard: usize, held: usize) {
-        if let Some(folder) = &self.folder {
-            let told = folder.join(format!("held-{}.{shard}", hold.file()));
-            if let Err(error) = std::fs::write(&told, held.to_string()) {
-                tracing::warn!(%error, file = %told.display(), "could not tell what is held");
-            }
+        let Some(folder) = &self.folder else { return };
+        let shards = &HELD[hold as usize];
+        if shards[shard].swap(held, Ordering::Relaxed) == held {
+            return;
+        }
+        let sum: usize = shards.iter().map(|held| held.load(Ordering::Relaxed)).sum();
+        let told = folder.join(format!("held-{}", hold.file()));
+        if let Err(error) = std::fs::write(&told, sum.to_string()) {
+            tracing::warn!(%error, file = %told.display(), "could not tell what is held");
         }
     }
 }

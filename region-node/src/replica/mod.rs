@@ -1,7 +1,11 @@
 //! Reads of any copy that this node holds: pages of history and what positions are.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     PlacementView,
+    clock::wall_ms,
     follower::Followers,
     home::{Feed, OpenHomes, core::rules, not_home},
     ready::Identity,
@@ -17,8 +21,6 @@ use std::sync::Arc;
 use types::{
     Code, Epoch, Generation, LogId, Lsn, Offset, PartitionId, Position, Record, Refusal, UserId, limits,
 };
-
-use crate::clock::wall_ms;
 
 /// How far back from the head the last replicated entry is looked for.
 const REPLICATED_SCAN_ENTRIES: usize = 128;

@@ -252,13 +252,13 @@ impl Stream {
     /// Tells the watermark if it has moved and nothing was told for `every_ms`, or as a heartbeat.
     async fn tell_watermark(&mut self, partition: PartitionId, every_ms: u64) -> Result<(), Status> {
         let Some((feed, fetched)) = self.partitions.get_mut(&partition) else { return Ok(()) };
-        let Some(standing) = feed.standing() else { return Ok(()) };
         let now = Now::read();
         let silent_ms = now.boot_ms.saturating_sub(fetched.told_at_ms);
-        let moved = standing.watermark > fetched.told_watermark && silent_ms >= every_ms;
+        let moved = silent_ms >= every_ms && feed.watermark() > fetched.told_watermark;
         if !fetched.is_following() || !(moved || silent_ms >= HEARTBEAT_EVERY_MS) {
             return Ok(());
         }
+        let Some(standing) = feed.standing() else { return Ok(()) };
         fetched.told_watermark = standing.watermark;
         fetched.told_at_ms = now.boot_ms;
         let epoch = feed.epoch();
@@ -272,7 +272,11 @@ impl Stream {
     }
 
     async fn heartbeats(&mut self) -> Result<(), Status> {
-        let partitions: Vec<PartitionId> = self.partitions.keys().copied().collect();
+        let now_ms = Now::read().boot_ms;
+        let due = |(partition, (_, fetched)): (&PartitionId, &(Arc<Feed>, Fetched))| {
+            (now_ms.saturating_sub(fetched.told_at_ms) >= WATERMARK_EVERY_MS).then_some(*partition)
+        };
+        let partitions: Vec<PartitionId> = self.partitions.iter().filter_map(due).collect();
         for partition in partitions {
             self.tell_watermark(partition, WATERMARK_EVERY_MS).await?;
         }

@@ -119,6 +119,14 @@ pub(super) enum PinProblem {
 }
 
 impl Log {
+    /// Forgets what the store said for a write that is taken out of the queue.
+    pub(super) fn forget_lookups(&mut self, queued: &Queued) {
+        self.lookups.remove(&queued.key());
+        if let Some(key) = queued.predecessor_key() {
+            self.lookups.remove(&key);
+        }
+    }
+
     /// The LSN of its last record; zero where it has none or is not loaded.
     pub(super) fn last_lsn(&self) -> Lsn {
         self.state.as_ref().and_then(Option::as_ref).map_or(Lsn::ZERO, LogState::last_lsn)

@@ -22,6 +22,7 @@ mod in_sync;
 mod lag;
 mod log;
 mod marks;
+mod message;
 mod recent;
 pub(crate) mod rules;
 mod sequence;
@@ -31,288 +32,31 @@ mod tests;
 
 pub use in_sync::{FollowerView, IsrSet, Membership, Proposal, ProposalOutcome};
 pub use log::Need;
+pub use message::{Context, EndReason, Failure, Input, Loaded, Open, Output, Row, Ticket, View};
 pub(crate) use sequence::bytes_at_most;
 
-use crate::{
-    bus::Published,
-    clock::Now,
-    service::{Acked, NotHome, Subscribed, Write, WriteError},
-};
+use crate::{clock::Now, service::NotHome};
 use in_sync::{InSync, ProposeAt};
 use lag::Lag;
 use log::Log;
 use log_store::{
-    AppendError, Deduped, EpochBegin, PartitionEnd,
-    fold::LogState,
+    EpochBegin,
     locate::{Located, locate_record},
 };
 use marks::Marks;
 use recent::Recent;
 use settle::Waiter;
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
-};
-use types::{
-    DedupKey, Epoch, LogId, Lsn, NodeId, PartitionId, PartitionPosition, Pin, Position, Record, Refusal,
-    Replica,
-};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use types::{Epoch, LogId, Lsn, NodeId, PartitionId, PartitionPosition, Record, Replica};
 
 /// Records of a partition that may be sequenced and not released, or wait to be sequenced.
 pub const PENDING_MAX: usize = 8_192;
 /// Their bytes.
-pub const PENDING_MAX_BYTES: usize = 16 * 1024 * 1024;
+pub const PENDING_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Logs of a partition that are kept in memory while nothing is under way in them.
 const LOGS_MAX: usize = 2_048;
 /// Message ids that are kept in memory.
 const RECENT_MAX: usize = 4_096;
-
-/// Names a call, so that its answer finds back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
-
-/// When something is said to the core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Context {
-    /// The clocks.
-    pub now: Now,
-    /// Until when the lease runs, on the boot clock.
-    pub lease_until_ms: u64,
-}
-
-impl Context {
-    const fn leased(&self) -> bool {
-        self.now.boot_ms < self.lease_until_ms
-    }
-}
-
-/// What the home begins with.
-#[derive(Debug, Clone)]
-pub struct Open {
-    /// The partition.
-    pub partition: PartitionId,
-    /// The epoch in which this node is home.
-    pub epoch: Epoch,
-    /// This node with its store.
-    pub me: Replica,
-    /// Where the store's copy ends, read after it was fenced at `epoch`.
-    pub end: PartitionEnd,
-    /// Where the epoch began, as the directory has it.
-    pub start_lsn: Lsn,
-    /// Up to where the partition is known to be replicated: what a former home told this node.
-    pub watermark: Lsn,
-    /// The row.
-    pub row: Row,
-    /// How far a follower may be behind before it is taken out of the in-sync set, in ms.
-    pub isr_lag_ms: u64,
-}
-
-/// What of the partition's row matters to its home while it is home.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Row {
-    /// A former home's lease may still run: nothing is acked.
-    pub waiting: bool,
-    /// Who holds the partition.
-    pub membership: Membership,
-}
-
-/// What the store and the directory said of a log; each part is there if it was needed.
-#[derive(Debug, Clone, Default)]
-pub struct Loaded {
-    /// The folded state.
-    pub state: Option<Option<Arc<LogState>>>,
-    /// The first entry.
-    pub first: Option<Record>,
-    /// The pin.
-    pub pin: Option<Result<Option<Pin>, Refusal>>,
-    /// What stands under message ids.
-    pub found: Vec<(DedupKey, Option<Deduped>)>,
-}
-
-/// Why a batch was not appended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// A later epoch is obeyed. Nothing was written.
-    Fenced,
-    /// The store has no room just now. Nothing was written.
-    Busy,
-    /// Anything else: the store has closed, or home and store disagree about where the log ends.
-    Broken,
-}
-
-impl From<&AppendError> for Failure {
-    fn from(error: &AppendError) -> Self {
-        match error {
-            AppendError::Fenced { .. } => Self::Fenced,
-            error if error.is_retryable() => Self::Busy,
-            _ => Self::Broken,
-        }
-    }
-}
-
-/// What is said to the core.
-#[derive(Debug)]
-pub enum Input {
-    /// Somebody writes.
-    Append {
-        /// Names the call.
-        ticket: Ticket,
-        /// The write.
-        write: Box<Write>,
-        /// Until when its answer is of use, on the boot clock.
-        deadline_ms: u64,
-    },
-    /// Somebody follows a log.
-    Subscribe {
-        /// Names the call.
-        ticket: Ticket,
-        /// The log.
-        log: LogId,
-    },
-    /// Nobody follows a log any more.
-    Unsubscribe {
-        /// The log.
-        log: LogId,
-    },
-    /// The answer to [`Output::Load`].
-    Loaded {
-        /// The log.
-        log: LogId,
-        /// Echoed.
-        as_of: Lsn,
-        /// The answers; or why there are none.
-        loaded: Box<Result<Loaded, Refusal>>,
-    },
-    /// A batch is durable.
-    Durable {
-        /// Its last record.
-        last: PartitionPosition,
-    },
-    /// A batch failed.
-    AppendFailed {
-        /// The LSN of its first record.
-        first: Lsn,
-        /// Why.
-        failure: Failure,
-    },
-    /// A follower tells what it holds.
-    Report {
-        /// Who.
-        replica: Replica,
-        /// The highest epoch that it obeys.
-        obeys: Epoch,
-        /// Its last durable record.
-        last: PartitionPosition,
-    },
-    /// What became of a proposal.
-    Proposed {
-        /// Which.
-        number: u64,
-        /// What became of it.
-        outcome: ProposalOutcome,
-    },
-    /// The row has changed, and still names this home in this epoch.
-    Row(Row),
-    /// Time has passed.
-    Tick,
-    /// This node is no longer home.
-    Stop(EndReason),
-}
-
-/// Why an epoch ended at this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndReason {
-    /// The directory refused a renewal: another boot, or none, is this node's current one.
-    LeaseRefused,
-    /// The row names another home or epoch.
-    RowMoved,
-    /// The store obeys a later epoch.
-    Fenced,
-    /// The store failed.
-    StoreFailed,
-    /// The node goes down.
-    Shutdown,
-}
-
-impl EndReason {
-    /// In words, for those whose writes are of unknown outcome.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LeaseRefused => "the home's lease was taken away",
-            Self::RowMoved => "the partition has another home",
-            Self::Fenced => "the partition was fenced",
-            Self::StoreFailed => "the home's store failed",
-            Self::Shutdown => "the home went down",
-        }
-    }
-}
-
-/// What the core wants done, in order.
-#[derive(Debug)]
-pub enum Output {
-    /// Ask the store, and for a pin the directory; answer with [`Input::Loaded`].
-    Load {
-        /// About this log.
-        log: LogId,
-        /// To be echoed.
-        as_of: Lsn,
-        /// What to ask.
-        need: Need,
-    },
-    /// Append a batch, obeying this epoch; batches take effect in this order.
-    Write(Vec<Record>),
-    /// These records have become durable: followers may have them.
-    Durable {
-        /// In LSN order.
-        records: Vec<Record>,
-        /// Where the log ends now.
-        end: PartitionPosition,
-    },
-    /// The watermark has moved.
-    Watermark(Lsn),
-    /// Answer a write, at once.
-    Reply {
-        /// Which.
-        ticket: Ticket,
-        /// How it ended.
-        result: Result<Acked, WriteError>,
-    },
-    /// Answer a subscription.
-    Subscribed {
-        /// Which.
-        ticket: Ticket,
-        /// The log.
-        log: LogId,
-        /// Where publishing begins.
-        result: Result<Subscribed, NotHome>,
-    },
-    /// Publish an entry of a followed log.
-    Publish(Arc<Published>),
-    /// A followed log is replicated up to here.
-    Replicated {
-        /// The log.
-        log: LogId,
-        /// Its last replicated entry.
-        position: Position,
-    },
-    /// Propose an in-sync set to the directory.
-    Propose(Proposal),
-    /// The epoch has ended here; nothing follows.
-    Ended(EndReason),
-}
-
-/// What an operator sees of a home.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// The last durable record.
-    pub last: PartitionPosition,
-    /// Up to where all is replicated.
-    pub watermark: Lsn,
-    /// Content acked at `home` and not replicated.
-    pub at_risk: u64,
-    /// The followers.
-    pub followers: Vec<FollowerView>,
-}
 
 /// See the module.
 #[derive(Debug)]

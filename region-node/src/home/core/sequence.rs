@@ -162,6 +162,7 @@ impl Core {
                 return;
             }
             let Item::Write(queued) = item else { continue };
+            log.forget_lookups(&queued);
             self.queued -= 1;
             self.take(cx, *queued, step, &mut log, out);
             self.logs.insert(id, log);

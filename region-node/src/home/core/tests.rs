@@ -1,13 +1,17 @@
 //! The core against a model of everything around it, under any order of events.
 
 use super::*;
-use crate::clock::Now;
+use crate::service::{Acked, Write, WriteError};
 use bytes::Bytes;
+use log_store::{Deduped, PartitionEnd, fold::LogState};
 use proptest::prelude::*;
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 use types::{
-    AckPolicy, Code, DeviceId, EntryBody, Generation, MemberRole, MessageId, Offset, PinSegment, RegionId,
-    StoreId, UserId,
+    AckPolicy, Code, DedupKey, DeviceId, EntryBody, Generation, MemberRole, MessageId, Offset, Pin,
+    PinSegment, RegionId, StoreId, UserId,
 };
 
 const EPOCH: Epoch = Epoch::new(3);
