@@ -128,7 +128,11 @@ pub fn text(entry: &wire::Entry) -> Option<String> {
 ///
 /// # Errors
 /// The session ends, is told that it diverged or is behind, or the time is over.
-pub async fn receive(session: &mut Connection, count: usize, patience: Duration) -> anyhow::Result<Vec<wire::Entry>> {
+pub async fn receive(
+    session: &mut Connection,
+    count: usize,
+    patience: Duration,
+) -> anyhow::Result<Vec<wire::Entry>> {
     let mut entries = Vec::new();
     let reading = async {
         while entries.len() < count {

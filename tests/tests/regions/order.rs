@@ -22,7 +22,8 @@ async fn three_regions_write_at_once_and_all_read_one_interleaving() {
     let mut readers = Vec::new();
     for (edge, name) in edges.iter().zip(names) {
         let reader = eventually("following", patience(), async || {
-            let mut reader = client::bare::Connection::open(edge, &user(name), types::DeviceId::new(2), vec![]).await?;
+            let mut reader =
+                client::bare::Connection::open(edge, &user(name), types::DeviceId::new(2), vec![]).await?;
             follow(&mut reader, &log, "").await?;
             Ok(reader)
         });
@@ -49,14 +50,18 @@ async fn three_regions_write_at_once_and_all_read_one_interleaving() {
     let mut histories = Vec::new();
     for mut reader in readers {
         // The chat's creation is its first entry.
-        histories.push(receive(&mut reader, names.len() * MESSAGES + 1, patience()).await.expect("receives all"));
+        histories
+            .push(receive(&mut reader, names.len() * MESSAGES + 1, patience()).await.expect("receives all"));
     }
     let positions = |history: &[proto::client::Entry]| -> Vec<String> {
         history.iter().map(|entry| entry.position.clone()).collect()
     };
     assert_eq!(positions(&histories[0]), positions(&histories[1]));
     assert_eq!(positions(&histories[0]), positions(&histories[2]));
-    assert!(histories[0].iter().map(|entry| entry.offset).eq(1..=histories[0].len() as u64), "offsets are dense");
+    assert!(
+        histories[0].iter().map(|entry| entry.offset).eq(1..=histories[0].len() as u64),
+        "offsets are dense"
+    );
 
     let texts: Vec<String> = histories[0].iter().filter_map(text).collect();
     let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -68,8 +73,10 @@ async fn three_regions_write_at_once_and_all_read_one_interleaving() {
     }
     // Interleaved, not one after the other: before anyone has finished, everyone has begun.
     let first_done = texts.iter().position(|text| text.ends_with(&format!(" {}", MESSAGES - 1)));
-    let begun: BTreeSet<&str> =
-        texts[..first_done.expect("someone finishes")].iter().filter_map(|text| text.split(' ').next()).collect();
+    let begun: BTreeSet<&str> = texts[..first_done.expect("someone finishes")]
+        .iter()
+        .filter_map(|text| text.split(' ').next())
+        .collect();
     assert_eq!(begun.len(), names.len(), "the senders alternate: {texts:?}");
     lab.stop().await.expect("stops");
 }
