@@ -36,7 +36,7 @@ async fn a_thousand_clients_that_stop_reading_cost_at_most_256_kib_each() {
     follow(&mut reader, &log, "").await.expect("follows");
     receive(&mut reader, 1, patience()).await.expect("the chat's creation");
 
-    let pid = lab.node("us-east").expect("a region").pid().expect("runs");
+    let pid = lab.node("us-east").expect("a region").state().pid().expect("runs");
     let before_kib = resident_kib(pid);
     let body = "x".repeat(BODY_BYTES);
     let mut slowest = Duration::ZERO;
