@@ -50,6 +50,7 @@ impl Core {
             view.expiries.insert(number, rewritten.expires_at_ms);
             view.active.expiries.insert(number);
         }
+        metrics::counter!("hearth_log_erased_bodies").increment(reclaimed.bodies);
         Ok(reclaimed)
     }
 

@@ -118,6 +118,8 @@ impl EmbeddedStore {
     }
 
     fn start(core: Core, tail: Tail, found: &Found) -> Result<Arc<Self>, StoreError> {
+        let replayed = core.view.read().active.records;
+        tracing::info!(store = %core.store, segments = found.last, replayed, "the log store is open");
         let core = Arc::new(core);
         let no_thread = |error: std::io::Error| io_error("cannot start a thread for", "the store", &error);
         let next_number = tail.segment.number + 1;

@@ -20,7 +20,7 @@ use super::{
     segment::{SEGMENT_HEADER_BYTES, Segment, sync_error},
 };
 use crate::{StoreError, check::Checker};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use types::PartitionId;
 
 /// The fold may fall behind by so many times what it folds at once before the writer waits for it.
@@ -123,6 +123,8 @@ impl Writer {
             view.publish_fence(*partition, *epoch);
         }
         self.advance(&mut view.position);
+        metrics::counter!("hearth_log_records").increment(self.group.records.len() as u64);
+        metrics::gauge!("hearth_log_unfolded_records").set(view.active.records as f64);
         let wants_fold = view.active.records >= self.core.config.fold_records && view.frozen.is_none();
         drop(view);
         if wants_fold {
@@ -166,7 +168,10 @@ impl Writer {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         let segment = &self.tail.segment;
+        let began = Instant::now();
         segment.file.sync_data().map_err(|error| self.core.fail(&sync_error(&segment.name, &error)))?;
+        metrics::histogram!("hearth_log_sync_seconds").record(began.elapsed());
+        metrics::counter!("hearth_log_segment_bytes").increment(self.group.bytes.len() as u64);
         self.tail.at += self.group.bytes.len() as u32;
         self.tail.group += 1;
         Ok(())

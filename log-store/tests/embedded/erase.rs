@@ -6,7 +6,7 @@ use log_store::{
     LogStore, Scan,
     embedded::{Config, EmbeddedStore},
 };
-use std::{path::Path, sync::Arc};
+use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
 use types::{Body, EntryBody, Epoch, Lsn, Offset, Record};
 
 fn store_in(folder: &Path) -> Arc<EmbeddedStore> {
@@ -32,8 +32,11 @@ fn files_with(folder: &Path, marker: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("it can be listed") {
         let path = entry.expect("it can be listed").path();
+        let meta = std::fs::metadata(&path);
         if path.is_dir() {
             found.extend(files_with(&path, marker));
+        } else if meta.is_ok_and(|meta| meta.len() >= 1 << 20 && meta.blocks() == 0) {
+            // Room that was set aside and never written.
         } else if let Ok(bytes) = std::fs::read(&path)
             && bytes.windows(marker.len()).any(|window| window == marker)
         {
