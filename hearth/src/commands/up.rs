@@ -12,6 +12,8 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 pub(crate) const BASE_PORT_DEFAULT: u16 = 7_400;
 /// A deployment that is not ready by then does not become so.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long followers have to catch up before it is said to be ready all the same.
+const IN_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lines of a log that are shown when its process has ended by itself.
 const LOG_TAIL_LINES: usize = 20;
 
@@ -101,6 +103,10 @@ fn options(args: Args) -> anyhow::Result<Options> {
 async fn become_ready(lab: &Lab, out: &Output) -> anyhow::Result<()> {
     match lab.wait_ready(READY_TIMEOUT).await {
         Ok(()) => {
+            // It serves already; in sync it also acks `replicated` at once.
+            if let Err(error) = lab.wait_in_sync(IN_SYNC_TIMEOUT).await {
+                out.notice(&error.to_string());
+            }
             out.ready(&lab.describe());
             Ok(())
         }
@@ -143,6 +149,14 @@ impl Output {
         let fate = if lab.is_temporary() { "removed at the end; --dir keeps it" } else { "kept" };
         self.line(&format!("data, configurations and logs: {dir} ({fate})"));
         self.line(&"DEVELOPMENT MODE: a user is whoever says a name. For this machine only.");
+    }
+
+    fn notice(&self, text: &str) {
+        if self.json {
+            self.line(&json!({"event": "notice", "text": text}));
+        } else {
+            self.line(&text);
+        }
     }
 
     fn ready(&self, described: &Description) {
