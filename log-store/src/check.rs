@@ -5,6 +5,7 @@
 //! broken, in the order of the code below, names the refusal, so that all engines refuse alike.
 
 use crate::{Append, AppendError, StoreError};
+use foldhash::fast::RandomState;
 use std::collections::{HashMap, HashSet, hash_map};
 use types::{
     Body, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, PartitionId, PartitionPosition, Position,
@@ -104,8 +105,8 @@ fn broken_rule(entry: &Entry) -> Option<&'static str> {
 /// Checks batches against what a partition holds. Keeps its memory from batch to batch.
 #[derive(Debug, Default)]
 pub struct Checker {
-    heads: HashMap<LogId, Position>,
-    keys: HashSet<(LogId, DedupKey)>,
+    heads: HashMap<LogId, Position, RandomState>,
+    keys: HashSet<(LogId, DedupKey), RandomState>,
 }
 
 impl Checker {
