@@ -3,7 +3,7 @@
 
 use super::{
     screen::{Line, Screen, Tick},
-    session::{self, SessionArgs},
+    session::{self, Notes, Opened, SessionArgs},
 };
 use anyhow::bail;
 use client::{Chat, Entry, EntryBody, Event, From, Position};
@@ -36,12 +36,12 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = args.session.config().await?;
     let own_device = config.device;
-    let (client, chat, mut events) = session::open(&args.session, config).await?;
+    let Opened { client, chat, mut events, notes } = session::open(&args.session, config).await?;
     let mut talk = Talk {
         own: args.session.user.clone(),
         screen: Screen::new(std::io::stdout(), std::io::stdout().is_terminal()),
         under_way: HashMap::new(),
-        connected: false,
+        notes,
     };
     talk.begin(&chat, &args.session.with).await?;
     let mut lines = read_lines();
@@ -92,7 +92,7 @@ struct Talk {
     screen: Screen<std::io::Stdout>,
     /// Own messages that are not replicated, by id: their text.
     under_way: HashMap<MessageId, String>,
-    connected: bool,
+    notes: Notes,
 }
 
 impl Talk {
@@ -128,6 +128,9 @@ impl Talk {
     }
 
     fn hear(&mut self, event: Event, own_device: types::DeviceId) -> anyhow::Result<()> {
+        if let Some(note) = self.notes.of(&event) {
+            self.screen.note(&note)?;
+        }
         match event {
             Event::Entry { entry, .. } => {
                 let typed_here = entry.device == own_device && entry.sender == self.own;
@@ -156,14 +159,6 @@ impl Talk {
                 let count = undone.len();
                 let note = format!("a failover took back {count} messages; what survives somewhere returns");
                 self.screen.note(&note)?;
-            }
-            Event::Connected { node, region, .. } => {
-                self.connected = true;
-                self.screen.note(&format!("connected to {node} in {region}"))?;
-            }
-            Event::Disconnected { reason, .. } if self.connected => {
-                self.connected = false;
-                self.screen.note(&format!("disconnected ({reason}); trying again"))?;
             }
             Event::Unfollowed { error, .. } => bail!("the chat cannot be followed: {error}"),
             Event::Ended { error } => bail!("the server refuses this session: {error}"),

@@ -1,6 +1,6 @@
 //! `hearth send`: each line of a file or of standard input becomes one message, once and in order.
 
-use super::session::{self, SessionArgs};
+use super::session::{self, Opened, SessionArgs};
 use anyhow::{Context as _, bail};
 use client::{Bounds, Chat, Sending};
 use std::{
@@ -53,9 +53,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut config = args.session.config().await?;
     config.bounds.window = args.window;
     let in_outbox = config.bounds.outbox_messages;
-    let (client, chat, mut events) = session::open(&args.session, config).await?;
+    let Opened { client, chat, mut events, mut notes } = session::open(&args.session, config).await?;
     let begun = Instant::now();
-    let events = tokio::spawn(async move { while events.next().await.is_some() {} });
+    let events = tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if let Some(note) = notes.of(&event) {
+                eprintln!("hearth: {note}");
+            }
+        }
+    });
     let (sendings, acks) = mpsc::channel(in_outbox);
     let acks = tokio::spawn(collect(acks, args.ack, args.json));
     let sent = send_all(&chat, input, sendings).await;

@@ -2,7 +2,7 @@
 
 use crate::cli::BasePort;
 use anyhow::Context as _;
-use client::{Chat, Client, Config, Events};
+use client::{Chat, Client, Config, Event, Events};
 use types::{DeviceId, UserId};
 
 /// Who talks with whom, and through which edges.
@@ -59,16 +59,62 @@ impl SessionArgs {
     }
 }
 
+/// An open chat, and what happens in it.
+pub(super) struct Opened {
+    pub(super) client: Client,
+    pub(super) chat: Chat,
+    pub(super) events: Events,
+    pub(super) notes: Notes,
+}
+
 /// Connects, and opens the chat.
 ///
 /// # Errors
 /// Wrong settings, or the chat cannot be opened.
-pub(super) async fn open(args: &SessionArgs, config: Config) -> anyhow::Result<(Client, Chat, Events)> {
+pub(super) async fn open(args: &SessionArgs, config: Config) -> anyhow::Result<Opened> {
     eprintln!("hearth: development mode: messages are not encrypted, and nobody proves who they are");
     let client = Client::connect(config)?;
-    let events = client.events().await;
-    let chat = client.open_direct(&args.with).await?;
-    Ok((client, chat, events))
+    let mut events = client.events().await;
+    let mut notes = Notes::default();
+    let chat = {
+        let opening = client.open_direct(&args.with);
+        tokio::pin!(opening);
+        loop {
+            tokio::select! {
+                chat = &mut opening => break chat?,
+                // No chat is followed yet, so there is nothing but the connection to hear of.
+                Some(event) = events.next() => {
+                    if let Some(note) = notes.of(&event) {
+                        eprintln!("hearth: {note}");
+                    }
+                }
+            }
+        }
+    };
+    Ok(Opened { client, chat, events, notes })
+}
+
+/// Tells of the connection, each change once however many attempts it takes.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    is_told_down: bool,
+}
+
+impl Notes {
+    /// What there is to say of an event.
+    pub(super) fn of(&mut self, event: &Event) -> Option<String> {
+        match event {
+            Event::Connected { node, region, .. } => {
+                self.is_told_down = false;
+                Some(format!("connected to {node} in {region}"))
+            }
+            Event::Disconnected { reason, .. } if !self.is_told_down => {
+                self.is_told_down = true;
+                Some(format!("disconnected ({reason}); trying again"))
+            }
+            _ => None,
+        }
+    }
 }
 
 fn draw_device() -> u64 {

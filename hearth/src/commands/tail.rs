@@ -1,6 +1,6 @@
 //! `hearth tail`: prints the messages of a chat as they come, each once and in order.
 
-use super::session::{self, SessionArgs};
+use super::session::{self, Notes, Opened, SessionArgs};
 use anyhow::bail;
 use client::{Entry, EntryBody, Event, Events, From};
 use std::{io::Write, time::Duration};
@@ -39,14 +39,14 @@ enum Begin {
 /// The chat cannot be followed, or standard output is gone.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = args.session.config().await?;
-    let (client, chat, mut events) = session::open(&args.session, config).await?;
+    let Opened { client, chat, mut events, notes } = session::open(&args.session, config).await?;
     let from = match args.from {
         Begin::Start => From::Start,
         Begin::End => From::End,
     };
     chat.follow(from).await;
     let out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    let mut printer = Printer { out, json: args.json, messages: 0, connected: true };
+    let mut printer = Printer { out, json: args.json, messages: 0, notes };
     let idle = args.until_idle_ms.map(Duration::from_millis);
     while args.count.is_none_or(|count| printer.messages < count) {
         let Some(event) = next(&mut events, &mut printer, idle).await? else { break };
@@ -83,11 +83,14 @@ struct Printer<W> {
     out: W,
     json: bool,
     messages: u64,
-    connected: bool,
+    notes: Notes,
 }
 
 impl<W: Write> Printer<W> {
     fn print(&mut self, event: Event) -> anyhow::Result<()> {
+        if let Some(note) = self.notes.of(&event) {
+            eprintln!("hearth: {note}");
+        }
         match event {
             Event::Entry { log, entry } => {
                 if self.json {
@@ -115,14 +118,6 @@ impl<W: Write> Printer<W> {
                     });
                     writeln!(self.out, "{line}")?;
                 }
-            }
-            Event::Connected { node, region, .. } => {
-                eprintln!("hearth: connected to {node} in {region}");
-                self.connected = true;
-            }
-            Event::Disconnected { reason, .. } if self.connected => {
-                eprintln!("hearth: disconnected ({reason}); trying again");
-                self.connected = false;
             }
             Event::Unfollowed { error, .. } => bail!("the chat cannot be followed: {error}"),
             Event::Ended { error } => bail!("the server refuses this session: {error}"),
