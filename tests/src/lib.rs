@@ -5,7 +5,12 @@
 //! for a slow machine; every wait scales with them.
 
 pub mod deployment;
+pub mod history;
+pub mod hold;
+pub mod peer;
+pub mod placing;
 pub mod session;
+pub mod view;
 
 use std::{future::Future, time::Duration};
 use tokio::time::{Instant, sleep};

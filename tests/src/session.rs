@@ -6,9 +6,9 @@ use client::bare::{BareError, Connection};
 use proto::client::{
     self as wire, client_frame::Frame, entry, open_chat, read_history, resumed, server_frame::Frame as Answer,
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::timeout;
-use types::{DeviceId, UserId};
+use types::{DeviceId, Position, PositionToken, UserId};
 use uuid::Uuid;
 
 /// A user's name.
@@ -74,6 +74,60 @@ pub async fn send(session: &mut Connection, message: wire::Send) -> Result<wire:
         Answer::Sent(sent) => Ok(sent),
         other => Err(BareError::Unexpected(format!("{other:?}"))),
     }
+}
+
+/// Sends messages under ascending request ids, without waiting for anything; [`answers`] gives what becomes
+/// of them.
+///
+/// # Errors
+/// The connection is over.
+pub async fn send_ahead(
+    session: &mut Connection,
+    first_request: u64,
+    messages: &[wire::Send],
+) -> Result<(), BareError> {
+    for (request_id, message) in (first_request..).zip(messages) {
+        session.feed(request_id, Frame::Send(message.clone())).await?;
+    }
+    session.flush().await
+}
+
+/// How one message ended.
+pub type Outcome = Result<wire::Sent, wire::Error>;
+
+/// The answers to `count` messages of [`send_ahead`], in the order of their request ids.
+///
+/// # Errors
+/// The session ends, or the time is over.
+pub async fn answers(
+    session: &mut Connection,
+    count: usize,
+    patience: Duration,
+) -> anyhow::Result<Vec<Outcome>> {
+    let mut outcomes: BTreeMap<u64, Outcome> = BTreeMap::new();
+    let reading = async {
+        while outcomes.len() < count {
+            let answer = session.next().await?;
+            match answer.frame {
+                Some(Answer::Sent(sent)) => drop(outcomes.insert(answer.request_id, Ok(sent))),
+                Some(Answer::Error(error)) => drop(outcomes.insert(answer.request_id, Err(error))),
+                _ => {}
+            }
+        }
+        anyhow::Ok(())
+    };
+    match timeout(patience, reading).await {
+        Ok(outcome) => outcome.map(|()| outcomes.into_values().collect()),
+        Err(_) => bail!("{} of {count} answers within {patience:?}", outcomes.len()),
+    }
+}
+
+/// What a position token stands for.
+///
+/// # Panics
+/// When it is none of this log.
+pub fn position(log: &str, token: &str) -> Position {
+    PositionToken::open(crate::placing::log_id(log), token).expect("a position of this log")
 }
 
 /// Follows a chat from a position; answers what became of the position.

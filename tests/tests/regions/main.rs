@@ -1,10 +1,15 @@
 //! Integration tests on real processes. One binary: each module is one behaviour.
 
+mod diverged;
 mod failover;
 mod history;
 mod order;
+mod paused;
 mod pipe;
+mod proxied;
+mod replicated;
 mod replicators;
+mod retry;
 mod stalled;
 
 /// The binary under test.
