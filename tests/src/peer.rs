@@ -80,6 +80,17 @@ impl Peer {
         Ok(self.requests.send(request).await?)
     }
 
+    /// Whether nothing is answered for so long.
+    ///
+    /// # Errors
+    /// The stream ends, or there is an answer.
+    pub async fn hears_nothing(&mut self, quiet: Duration) -> anyhow::Result<()> {
+        match timeout(quiet, self.replies.message()).await {
+            Err(_) => Ok(()),
+            Ok(answer) => bail!("{:?} came", answer?),
+        }
+    }
+
     /// The next `count` answers.
     ///
     /// # Errors

@@ -173,7 +173,6 @@ async fn resumption(session: &mut Connection) -> Diverged {
             Some(Answer::Resumed(wire::Resumed {
                 answer: Some(resumed::Answer::Diverged(told)), ..
             })) => return told,
-            // It cannot be told yet: asked again from the same position.
             Some(Answer::Resumed(other)) => panic!("resumed with {other:?}"),
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use client::bare::Connection;
-use lab::Lab;
+use lab::{DIRECTORY, Lab};
 use proto::{
     client::{self as wire, AckPolicy},
     log::AckPolicy as LogAck,
@@ -10,7 +10,7 @@ use proto::{
 };
 use std::collections::BTreeMap;
 use tests::{
-    deployment::{REGIONS, options, patience, start},
+    deployment::{REGIONS, lease, options, patience, start},
     eventually,
     history::{place_of, same_everywhere},
     hold::{Point, Switches},
@@ -78,14 +78,17 @@ async fn pause_past_the_lease(point: Point) {
     })
     .await;
     node.pause().await.expect("is paused");
+    // It will not hear of what happens meanwhile: it has nothing but its own clock.
+    lab.cut(home, DIRECTORY, false).expect("is cut");
     switches.let_go(point);
 
     let after = successor(&lab, pin.partition, before.epoch).await;
     let mut cem = connect(&lab.edge(near).expect("a region"), "cem").await.expect("connects");
     let next = send(&mut cem, messages(&log, 1, "meanwhile").remove(0)).await.expect("the new home acks");
     assert!(position(&log, &next.position).epoch >= after.epoch);
-    lab.heal();
     node.resume().await.expect("goes on");
+    peer.hears_nothing(lease()).await.expect("replies are held back while the lease may yet be renewed");
+    lab.heal();
 
     none_is_acked(&mut peer).await;
     let ended = answers(&mut ben, AT_EDGE, patience()).await.expect("every write is answered");

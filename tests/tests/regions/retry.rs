@@ -3,6 +3,7 @@
 use crate::PROGRAM;
 use client::bare::BareError;
 use proto::client::AckPolicy;
+use std::time::Instant;
 use tests::{
     deployment::{REGIONS, options, patience, start},
     eventually,
@@ -43,10 +44,12 @@ async fn a_retry_through_another_region_and_in_another_epoch_gets_the_same_posit
     assert_eq!((&again.position, again.offset), (&original.position, original.offset));
 
     lab.kill(home).await.expect("is killed");
+    let killed = Instant::now();
     let after = successor(&lab, pin.partition, before.epoch).await;
     let mut ann =
         eventually("connecting", patience(), async || Ok(connect(&lab.edge(far)?, "ann").await?)).await;
     let across = send(&mut ann, said.clone()).await.expect("is acked in another epoch");
+    println!("the same position in another epoch, {:?} after the home's region died", killed.elapsed());
     assert_eq!((&across.position, across.offset), (&original.position, original.offset));
 
     let mut next = message(&log, "said in the next epoch");
