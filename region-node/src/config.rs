@@ -43,6 +43,9 @@ pub struct Config {
     /// How long a store's canary may be under way before the lease is no longer renewed.
     #[serde(default = "default_stall_limit_ms")]
     pub stall_limit_ms: u64,
+    /// How often deleted and expired bodies are taken off the disk.
+    #[serde(default = "default_reclaim_interval_ms")]
+    pub reclaim_interval_ms: u64,
     /// The most sessions at a time.
     #[serde(default = "default_sessions_max")]
     pub sessions_max: usize,
@@ -65,6 +68,9 @@ pub struct Config {
 
 const fn default_stall_limit_ms() -> u64 {
     2_000
+}
+const fn default_reclaim_interval_ms() -> u64 {
+    300_000
 }
 const fn default_sessions_max() -> usize {
     15_000
@@ -109,6 +115,7 @@ impl Config {
             ("parked-max", self.parked_max as u64),
             ("stall-limit-ms", self.stall_limit_ms),
             ("isr-lag-ms", self.isr_lag_ms),
+            ("reclaim-interval-ms", self.reclaim_interval_ms),
         ];
         mistakes.extend(
             at_least_one.iter().filter(|(_, value)| *value == 0).map(|(key, _)| format!("{key} is 0")),

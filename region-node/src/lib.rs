@@ -25,6 +25,7 @@ mod node;
 mod parts;
 mod peer;
 pub mod ready;
+mod reclaim;
 pub mod replica;
 pub mod replication;
 mod router;

@@ -9,6 +9,7 @@ use crate::{
     home::{HomeDeps, NodeHomes},
     parts::PeerService,
     ready::{Identity, Readiness},
+    reclaim,
     replica::NodeReplicas,
     replication::{Fetches, StatusBoard},
     service::Pins,
@@ -173,6 +174,8 @@ impl Node {
             leases: lease_sender,
         };
         tasks.push(tokio::spawn(registration.run(shutdown.clone())));
+        let every = Duration::from_millis(config.reclaim_interval_ms);
+        tasks.push(tokio::spawn(reclaim::run(Arc::clone(&store), every, shutdown.clone())));
         let watch = watch_placement(directory, Arc::clone(&view), Arc::clone(&readiness), shutdown.clone());
         tasks.push(tokio::spawn(watch));
         let parts = Parts {
