@@ -18,7 +18,11 @@ pub(crate) async fn run(store: Arc<dyn LogStore>, every: Duration, shutdown: Can
         }
         match store.reclaim(clock::wall_ms()).await {
             Ok(reclaimed) if reclaimed.bodies > 0 => {
-                tracing::info!(bodies = reclaimed.bodies, bytes = reclaimed.bytes, "erased bodies have left the disk");
+                tracing::info!(
+                    bodies = reclaimed.bodies,
+                    bytes = reclaimed.bytes,
+                    "erased bodies have left the disk"
+                );
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "erased bodies could not be taken off the disk"),

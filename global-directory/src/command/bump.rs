@@ -1,9 +1,12 @@
 //! The leases of a node, or of every node of a region, are taken away in one compare-and-set.
 
-use super::{Answer, Failure, end_home::end_home};
+use super::{
+    Answer, Failure,
+    end_home::{end_home, release},
+};
 use crate::rows::Rows;
 use std::collections::BTreeSet;
-use types::{Home, Incarnation, NodeId, RegionStatus};
+use types::{Home, Incarnation, NodeId, PartitionState, RegionStatus};
 
 /// A bump met other rows than it was made for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,14 +58,21 @@ pub(super) fn bump(rows: &mut Rows<'_>, boots: &[Home]) -> Result<Answer, Failur
             rows.put_region(row)?;
         }
     }
-    let mut ended = 0;
+    let (mut ended, mut left) = (0, 0);
     for mut partition in rows.partitions()? {
-        if partition.home.as_ref().is_some_and(|home| boots.contains(home)) && end_home(&mut partition) {
-            ended += 1;
+        if partition.home.as_ref().is_some_and(|home| boots.contains(home)) {
+            if end_home(&mut partition) {
+                ended += 1;
+                rows.put_partition(partition)?;
+            }
+        } else if partition.state == PartitionState::Homed && release(&mut partition, boots, &nodes) {
+            left += 1;
             rows.put_partition(partition)?;
         }
     }
     let names = boots.iter().map(|boot| boot.node.as_str()).collect::<Vec<_>>().join(", ");
-    rows.note(format!("bumped {names} after silence, which ends {ended} homes"))?;
+    rows.note(format!(
+        "bumped {names} after silence, which ends {ended} homes and leaves {left} in-sync sets"
+    ))?;
     Ok(Answer::Applied(ended))
 }

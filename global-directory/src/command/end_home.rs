@@ -2,7 +2,7 @@
 //! an in-sync set. Shared by every command that ends one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use types::{NodeId, NodeRow, PartitionRow, PartitionState, RegionId, Replica};
+use types::{Home, NodeId, NodeRow, PartitionRow, PartitionState, RegionId, Replica};
 
 /// Ends the home of a partition, if it has one: until the boot is waited out nobody acks in its place.
 /// Answers whether it had one.
@@ -24,6 +24,22 @@ pub(super) fn regions_of<'a>(
     nodes: &'a BTreeMap<NodeId, NodeRow>,
 ) -> BTreeSet<&'a RegionId> {
     replicas.into_iter().filter_map(|replica| nodes.get(&replica.node)).map(|node| &node.region).collect()
+}
+
+/// Takes the replicas of ended boots out of the in-sync set of a partition that keeps its home, if the set
+/// spans two regions without them; a home's watermark then waits for nobody who is gone. Otherwise they stay:
+/// they may be all that is left to promote. Answers whether the set changed.
+pub(super) fn release(row: &mut PartitionRow, ended: &[Home], nodes: &BTreeMap<NodeId, NodeRow>) -> bool {
+    let gone = |replica: &&Replica| ended.iter().any(|boot| boot.node == replica.node);
+    let stay: Vec<Replica> = row.isr.iter().filter(|replica| !gone(replica)).cloned().collect();
+    let sound = stay.iter().filter(|replica| !row.lost.contains(replica));
+    if stay.len() == row.isr.len() || regions_of(sound, nodes).len() < 2 {
+        return false;
+    }
+    row.lost.retain(|replica| stay.contains(replica));
+    row.isr = stay;
+    row.isr_version += 1;
+    true
 }
 
 /// Takes dead replicas out of the in-sync set. Where it would span fewer than two regions without them, having

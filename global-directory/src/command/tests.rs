@@ -137,6 +137,21 @@ fn a_home_that_lost_its_store_and_was_alone_leaves_nobody_to_promote() {
 }
 
 #[test]
+fn a_bumped_follower_leaves_each_in_sync_set_that_spans_two_regions_without_it() {
+    let mut directory = in_sync();
+    let before = directory.row(0).clone();
+    directory.run(Command::Bump(vec![home("eu-west-1", 1)])).expect("bumped");
+    let row = directory.row(0);
+    assert_eq!((row.state, &row.home), (PartitionState::Homed, &before.home));
+    assert_eq!(row.isr, [member("ap-south-1", 1), member("us-east-1", 3)]);
+    assert!(row.isr_version > before.isr_version);
+
+    let before = directory.row(0).clone();
+    directory.run(Command::Bump(vec![home("us-east-1", 1)])).expect("bumped");
+    assert_eq!(directory.row(0), &before, "the last follower stays: it may be all that is left to promote");
+}
+
+#[test]
 fn a_bump_is_all_or_nothing() {
     let mut directory = in_sync();
     let before = directory.view.clone();

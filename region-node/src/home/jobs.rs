@@ -180,19 +180,22 @@ pub(super) fn propose(
     };
     async move {
         let mut outcome = ProposalOutcome::Unknown;
-        for _ in 0..PROPOSE_TRIES {
-            outcome = match directory.propose_isr(request.clone()).await {
-                Ok(version) => ProposalOutcome::Accepted(version),
+        for tries in 0..PROPOSE_TRIES {
+            match directory.propose_isr(request.clone()).await {
+                Ok(version) => {
+                    outcome = ProposalOutcome::Accepted(version);
+                    break;
+                }
                 Err(status) if is_answer(&status) => {
                     tracing::info!(%partition, %epoch, %status, "the in-sync set was not changed");
-                    ProposalOutcome::Refused
+                    // An earlier try may still arrive, and find the rows to be others.
+                    if tries == 0 {
+                        outcome = ProposalOutcome::Refused;
+                    }
+                    break;
                 }
-                Err(_) => ProposalOutcome::Unknown,
-            };
-            if outcome != ProposalOutcome::Unknown {
-                break;
+                Err(_) => sleep(PROPOSE_AGAIN).await,
             }
-            sleep(PROPOSE_AGAIN).await;
         }
         Done::Proposed { partition, epoch, number: proposal.number, outcome }
     }

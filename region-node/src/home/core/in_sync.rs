@@ -3,12 +3,15 @@
 //! ```text
 //!             propose                     accepted, or the row's version has moved past
 //!   settled ───────────► in doubt ─────────────────────────────────────────────────────► settled
-//!                           │  refused: it never was
-//!                           └──────────────────────────────────────────────────────────► settled
+//!                         │    │ each time it was sent it was refused: it never was
+//!                         │    └───────────────────────────────────────────────────────► settled
+//!                         │ refused, and sent before without an answer
+//!                         └──► superseded: it counts until the version has moved past, which the next
+//!                              proposal on the same version brings about, an unchanged set if need be
 //! ```
 //!
-//! Invariants: while a proposal is in doubt, both the set before and the set proposed count for the
-//! watermark. A follower counts only while it is matched. The watermark moves only over two regions.
+//! Invariants: while a proposal is in doubt or superseded, both the set in force and the set proposed count
+//! for the watermark. A follower counts only while it is matched. The watermark moves only over two regions.
 
 use super::lag::Lag;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,7 +67,7 @@ pub struct Proposal {
 pub enum ProposalOutcome {
     /// It is committed under this version.
     Accepted(u64),
-    /// It is not, and never will be.
+    /// It was not taken this time.
     Refused,
     /// Nobody knows; it is repeated.
     Unknown,
@@ -91,12 +94,23 @@ pub struct FollowerView {
     pub lag_ms: u64,
 }
 
+/// A proposal that may be committed, now or later.
+#[derive(Debug)]
+struct Doubt {
+    proposal: Proposal,
+    /// How often it was sent without being refused: each of those can still arrive.
+    unanswered: u32,
+    /// It is not sent again.
+    superseded: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct InSync {
     me: Replica,
     membership: Membership,
-    proposal: Option<Proposal>,
+    /// At most one of them is not superseded, and no two superseded ones name the same sets.
+    doubts: Vec<Doubt>,
     proposals: u64,
     propose_not_before_ms: u64,
     followers: BTreeMap<Replica, Follower>,
@@ -111,7 +125,7 @@ impl InSync {
         let mut in_sync = Self {
             me,
             membership: Membership::default(),
-            proposal: None,
+            doubts: Vec::new(),
             proposals: 0,
             propose_not_before_ms: 0,
             followers: BTreeMap::new(),
@@ -138,8 +152,9 @@ impl InSync {
     }
 
     fn settle_by_version(&mut self) {
-        let version = self.membership.set.version;
-        if self.proposal.take_if(|proposal| version > proposal.base_version).is_some() {
+        let (version, before) = (self.membership.set.version, self.doubts.len());
+        self.doubts.retain(|doubt| doubt.proposal.base_version >= version);
+        if self.doubts.len() < before {
             self.propose_not_before_ms = 0;
         }
     }
@@ -159,7 +174,8 @@ impl InSync {
     /// The highest LSN that every counting member holds; `None` while one of them is not matched, or
     /// they do not span two regions.
     pub(super) fn replicated(&self, durable: Lsn) -> Option<Lsn> {
-        let proposed = self.proposal.iter().flat_map(|proposal| proposal.isr.difference(&proposal.lost));
+        let proposals = self.doubts.iter().map(|doubt| &doubt.proposal);
+        let proposed = proposals.flat_map(|proposal| proposal.isr.difference(&proposal.lost));
         let mut lowest = durable;
         let mut regions = BTreeSet::new();
         for member in self.membership.set.counting().chain(proposed) {
@@ -176,38 +192,66 @@ impl InSync {
     }
 
     pub(super) fn settle(&mut self, number: u64, outcome: ProposalOutcome, now_ms: u64) {
-        let Some(proposal) = self.proposal.take_if(|proposal| proposal.number == number) else { return };
-        self.propose_not_before_ms = now_ms;
+        let Some(at) = self.doubts.iter().position(|doubt| doubt.proposal.number == number) else { return };
+        self.propose_not_before_ms = now_ms + PROPOSE_AGAIN_MS;
         match outcome {
-            ProposalOutcome::Accepted(version) if version > self.membership.set.version => {
-                self.membership.set = IsrSet { isr: proposal.isr, lost: proposal.lost, version };
+            ProposalOutcome::Accepted(version) => {
+                let Proposal { isr, lost, .. } = self.doubts.remove(at).proposal;
+                if version > self.membership.set.version {
+                    self.membership.set = IsrSet { isr, lost, version };
+                }
+                self.settle_by_version();
+                self.propose_not_before_ms = now_ms;
             }
-            ProposalOutcome::Accepted(_) => {}
-            ProposalOutcome::Refused => self.propose_not_before_ms = now_ms + PROPOSE_AGAIN_MS,
-            ProposalOutcome::Unknown => {
-                self.propose_not_before_ms = now_ms + PROPOSE_AGAIN_MS;
-                self.proposal = Some(proposal);
-            }
+            ProposalOutcome::Refused => self.refused(at),
+            ProposalOutcome::Unknown => {}
         }
     }
 
-    /// The change to propose now, if any: what is in doubt again, or else the next join or leaving.
+    fn refused(&mut self, at: usize) {
+        let doubt = &mut self.doubts[at];
+        doubt.unanswered = doubt.unanswered.saturating_sub(1);
+        if doubt.unanswered == 0 {
+            self.doubts.remove(at);
+            return;
+        }
+        doubt.superseded = true;
+        let same = |other: &Doubt| {
+            let (a, b) = (&other.proposal, &self.doubts[at].proposal);
+            other.superseded && a.number != b.number && a.isr == b.isr && a.lost == b.lost
+        };
+        if let Some(other) = self.doubts.iter().position(same) {
+            // One stands for both; only the version can settle it now.
+            self.doubts[other].unanswered = u32::MAX;
+            self.doubts.remove(at);
+        }
+    }
+
+    /// The change to propose now, if any: what is in doubt again, or else the next join or leaving; and an
+    /// unchanged set to move the version past what was superseded.
     pub(super) fn propose(&mut self, at: &ProposeAt<'_>) -> Option<Proposal> {
         if at.now_ms < self.propose_not_before_ms {
             return None;
         }
-        let proposal = match &self.proposal {
-            Some(in_doubt) => in_doubt.clone(),
+        let proposal = match self.doubts.iter_mut().find(|doubt| !doubt.superseded) {
+            Some(doubt) => {
+                doubt.unanswered = doubt.unanswered.saturating_add(1);
+                doubt.proposal.clone()
+            }
             None => {
-                let (isr, lost) = self.next_set(at)?;
+                let set = &self.membership.set;
+                let unchanged = (!self.doubts.is_empty()).then(|| (set.isr.clone(), set.lost.clone()));
+                let (isr, lost) = self.next_set(at).or(unchanged)?;
                 self.proposals += 1;
                 let base_version = self.membership.set.version;
-                Proposal { number: self.proposals, base_version, isr, lost, watermark: at.watermark }
+                let proposal =
+                    Proposal { number: self.proposals, base_version, isr, lost, watermark: at.watermark };
+                self.doubts.push(Doubt { proposal: proposal.clone(), unanswered: 1, superseded: false });
+                proposal
             }
         };
         // Its reply brings this forward; without one it is repeated.
         self.propose_not_before_ms = at.now_ms + PROPOSE_AGAIN_MS * 5;
-        self.proposal = Some(proposal.clone());
         Some(proposal)
     }
 
