@@ -11,14 +11,6 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The first port of the deployment that is meant, where there is no address.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(crate) struct BasePort {
-    /// The base port of the running `hearth up`.
-    #[arg(long, value_name = "N", global = true, default_value_t = commands::up::BASE_PORT_DEFAULT)]
-    pub(crate) base_port: u16,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a deployment on this machine: a directory, and a node and a replicator per region.

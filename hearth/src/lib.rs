@@ -3,6 +3,7 @@
 //! Each service is a library of its own; what is here parses a command line and a configuration, calls
 //! it, and prints.
 
+mod base_port;
 mod causes;
 mod cli;
 pub mod commands;

@@ -1,6 +1,6 @@
 //! `hearth lab`: hurts and heals a deployment that `hearth up` runs.
 
-use crate::cli::BasePort;
+use crate::base_port::BasePort;
 use clap::Subcommand;
 use lab::control::{Client, CutRequest, LinkRequest};
 

@@ -1,6 +1,6 @@
 //! What `chat`, `send` and `tail` share: who is who, where to connect, and the chat itself.
 
-use crate::cli::BasePort;
+use crate::base_port::BasePort;
 use anyhow::Context as _;
 use client::{Chat, Client, Config, Event, Events};
 use types::{DeviceId, UserId};

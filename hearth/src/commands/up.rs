@@ -1,6 +1,6 @@
 //! `hearth up`: a whole deployment on this machine, until Ctrl-C.
 
-use crate::{row, shutdown, tables, telemetry};
+use crate::{base_port::BASE_PORT_DEFAULT, row, shutdown, tables, telemetry};
 use anyhow::Context;
 use clap::ValueEnum;
 use lab::{Description, Event, Lab, LabError, Options, WanTable};
@@ -8,8 +8,6 @@ use serde_json::json;
 use std::{io::Write, path::PathBuf, time::Duration};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-/// The first port where neither the command line nor the folder names one.
-pub(crate) const BASE_PORT_DEFAULT: u16 = 7_400;
 /// A deployment that is not ready by then does not become so.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long followers have to catch up before it is said to be ready all the same.

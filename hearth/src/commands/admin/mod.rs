@@ -4,7 +4,7 @@ mod collect;
 mod render;
 mod report;
 
-use crate::cli::BasePort;
+use crate::base_port::BasePort;
 use clap::Subcommand;
 use lab::control::Client;
 

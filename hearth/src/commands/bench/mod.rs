@@ -10,7 +10,7 @@ mod ledger;
 mod pair;
 mod report;
 
-use crate::cli::BasePort;
+use crate::base_port::BasePort;
 use anyhow::{Context as _, bail};
 use lab::{Description, control::Client};
 use pair::{Load, Pair};
