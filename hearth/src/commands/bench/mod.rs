@@ -153,8 +153,8 @@ async fn connect_all(args: &Args, load: &Arc<Load>) -> anyhow::Result<Vec<Pair>>
         {
             pairs.push(pair??);
         }
-        let (load, run) = (Arc::clone(load), run.clone());
-        opening.spawn(async move { Pair::connect(load, &run, number).await });
+        let (load, run, of) = (Arc::clone(load), run.clone(), args.pairs);
+        opening.spawn(async move { Pair::connect(load, &run, number, of).await });
     }
     while let Some(pair) = opening.join_next().await {
         pairs.push(pair??);

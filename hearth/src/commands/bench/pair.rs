@@ -72,18 +72,27 @@ pub(super) struct Pair {
     sender: Connection,
     receiver: Connection,
     random: SmallRng,
+    /// How far into an interval this pair sends, so that all pairs together send evenly.
+    phase: Duration,
 }
 
 impl Pair {
     /// Connects both, opens the chat in the home region, and follows it at the receiver.
-    pub(super) async fn connect(load: Arc<Load>, run: &str, number: usize) -> anyhow::Result<Self> {
+    pub(super) async fn connect(
+        load: Arc<Load>,
+        run: &str,
+        number: usize,
+        of: usize,
+    ) -> anyhow::Result<Self> {
         let user = |role: &str| UserId::new(&format!("bench-{run}-{role}{number}"));
         let (from, to) = (user("s")?, user("r")?);
         let log = open_chat(&load.home_edge, &from, &to).await.context("opening the chat")?;
         let sender = Connection::open(&load.sender_edge, &from, DEVICE, vec![]).await?;
         let mut receiver = Connection::open(&load.receiver_edge, &to, DEVICE, vec![]).await?;
         follow(&mut receiver, &log).await.context("following the chat")?;
-        Ok(Self { load, log, sender, receiver, random: SmallRng::seed_from_u64(number as u64) })
+        let random = SmallRng::seed_from_u64(number as u64);
+        let phase = load.interval.unwrap_or_default().mul_f64(number as f64 / of as f64);
+        Ok(Self { load, log, sender, receiver, random, phase })
     }
 
     /// Sends through the warm-up and the counted time, then waits until all that was acked has arrived.
@@ -94,7 +103,8 @@ impl Pair {
         drain: Duration,
     ) -> anyhow::Result<Outcome> {
         let started = Instant::now();
-        let mut course = Course::new(started + warmup, started + warmup + counted, self.load.now_us());
+        let first_due_us = self.load.now_us() + self.phase.as_micros() as u64;
+        let mut course = Course::new(started + warmup, started + warmup + counted, first_due_us);
         let mut pings = interval(Duration::from_secs(5));
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !course.finished(drain) {
@@ -188,13 +198,13 @@ struct Course {
 }
 
 impl Course {
-    fn new(counts_from: Instant, sends_until: Instant, now_us: u64) -> Self {
+    fn new(counts_from: Instant, sends_until: Instant, next_due_us: u64) -> Self {
         let histogram = || Histogram::new_with_max(LATENCY_MAX_US, 2).expect("the bounds are valid");
         Self {
             counts_from,
             sends_until,
             next_number: 0,
-            next_due_us: now_us,
+            next_due_us,
             under_way: HashMap::new(),
             ledger: Ledger::default(),
             accepted: 0,
