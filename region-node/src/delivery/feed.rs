@@ -289,8 +289,13 @@ impl Feed {
     fn enter(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.clear_tail();
-        for member in self.members.values_mut().filter(|member| member.checked < epoch) {
-            member.state = State::Checking;
+        for member in self.members.values_mut() {
+            if member.checked < epoch {
+                member.state = State::Checking;
+            } else if member.state == State::Current {
+                // Its position was checked in this epoch, but what was read behind it need not be of it.
+                member.state = State::Lacking;
+            }
         }
     }
 
@@ -455,6 +460,7 @@ impl Feed {
                     && member.checked >= self.epoch
                     && member.told < position
                     && member.position.offset >= position.offset
+                    && member.position.era() >= position.era()
             })
             .map(|(session, member)| {
                 member.told = position;

@@ -110,6 +110,11 @@ impl SessionQueue {
         self.drained.notify_waiters();
     }
 
+    /// Nothing more is taken in.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().is_closed
+    }
+
     /// More than half full: nothing more is read from the client, and no history for it.
     pub(crate) fn is_congested(&self) -> bool {
         let state = self.state.lock();

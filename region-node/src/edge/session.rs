@@ -96,6 +96,7 @@ pub(crate) struct Session {
     next_follow: u64,
     writes: u32,
     reads: u32,
+    locates: usize,
     heard_ms: u64,
 }
 
@@ -108,6 +109,7 @@ impl Session {
             next_follow: 1,
             writes: 0,
             reads: 0,
+            locates: 0,
             heard_ms: now_ms,
         }
     }
@@ -271,6 +273,15 @@ impl Session {
             let error = proto::client_error(&Refusal::new(Code::TooLarge, why));
             return resumed(id, &log.to_string(), resumed::Answer::Error(error), out);
         }
+        if self.locates >= limits::SESSION_LOGS_MAX {
+            let why = format!(
+                "{} position checks of this session are unanswered, the most there may be",
+                self.locates
+            );
+            let error = proto::client_error(&Refusal::new(Code::Overloaded, why));
+            return resumed(id, &log.to_string(), resumed::Answer::Error(error), out);
+        }
+        self.locates += 1;
         let follow = self.next_follow;
         self.next_follow += 1;
         if self.followed.insert(log, follow).is_some() {
@@ -314,6 +325,7 @@ impl Session {
                 }
             }
             Finished::Located { request_id, log, follow, position, result } => {
+                self.locates = self.locates.saturating_sub(1);
                 if self.followed.get(&log) == Some(&follow) {
                     self.located(request_id, log, position, result, out);
                 }

@@ -41,6 +41,9 @@ use types::{Code, Position, Record, Refusal, limits};
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// Frames up to this are written by one call. Allocated only while something waits.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// What a client that does not read, but pings, can make a connection hold: the largest frame, a page as
+/// base64 in JSON, and room to spare.
+const WRITE_BUFFER_MAX_BYTES: usize = 224 * 1024;
 /// What the kernel is told to hold for a client; it takes twice that, for its own bookkeeping.
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// How long a client has to go elsewhere when the node goes down.
@@ -80,6 +83,7 @@ async fn upgrade(
     upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_MAX_BYTES)
         .max_message_size(limits::FRAME_MAX_BYTES)
         .max_frame_size(limits::FRAME_MAX_BYTES)
         .on_upgrade(move |socket| run(edge, seat, socket, encoding))
@@ -167,7 +171,11 @@ impl Connected {
                     Some(Err(error)) => return self.broken(&error),
                     None => return self.queue.abandon(),
                 },
-                _ = tick.tick() => Input::Tick { congested: self.queue.is_congested() },
+                // The writer has given the client up: nothing that it asks could be answered.
+                _ = tick.tick() => match self.queue.is_closed() {
+                    true => return,
+                    false => Input::Tick { congested: self.queue.is_congested() },
+                },
                 () = shutdown.cancelled() => return self.go_away(),
             };
             if self.handle(input) == Next::Ends {

@@ -176,6 +176,8 @@ impl<W: Clone, R> Lanes<W, R> {
                     lane.pin = Some(pin);
                     lane.advance(now_ms, &key, routes, parked, out);
                 }
+                // A lane that has learnt its pin otherwise may have sent what waits in it.
+                Err(_) if lane.pin.is_some() => {}
                 Err(refusal) => lane.refuse_all(&refusal, parked, out),
             }),
             Input::Answered(ticket, outcome) => {

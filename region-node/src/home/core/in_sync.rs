@@ -29,7 +29,7 @@ pub struct IsrSet {
 }
 
 impl IsrSet {
-    fn counting(&self) -> impl Iterator<Item = &Replica> {
+    fn counting(&self) -> impl Iterator<Item = &Replica> + Clone {
         self.isr.difference(&self.lost)
     }
 }
@@ -171,20 +171,22 @@ impl InSync {
         self.followers.insert(replica.clone(), Follower { matched, unmatched_at_ms });
     }
 
-    /// The highest LSN that every counting member holds; `None` while one of them is not matched, or
-    /// they do not span two regions.
+    /// The highest LSN that every counting member holds; `None` while one of them is not matched, or one of
+    /// the sets does not span two regions by itself: whichever of them is in force may be all that is left.
     pub(super) fn replicated(&self, durable: Lsn) -> Option<Lsn> {
-        let proposals = self.doubts.iter().map(|doubt| &doubt.proposal);
-        let proposed = proposals.flat_map(|proposal| proposal.isr.difference(&proposal.lost));
-        let mut lowest = durable;
-        let mut regions = BTreeSet::new();
-        for member in self.membership.set.counting().chain(proposed) {
-            if *member != self.me {
-                lowest = lowest.min(self.matched(member)?);
-            }
-            regions.extend(self.membership.replicas.get(member));
+        let mut lowest = self.held_by(self.membership.set.counting(), durable)?;
+        for Doubt { proposal, .. } in &self.doubts {
+            lowest = self.held_by(proposal.isr.difference(&proposal.lost), lowest)?;
         }
-        (regions.len() >= 2).then_some(lowest)
+        Some(lowest)
+    }
+
+    fn held_by<'a>(&self, members: impl Iterator<Item = &'a Replica> + Clone, durable: Lsn) -> Option<Lsn> {
+        let mut lowest = durable;
+        for member in members.clone().filter(|member| **member != self.me) {
+            lowest = lowest.min(self.matched(member)?);
+        }
+        (self.regions_of(members) >= 2).then_some(lowest)
     }
 
     fn matched(&self, replica: &Replica) -> Option<Lsn> {
