@@ -26,7 +26,8 @@ pub(crate) struct Core {
     pub(crate) segments: Segments,
     pub(crate) index: Index,
     pub(crate) view: RwLock<View>,
-    /// Held shared while something is looked up, and alone while a truncation changes what was there.
+    /// Held shared while something is looked up, and alone while a truncation changes what was there,
+    /// or marks go because their bodies have left the disk.
     pub(crate) gate: RwLock<()>,
     pub(crate) queue: Queue,
     /// Held by whoever folds.

@@ -43,6 +43,8 @@ impl Core {
             let rewritten = self.rewrite(number, &marked, now_ms)?;
             reclaimed.bodies += rewritten.bodies;
             reclaimed.bytes += rewritten.bytes;
+            // Who began to read before has the old file and looks at the marks; who begins after, the new one.
+            let _alone = self.gate.write();
             let mut view = self.view.write();
             for location in marked {
                 view.unmark(location);
@@ -101,7 +103,7 @@ impl Core {
     }
 
     fn rewrite(&self, number: u32, marked: &HashSet<Location>, now_ms: u64) -> Result<Rewritten, StoreError> {
-        let old = self.segments.get(number)?;
+        let old = Segment::open(&*self.files, self.store, number)?;
         let name = segment::name(number);
         let new_name = format!("{name}{NEW_SUFFIX}");
         let due = |location: Location, record: &types::Record| {
@@ -119,8 +121,7 @@ impl Core {
             self.files.remove(&new_name).map_err(|error| io_error("cannot remove", &new_name, &error))?;
             return Ok(rewritten);
         }
-        self.files.rename(&new_name, &name).map_err(|error| io_error("cannot rename", &new_name, &error))?;
-        self.segments.forget(number);
+        self.segments.replace(number, &new_name)?;
         self.files.sync_folder().map_err(|error| self.fail(&sync_error(&name, &error)))?;
         Ok(rewritten)
     }

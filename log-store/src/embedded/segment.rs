@@ -220,16 +220,21 @@ impl Segments {
     }
 
     pub(crate) fn get(&self, number: u32) -> Result<Arc<Segment>, StoreError> {
-        if let Some(segment) = self.open.lock().get(&number) {
+        // Held over the opening: no other file may take its place before it is kept.
+        let mut open = self.open.lock();
+        if let Some(segment) = open.get(&number) {
             return Ok(segment.clone());
         }
         let segment = Segment::open(&*self.files, self.store, number)?;
-        self.insert(segment.clone());
+        self.keep(&mut open, segment.clone());
         Ok(segment)
     }
 
     pub(crate) fn insert(&self, segment: Arc<Segment>) {
-        let mut open = self.open.lock();
+        self.keep(&mut self.open.lock(), segment);
+    }
+
+    fn keep(&self, open: &mut HashMap<u32, Arc<Segment>>, segment: Arc<Segment>) {
         if open.len() >= self.open_max
             && let Some(victim) = open.keys().copied().find(|number| *number != segment.number)
         {
@@ -238,9 +243,16 @@ impl Segments {
         open.insert(segment.number, segment);
     }
 
-    /// Forgets an open file, because another has taken its place.
-    pub(crate) fn forget(&self, number: u32) {
-        self.open.lock().remove(&number);
+    /// Puts a file in the place of a segment's: from then on nobody is given the old one.
+    ///
+    /// # Errors
+    /// `Io`, `Full`.
+    pub(crate) fn replace(&self, number: u32, new_name: &str) -> Result<(), StoreError> {
+        let mut open = self.open.lock();
+        open.remove(&number);
+        self.files
+            .rename(new_name, &name(number))
+            .map_err(|error| io_error("cannot rename", new_name, &error))
     }
 }
 

@@ -1,12 +1,24 @@
 //! What is deleted or expired leaves the disk: a random marker is searched for in every file.
 
-use crate::support::{batch, created, deleted, entry, expiring, log, message, partition, read_all};
+use crate::support::{
+    batch, created, deleted, entry, expiring, log, message, open, partition, read_all, scratch, small,
+};
 use bytes::Bytes;
 use log_store::{
     LogStore, Scan,
     embedded::{Config, EmbeddedStore},
+    files::{File, Files, Guard, cut::CutFiles},
 };
-use std::{os::unix::fs::MetadataExt, path::Path, sync::Arc};
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        mpsc::{SyncSender, sync_channel},
+    },
+    time::Duration,
+};
 use types::{Body, EntryBody, Epoch, Lsn, Offset, Record};
 
 fn store_in(folder: &Path) -> Arc<EmbeddedStore> {
@@ -194,4 +206,90 @@ async fn a_record_copied_back_stays_archived_and_its_copy_leaves_when_it_is_cut_
     store.discard_archive(archive).await.expect("it is known");
     store.reclaim(0).await.expect("there is room");
     assert_eq!(files_with(folder.path(), &marker), Vec::<String>::new());
+}
+
+const SEGMENT: &str = "0000000001.segment";
+
+/// Holds the next one that opens the first segment up, with the file in its hand.
+#[derive(Debug)]
+struct SlowOpen {
+    files: CutFiles,
+    hold: Mutex<Option<SyncSender<()>>>,
+}
+
+impl Files for SlowOpen {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.files.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let file = self.files.open(name)?;
+        let hold = if name == SEGMENT { self.hold.lock().expect("no panic").take() } else { None };
+        if let Some(opened) = hold {
+            opened.send(()).expect("the test waits");
+            // Time for a reclaim to rename; one that has to wait for this reader never would.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        Ok(file)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.files.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.files.list()
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.files.sync_folder()
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Guard>>> {
+        self.files.lock(name)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.files.path()
+    }
+}
+
+fn holds(files: &CutFiles, marker: &[u8]) -> bool {
+    let bytes = files.contents(SEGMENT).expect("it is there");
+    bytes.windows(marker.len()).any(|window| window == marker)
+}
+
+#[tokio::test]
+async fn a_reader_that_opens_a_segment_while_it_is_rewritten_brings_nothing_back() {
+    let (folder, marker) = (scratch(), marker());
+    let files = CutFiles::new(folder.path());
+    let store = open(&files, small());
+    with_marker(&*store, marked(2, 1, 2, &marker), 60).await;
+    append(&*store, deleted(61, 1, log(1), 61, &[2])).await;
+    assert!(holds(&files, &marker));
+    store.close().await;
+    drop(store);
+
+    // Opened again, the store has no need of the first segment until somebody reads from it.
+    let slow = Arc::new(SlowOpen { files: files.clone(), hold: Mutex::default() });
+    let store = EmbeddedStore::open_on(slow.clone(), small()).expect("it opens");
+    let (opened, has_opened) = sync_channel(1);
+    *slow.hold.lock().expect("no panic") = Some(opened);
+    let reader = store.clone();
+    let read = tokio::spawn(async move {
+        reader.read_log(partition(0), log(1), Scan::After(Offset::FIRST), 1, usize::MAX, 0).await
+    });
+    let waits = tokio::task::spawn_blocking(move || has_opened.recv_timeout(Duration::from_secs(10)));
+    waits.await.expect("no panic").expect("the reader opens the segment");
+    assert_eq!(store.reclaim(0).await.expect("there is room").bodies, 1);
+    assert!(is_erased(&read.await.expect("no panic").expect("it can be read")[0]));
+
+    assert!(is_erased(&read_all(&*store, partition(0)).await[1]), "it stays erased");
+    append(&*store, deleted(62, 1, log(1), 62, &[3])).await;
+    assert_eq!(store.reclaim(0).await.expect("there is room").bodies, 1);
+    assert!(!holds(&files, &marker), "the next rewriting does not write it back");
 }
