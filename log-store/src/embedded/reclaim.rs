@@ -10,6 +10,7 @@ use super::{
     errors::{closed, io_error, is_full},
     frame::{self, Fault, Header, Kind, Location},
     queue::Request,
+    recovery::highest_group,
     rows::Mark,
     segment::{
         self, NEW_SUFFIX, Reader, SEGMENT_HEADER_BYTES, Segment, TABLE_EVERY, Table, describe, sync_error,
@@ -151,6 +152,14 @@ impl Core {
                 _ => payload,
             };
             new.push(&header, &kept)?;
+        }
+        // Zeros are the end of a segment only where nothing stands behind them: a page may have been lost.
+        let ends = match old.frames_end() {
+            Some(end) => at == end,
+            None => highest_group(old, at)?.is_none(),
+        };
+        if !ends {
+            return Err(old.damaged(u64::from(at), describe(Fault::Empty)));
         }
         rewritten.bytes = u64::from(at.saturating_sub(new.at()));
         new.finish(self, old.number)?;

@@ -80,7 +80,7 @@ fn holds_frames(files: &dyn Files, number: u32) -> Result<bool, StoreError> {
 }
 
 /// The highest group of the whole frames from a place of a segment on.
-fn highest_group(segment: &Arc<Segment>, from: u32) -> Result<Option<u64>, StoreError> {
+pub(crate) fn highest_group(segment: &Arc<Segment>, from: u32) -> Result<Option<u64>, StoreError> {
     let failed = |error| io_error("cannot read", &segment.name, &error);
     let len = segment.file.length().map_err(failed)?;
     let mut bytes = vec![0; usize::try_from(len.saturating_sub(u64::from(from))).unwrap_or(0)];

@@ -1,7 +1,9 @@
 //! Bytes flipped, files gone, a newer format, a full disk, a failing sync: each is named, and nothing
 //! that was acked is served wrongly or passed over in silence.
 
-use crate::support::{batch, fill, log, message, open, partition, picture, read_all, scratch, small};
+use crate::support::{
+    batch, deleted, fill, log, message, open, partition, picture, read_all, scratch, small,
+};
 use log_store::{
     AppendError, LogStore, ReadError, StoreError,
     embedded::{Config, EmbeddedStore},
@@ -298,4 +300,31 @@ async fn a_folder_in_use_is_refused() {
     drop(store);
     let store = EmbeddedStore::open(folder.path(), Config::default()).expect("it is free again");
     assert_eq!(store.id(), id);
+}
+
+#[tokio::test]
+async fn a_lost_page_inside_a_segment_is_not_taken_for_its_end_when_it_is_rewritten() {
+    for rewritten_before in [false, true] {
+        let folder = scratch();
+        let files = CutFiles::new(folder.path());
+        let store = open(&files, small());
+        fill(&*store, partition(0), log(1), 1..=60).await;
+        if rewritten_before {
+            store
+                .append(batch(partition(0), 1, vec![deleted(61, 1, log(1), 61, &[2])]))
+                .await
+                .expect("it fits");
+            assert_eq!(store.reclaim(0).await.expect("it is whole").bodies, 1);
+        }
+        let begins = frames(&files, SEGMENT);
+        files.damage(SEGMENT, |bytes| bytes[begins[5]..begins[7]].fill(0));
+        let before = files.contents(SEGMENT);
+        let lsn = if rewritten_before { 62 } else { 61 };
+        store
+            .append(batch(partition(0), 1, vec![deleted(lsn, 1, log(1), lsn, &[3])]))
+            .await
+            .expect("it fits");
+        assert_damaged(&store.reclaim(0).await.expect_err("frames are lost"), SEGMENT, begins[5]);
+        assert_eq!(files.contents(SEGMENT), before, "what is left stays");
+    }
 }
