@@ -17,18 +17,30 @@ pub struct RealFiles {
 }
 
 impl RealFiles {
-    /// Uses a folder, and makes it durably if it is not there.
+    /// Uses a folder, and makes it durably if it is not there, with all folders above it. They are synced
+    /// where they are there already, too: who made them may not have come to it.
     ///
     /// # Errors
     /// What the operating system answers.
     pub fn new(folder: &Path) -> io::Result<Self> {
-        if !folder.is_dir() {
-            fs::create_dir_all(folder)?;
-            if let Some(parent) = folder.canonicalize()?.parent() {
-                fs::File::open(parent)?.sync_all()?;
-            }
+        fs::create_dir_all(folder)?;
+        let folder = folder.canonicalize()?;
+        fs::File::open(&folder)?.sync_all()?;
+        for above in folder.ancestors().skip(1) {
+            sync_above(above)?;
         }
-        Ok(Self { folder: folder.canonicalize()? })
+        Ok(Self { folder })
+    }
+}
+
+/// Syncs a folder that may not be ours to open, or lie where nothing can be written or synced.
+fn sync_above(folder: &Path) -> io::Result<()> {
+    let Ok(opened) = fs::File::open(folder) else { return Ok(()) };
+    match opened.sync_all() {
+        Err(error) if !matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::ReadOnlyFilesystem) => {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 
