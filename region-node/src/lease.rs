@@ -40,7 +40,7 @@ impl Lease {
         self.until_ms.fetch_max(until_ms, Ordering::AcqRel);
     }
 
-    /// A renewal was refused.
+    /// A renewal was refused, or the node gives the incarnation up.
     pub fn refused(&self) {
         self.until_ms.store(OVER, Ordering::Release);
     }

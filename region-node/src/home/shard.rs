@@ -423,6 +423,11 @@ impl Shard {
         home.feed.end();
         self.parts.deps.followers.end_of_home(partition, &home.feed);
         home.sinks.offer_all(&BusEvent::Ended { partition, epoch: home.epoch });
+        if matches!(reason, EndReason::StoreFailed) {
+            // What this epoch proposed and wrote is of unknown fate: only a higher one may follow it here.
+            tracing::error!(%partition, epoch = %home.epoch, "the store refused what it must take: the incarnation is given up");
+            home.lease.refused();
+        }
         self.open_later(partition);
     }
 
