@@ -111,9 +111,10 @@ pub(crate) enum Output {
         session: SessionId,
         common: Position,
     },
+    /// Tell these sessions, each of which has everything up to the position beside it.
     Replicated {
         position: Position,
-        to: Vec<SessionId>,
+        to: Vec<(SessionId, Position)>,
     },
     /// The session has left the feed; it has nothing behind this position.
     Behind {
@@ -451,7 +452,7 @@ impl Feed {
     /// Tells how far the log is replicated to those who have it that far.
     fn tick_replicated(&mut self, out: &mut Vec<Output>) {
         let position = self.replicated;
-        let to: Vec<SessionId> = self
+        let to: Vec<(SessionId, Position)> = self
             .members
             .iter_mut()
             .filter(|(_, member)| {
@@ -464,7 +465,7 @@ impl Feed {
             })
             .map(|(session, member)| {
                 member.told = position;
-                *session
+                (*session, member.position)
             })
             .collect();
         if !to.is_empty() {

@@ -189,12 +189,12 @@ impl Delivery {
                 }
             }
             Output::Replicated { position, to } => {
-                for session in to {
+                for (session, has) in to {
                     let is_out = overflowed.iter().any(|(other, _)| *other == session);
                     if !is_out
                         && hub.sessions.get(&session).is_some_and(|queue| !queue.offer_tick(log, position))
                     {
-                        overflowed.push((session, position));
+                        overflowed.push((session, has));
                     }
                 }
             }

@@ -346,13 +346,14 @@ impl Model {
                 }
             }
             Output::Replicated { position, to } => {
-                for session in to {
+                for (session, has) in to {
                     if self.told_behind.contains_key(&session.0) {
                         continue;
                     }
                     let held = &self.sessions[&session.0];
                     let is_held = held.last().is_some_and(|last| last.offset >= position.offset);
                     assert!(is_held || position == Position::START, "a tick before its entry");
+                    assert_eq!(held.last().copied().unwrap_or(Position::START), has);
                 }
             }
             Output::Behind { session, position } => {
@@ -405,4 +406,55 @@ proptest! {
             prop_assert_eq!(held, &log, "session {}", session);
         }
     }
+}
+
+#[test]
+fn what_was_read_from_an_old_copy_is_checked_again_and_not_called_replicated() {
+    let at = |epoch, offset| Position::new(Generation::FIRST, Epoch::new(epoch), Offset::new(offset));
+    let session = SessionId(1);
+    let mut feed = Feed::new(PARTITION);
+    let mut out = Vec::new();
+    let join = Input::Join { session, user: user(), position: at(1, 11), checked: Epoch::new(2) };
+    feed.handle(0, join, &mut out);
+    // The copy is not told of epoch 2 yet, and ends with an entry of epoch 1 that is undone there.
+    for _ in 0..2 {
+        let fill = out.drain(..).find_map(|output| match output {
+            Output::Fill { to, .. } => to.first().map(|(_, fill)| *fill),
+            _ => None,
+        });
+        let fill = fill.expect("it is filled");
+        feed.handle(0, Input::Filled { session, fill, to: at(1, 12), at_end: true }, &mut out);
+    }
+    let node = NodeId::new("eu-west-1").expect("a valid name");
+    let route = Route { node, channel: Channel(2), epoch: Epoch::new(2) };
+    feed.handle(0, Input::Route(Some(route.clone())), &mut out);
+    let answer = Subscribed { head: at(2, 12), replicated: at(2, 12), epoch: Epoch::new(2) };
+    feed.handle(0, Input::Subscribed(route, Some(answer)), &mut out);
+    feed.handle(0, Input::Tick, &mut out);
+    let checked =
+        |output: &Output| matches!(output, Output::Check { position, .. } if *position == at(1, 12));
+    assert!(out.iter().any(checked), "{out:?}");
+    assert!(!out.iter().any(|output| matches!(output, Output::Replicated { .. })), "{out:?}");
+}
+
+#[test]
+fn no_tick_reaches_a_session_that_stands_on_an_undone_entry() {
+    let at = |epoch, offset| Position::new(Generation::FIRST, Epoch::new(epoch), Offset::new(offset));
+    let session = SessionId(1);
+    let mut feed = Feed::new(PARTITION);
+    let mut out = Vec::new();
+    let node = NodeId::new("eu-west-1").expect("a valid name");
+    let route = Route { node, channel: Channel(2), epoch: Epoch::new(2) };
+    feed.handle(0, Input::Route(Some(route.clone())), &mut out);
+    let answer = Subscribed { head: at(2, 15), replicated: at(2, 12), epoch: Epoch::new(2) };
+    feed.handle(0, Input::Subscribed(route, Some(answer)), &mut out);
+    let join = Input::Join { session, user: user(), position: at(1, 11), checked: Epoch::new(2) };
+    feed.handle(0, join, &mut out);
+    let mut fills = out.iter().filter_map(|output| match output {
+        Output::Fill { to, .. } => to.first().map(|(_, fill)| *fill),
+        _ => None,
+    });
+    let fill = fills.next().expect("it is filled");
+    feed.handle(0, Input::Filled { session, fill, to: at(1, 12), at_end: false }, &mut out);
+    assert!(!out.iter().any(|output| matches!(output, Output::Replicated { .. })), "{out:?}");
 }
