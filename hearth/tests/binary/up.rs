@@ -8,12 +8,18 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc,
+    },
     time::Instant,
 };
 
 /// Ports behind a base port that two regions use.
 const PORTS: u16 = 23;
+/// Where base ports are looked for: below the range from which systems give out ports.
+const FIRST_PORT: u16 = 11_000;
+const SLOTS: u16 = 800;
 
 struct Up {
     child: Child,
@@ -67,8 +73,14 @@ impl Drop for Up {
     }
 }
 
+/// A base port whose ports are free, and that no other test of this process gets: the ports are only
+/// taken once the deployment starts.
 fn free_base_port() -> u16 {
-    for base in (11_000..30_000).step_by(usize::from(PORTS)).skip(std::process::id() as usize % 700) {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % u32::from(SLOTS)).expect("under the slots");
+    for _ in 0..SLOTS {
+        let slot = (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % SLOTS;
+        let base = FIRST_PORT + slot * PORTS;
         if (base..base + PORTS).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }
