@@ -3,7 +3,8 @@
 //! Home and follower fold the same records with this one function, so a promoted follower is ready at
 //! once and all replicas can be compared by what they derived.
 
-use std::collections::BTreeMap;
+use crate::devices::Devices;
+use std::{collections::BTreeMap, sync::Arc};
 use types::{
     AckPolicy, Body, CursorKind, DeviceId, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole, Offset,
     PartitionPosition, Position, Record, RegionId, StateUpdate, UserId,
@@ -21,6 +22,8 @@ pub struct EraBegin {
 }
 
 /// What a log's records add up to.
+///
+/// Its large parts are shared by its clones until one of them changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogState {
     /// The eras that the log has entries of, oldest first.
@@ -32,13 +35,15 @@ pub struct LogState {
     /// The `accepted_at` of the last record, in ms since 1970.
     pub accepted_at_ms: u64,
     /// Who may read and write.
-    pub members: BTreeMap<UserId, MemberRole>,
+    pub members: Arc<BTreeMap<UserId, MemberRole>>,
     /// When content is acked.
     pub ack_policy: AckPolicy,
     /// The regions that may hold the log; empty means all.
     pub allowed_regions: Vec<RegionId>,
     /// Up to where each device has received and read.
-    pub cursors: BTreeMap<(UserId, DeviceId, CursorKind), Offset>,
+    pub cursors: Arc<BTreeMap<(UserId, DeviceId, CursorKind), Offset>>,
+    /// The newest message ids of the devices that write.
+    pub devices: Arc<Devices>,
 }
 
 /// A record does not follow the state that it is folded into.
@@ -94,15 +99,18 @@ impl LogState {
                     });
                 }
                 self.head = position;
+                Arc::make_mut(&mut self.devices).note(entry);
                 if let EntryBody::Created { members, ack_policy, allowed_regions } = &entry.body {
-                    self.members = members.iter().cloned().collect();
+                    self.members = Arc::new(members.iter().cloned().collect());
                     self.ack_policy = *ack_policy;
                     self.allowed_regions.clone_from(allowed_regions);
                 }
             }
             Body::Update(StateUpdate::Cursor { user, device, kind, offset }) => {
-                let cursor = self.cursors.entry((user.clone(), *device, *kind)).or_default();
-                *cursor = (*cursor).max(*offset);
+                let key = (user.clone(), *device, *kind);
+                if self.cursors.get(&key).is_none_or(|before| before < offset) {
+                    Arc::make_mut(&mut self.cursors).insert(key, *offset);
+                }
             }
         }
         self.last = record.partition_position();
@@ -211,7 +219,7 @@ mod tests {
         for record in [cursor(1, 4), cursor(2, 9), cursor(3, 2)] {
             state.apply(&record).expect("it follows");
         }
-        assert_eq!(state.cursors.into_values().collect::<Vec<_>>(), [Offset::new(9)]);
+        assert_eq!(state.cursors.values().copied().collect::<Vec<_>>(), [Offset::new(9)]);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 pub mod check;
 mod contract;
+pub mod devices;
 pub mod embedded;
 pub mod erase;
 mod error;

@@ -5,7 +5,7 @@
 //! leaves one commit or the one before it. Nothing waits for a commit but the next one.
 
 use super::{
-    errors::fold_error,
+    errors::{damaged, fold_error},
     folder::FOLD,
     frame::Location,
     rows::{self, FoldPosition},
@@ -108,7 +108,9 @@ impl Fold {
 
     /// Up to where the segments are folded; `None` in an empty fold.
     pub(crate) fn position(&self) -> Result<Option<FoldPosition>, StoreError> {
-        Ok(self.get(rows::POSITION_KEY)?.and_then(|value| FoldPosition::decode(&value)))
+        let Some(value) = self.get(rows::POSITION_KEY)? else { return Ok(None) };
+        let position = FoldPosition::decode(&value);
+        position.map(Some).ok_or_else(|| damaged(FOLD, 0, "its rows are of another version, or damaged"))
     }
 
     /// Writes rows, all or none, and with them up to where they fold the segments.
@@ -148,5 +150,22 @@ impl Fold {
             write(key, value.as_deref())?;
         }
         ingestion.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fold_of_another_version_is_called_damaged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fold = Fold::open(folder.path(), 1 << 20).expect("it opens");
+        assert_eq!(fold.position(), Ok(None));
+        fold.commit(Changes::default(), FoldPosition::default()).expect("it is written");
+        assert_eq!(fold.position(), Ok(Some(FoldPosition::default())));
+        let without_version = &FoldPosition::default().encode()[8..];
+        fold.keyspace.insert(rows::POSITION_KEY, without_version).expect("it is written");
+        assert!(matches!(fold.position(), Err(StoreError::Damaged { .. })));
     }
 }

@@ -209,7 +209,14 @@ impl Ends for Staged<'_> {
 
     fn holds(&mut self, log: &LogId, key: &DedupKey) -> Result<bool, StoreError> {
         let hash = rows::dedup_hash(self.core.store, self.partition, log, key);
-        if self.group.keys.contains(&hash) || index::unfolded_dedup(self.view, hash).is_some() {
+        if self.group.keys.contains(&hash) {
+            return Ok(true);
+        }
+        let base = self.group.logs.get(&(self.partition, *log)).map(|staged| &staged.base);
+        if base.is_some_and(|base| base.devices.is_new(&key.sender, key.device, key.message_id)) {
+            return Ok(false);
+        }
+        if index::unfolded_dedup(self.view, hash).is_some() {
             return Ok(true);
         }
         Ok(self.core.index.folded_dedup(hash)?.is_some())

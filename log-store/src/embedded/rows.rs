@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `P` | up to where the segments are folded, and the last archive's id |
+//! | `P` | the version of the rows, up to where the segments are folded, and the last archive's id |
 //! | `a` archive | the archive |
 //! | `b` archive, first LSN | locations of its records, by LSN |
 //! | `d` hash of (partition, log, sender, device, message id) | location of the entry |
@@ -20,6 +20,8 @@ use crate::{Archive, ArchiveId, EpochBegin, PartitionEnd};
 use types::{DedupKey, Epoch, LogId, Lsn, PartitionId, PartitionPosition, StoreId, UserId};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+/// The version of the rows. A fold of another one is thrown away and folded anew.
+const FOLD_VERSION: u64 = 2;
 /// The most locations in one row.
 pub(crate) const RUN_MAX: usize = 512;
 pub(crate) const LOCATION_BYTES: usize = 8;
@@ -198,18 +200,21 @@ impl<'a> Cursor<'a> {
 
 impl FoldPosition {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let words = Words::default().u64(u64::from(self.segment)).u64(u64::from(self.origin));
-        words.u64(self.group).u64(self.last_archive).0
+        let words = Words::default().u64(FOLD_VERSION).u64(u64::from(self.segment));
+        words.u64(u64::from(self.origin)).u64(self.group).u64(self.last_archive).0
     }
 
+    /// `None` for a position in a fold of another version.
     pub(crate) fn decode(value: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(value);
-        Some(Self {
+        let version = cursor.u64()?;
+        let position = Self {
             segment: cursor.u64()?.try_into().ok()?,
             origin: cursor.u64()?.try_into().ok()?,
             group: cursor.u64()?,
             last_archive: cursor.u64()?,
-        })
+        };
+        (version == FOLD_VERSION && cursor.0.is_empty()).then_some(position)
     }
 }
 

@@ -4,11 +4,14 @@
 //! checkpoint below the cut.
 
 use super::rows::Cursor;
-use crate::fold::{EraBegin, LogState};
-use std::collections::BTreeMap;
+use crate::{
+    devices::{Device, Devices},
+    fold::{EraBegin, LogState},
+};
+use std::{collections::BTreeMap, sync::Arc};
 use types::{
-    AckPolicy, CursorKind, DeviceId, Epoch, Generation, Lsn, MemberRole, Offset, PartitionPosition, Position,
-    RegionId, UserId,
+    AckPolicy, CursorKind, DeviceId, Epoch, Generation, Lsn, MemberRole, MessageId, Offset,
+    PartitionPosition, Position, RegionId, UserId,
 };
 
 /// One version: the log's last LSN in it, and the encoded state.
@@ -59,7 +62,7 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
     number(&mut into, state.accepted_at_ms);
     into.push(state.ack_policy as u8);
     number(&mut into, state.members.len() as u64);
-    for (user, role) in &state.members {
+    for (user, role) in &*state.members {
         text(&mut into, user.as_str());
         into.push(*role as u8);
     }
@@ -68,13 +71,26 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
         text(&mut into, region.as_str());
     }
     number(&mut into, state.cursors.len() as u64);
-    for ((user, device, kind), offset) in &state.cursors {
+    for ((user, device, kind), offset) in &*state.cursors {
         text(&mut into, user.as_str());
         number(&mut into, device.get());
         into.push(*kind as u8);
         number(&mut into, offset.get());
     }
+    put_devices(&mut into, &state.devices);
     into
+}
+
+fn put_devices(into: &mut Vec<u8>, devices: &Devices) {
+    into.extend_from_slice(devices.floor.as_bytes());
+    into.extend_from_slice(&(devices.known.len() as u64).to_le_bytes());
+    for known in &devices.known {
+        text(into, known.sender.as_str());
+        into.extend_from_slice(&known.device.get().to_le_bytes());
+        into.extend_from_slice(known.latest.as_bytes());
+        into.extend_from_slice(known.highest.as_bytes());
+        into.extend_from_slice(&known.offset.get().to_le_bytes());
+    }
 }
 
 /// Names are at most 64 bytes long.
@@ -102,17 +118,36 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
         2 => AckPolicy::Replicated,
         _ => return None,
     };
-    state.members = (0..cursor.u64()?)
-        .map(|_| Some((user(&mut cursor)?, role(cursor.u8()?)?)))
-        .collect::<Option<BTreeMap<_, _>>>()?;
+    let members = (0..cursor.u64()?).map(|_| Some((user(&mut cursor)?, role(cursor.u8()?)?)));
+    state.members = Arc::new(members.collect::<Option<BTreeMap<_, _>>>()?);
     for _ in 0..cursor.u64()? {
         state.allowed_regions.push(RegionId::new(read_text(&mut cursor)?).ok()?);
     }
-    for _ in 0..cursor.u64()? {
+    let cursors = (0..cursor.u64()?).map(|_| {
         let key = (user(&mut cursor)?, DeviceId::new(cursor.u64()?), kind(cursor.u8()?)?);
-        state.cursors.insert(key, Offset::new(cursor.u64()?));
-    }
+        Some((key, Offset::new(cursor.u64()?)))
+    });
+    state.cursors = Arc::new(cursors.collect::<Option<BTreeMap<_, _>>>()?);
+    state.devices = Arc::new(devices(&mut cursor)?);
     cursor.0.is_empty().then_some(state)
+}
+
+fn devices(cursor: &mut Cursor<'_>) -> Option<Devices> {
+    let floor = message_id(cursor)?;
+    let known = (0..cursor.u64()?).map(|_| {
+        Some(Device {
+            sender: user(cursor)?,
+            device: DeviceId::new(cursor.u64()?),
+            latest: message_id(cursor)?,
+            highest: message_id(cursor)?,
+            offset: Offset::new(cursor.u64()?),
+        })
+    });
+    Some(Devices { known: known.collect::<Option<Vec<_>>>()?, floor })
+}
+
+fn message_id(cursor: &mut Cursor<'_>) -> Option<MessageId> {
+    MessageId::try_from(cursor.bytes(16)?).ok()
 }
 
 fn read_text<'a>(cursor: &mut Cursor<'a>) -> Option<&'a str> {
@@ -158,10 +193,20 @@ mod tests {
             head: position,
             last: PartitionPosition::new(Epoch::new(3), Lsn::new(9)),
             accepted_at_ms: 17,
-            members: [(alice.clone(), MemberRole::Owner)].into(),
+            members: Arc::new([(alice.clone(), MemberRole::Owner)].into()),
             ack_policy: AckPolicy::Replicated,
             allowed_regions: vec![RegionId::new("us-east").expect("a valid name")],
-            cursors: [((alice, DeviceId::new(1), CursorKind::Read), Offset::new(2))].into(),
+            cursors: Arc::new([((alice.clone(), DeviceId::new(1), CursorKind::Read), Offset::new(2))].into()),
+            devices: Arc::new(Devices {
+                known: vec![Device {
+                    sender: alice,
+                    device: DeviceId::new(1),
+                    latest: MessageId::from_bytes([1; 16]),
+                    highest: MessageId::from_bytes([2; 16]),
+                    offset: Offset::new(4),
+                }],
+                floor: MessageId::from_bytes([3; 16]),
+            }),
         };
         let default = encode(&LogState::default());
         let row = row([(Lsn::new(1), &default[..]), (Lsn::new(9), &encode(&state)[..])]);

@@ -272,6 +272,11 @@ impl LogStore for EmbeddedStore {
         log: LogId,
         key: &DedupKey,
     ) -> Result<Option<Deduped>, ReadError> {
+        let state = self.core.state_in_memory(&(partition, log));
+        if state.is_some_and(|state| state.devices.is_new(&key.sender, key.device, key.message_id)) {
+            self.core.check_open()?;
+            return Ok(None);
+        }
         let key = key.clone();
         blocking(&self.core, move |core| core.find(partition, &log, &key)).await
     }

@@ -12,8 +12,8 @@ use proptest::{
 };
 use std::{collections::HashMap, sync::Arc};
 use types::{
-    AckPolicy, Body, BodyHash, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, Lsn, MemberRole,
-    MessageId, Offset, PartitionId, Record, StateUpdate,
+    AckPolicy, Body, BodyHash, CursorKind, DedupKey, DeviceId, Entry, EntryBody, Epoch, Generation, Lsn,
+    MemberRole, MessageId, Offset, PartitionId, Record, StateUpdate,
 };
 
 /// Few of each, so that operations meet.
@@ -315,7 +315,7 @@ impl<B: Bed> Run<B> {
     }
 
     fn body(&mut self, head: &mut Offset, said: Said) -> Body {
-        let (sender, device) = (user("alice"), DeviceId::new(1));
+        let sender = user("alice");
         let message = |bytes: usize, seed: u64| {
             let bytes: Vec<u8> = (0..bytes as u64).map(|at| (at * 7 + seed) as u8).collect();
             EntryBody::Message { ciphertext: bytes.into() }
@@ -325,6 +325,7 @@ impl<B: Bed> Run<B> {
         let body = match said {
             Said::Cursor { offset } => {
                 let (kind, offset) = (CursorKind::Delivered, Offset::new(offset));
+                let device = device(id);
                 return Body::Update(StateUpdate::Cursor { user: sender, device, kind, offset });
             }
             Said::Message { bytes } => message(bytes, id),
@@ -354,7 +355,8 @@ impl<B: Bed> Run<B> {
             }
         };
         *head = head.plus(1);
-        let message_id = MessageId::from_bytes(u128::from(id).to_be_bytes());
+        let key = key(id);
+        let (device, message_id) = (key.device, key.message_id);
         Body::Entry(Entry { offset: *head, sender, device, message_id, expires_at_ms, body })
     }
 
@@ -379,11 +381,13 @@ impl<B: Bed> Run<B> {
                     let expected = model.scan(log, scan, now_ms);
                     admits(&expected[..expected.len().min(4)], &page.expect("readable"));
                 }
-                for id in all_ids_from..=self.ids {
-                    let message_id = MessageId::from_bytes(u128::from(id).to_be_bytes());
-                    let (sender, device) = (user("alice"), DeviceId::new(1));
-                    let key = types::DedupKey { sender, device, message_id };
-                    assert_eq!(store.find(partition, log, &key).await, Ok(model.find(log, &key)));
+                let devices = state.map(|state| state.devices.clone()).unwrap_or_default();
+                for key in (all_ids_from..=self.ids).map(key) {
+                    let found = model.find(log, &key);
+                    assert_eq!(store.find(partition, log, &key).await, Ok(found));
+                    let DedupKey { sender, device, message_id } = &key;
+                    assert!(found.is_none() || !devices.is_new(sender, *device, *message_id));
+                    assert!(found.is_some() || !devices.is_latest(sender, *device, *message_id));
                 }
             }
         }
@@ -395,6 +399,16 @@ impl<B: Bed> Run<B> {
             admits(&tail.served(), &records.expect("readable"));
         }
     }
+}
+
+/// The name of a message: each id is always of the same one of two devices.
+fn key(id: u64) -> DedupKey {
+    let message_id = MessageId::from_bytes(u128::from(id).to_be_bytes());
+    DedupKey { sender: user("alice"), device: device(id), message_id }
+}
+
+const fn device(id: u64) -> DeviceId {
+    DeviceId::new(1 + id % 2)
 }
 
 fn admits(expected: &[(Record, Expected)], served: &[Record]) {

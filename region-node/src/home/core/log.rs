@@ -127,6 +127,26 @@ impl Log {
         }
     }
 
+    /// The device's message that this one follows is proven to be in the log or not to be, without a look
+    /// at the store: `None` where it has to be asked.
+    pub(super) fn holds_predecessor(&self, key: &DedupKey) -> Option<bool> {
+        let state = self.state.as_ref()?;
+        let Some(state) = state else { return Some(false) };
+        if state.devices.is_latest(&key.sender, key.device, key.message_id) {
+            return Some(true);
+        }
+        self.is_new(key).then_some(false)
+    }
+
+    /// Whether a message id is proven not to be in the log, without a look at the store.
+    pub(super) fn is_new(&self, key: &DedupKey) -> bool {
+        match &self.state {
+            None => false,
+            Some(None) => true,
+            Some(Some(state)) => state.devices.is_new(&key.sender, key.device, key.message_id),
+        }
+    }
+
     /// The LSN of its last record; zero where it has none or is not loaded.
     pub(super) fn last_lsn(&self) -> Lsn {
         self.state.as_ref().and_then(Option::as_ref).map_or(Lsn::ZERO, LogState::last_lsn)

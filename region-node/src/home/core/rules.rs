@@ -24,7 +24,7 @@ pub(super) fn judge(write: &Write, state: Option<&LogState>) -> Result<Verdict, 
             match state {
                 None => Ok(Verdict::Append),
                 Some(state)
-                    if state.members == wanted
+                    if *state.members == wanted
                         && state.ack_policy == *ack_policy
                         && state.allowed_regions == *allowed_regions =>
                 {

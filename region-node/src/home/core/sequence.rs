@@ -61,7 +61,7 @@ impl Core {
         }
         // Others are ahead of it: ask now what will be needed, so that its turn does not wait for it.
         let key = queued.key();
-        if self.recent.get(id, &key).is_none() && !log.lookups.contains_key(&key) {
+        if !log.is_new(&key) && self.recent.get(id, &key).is_none() && !log.lookups.contains_key(&key) {
             let mut need = Need { keys: vec![key], ..Need::default() };
             log.asked.ask(&mut need);
             if !need.is_nothing() {
@@ -173,11 +173,9 @@ impl Core {
     fn step(&self, cx: Context, queued: &Queued, log: &mut Log) -> Step {
         let write = &queued.write;
         let key = queued.key();
+        // The state mostly tells that the message id is new, so the id is not asked for together with it.
+        let Some(state) = &log.state else { return Step::Need(Need::default()) };
         let found = self.lookup(write.log, &key, log);
-        let Some(state) = &log.state else {
-            let keys = if found.is_none() { vec![key] } else { vec![] };
-            return Step::Need(Need { keys, ..Need::default() });
-        };
         if !cx.leased() {
             return Step::Refuse(self.not_home(true).into());
         }
@@ -204,10 +202,10 @@ impl Core {
                 None => Step::Need(Need { first: true, ..Need::default() }),
             },
             Ok(Verdict::Append) => match (state, queued.predecessor_key()) {
-                (Some(state), Some(key)) => match self.lookup(write.log, &key, log) {
+                (Some(state), Some(key)) => match self.holds_predecessor(write.log, &key, log) {
                     None => Step::Need(Need { keys: vec![key], ..Need::default() }),
-                    Some(None) => Step::Refuse(out_of_order(write).into()),
-                    Some(Some(_)) => Step::Append(state.head.generation, due),
+                    Some(false) => Step::Refuse(out_of_order(write).into()),
+                    Some(true) => Step::Append(state.head.generation, due),
                 },
                 (Some(state), None) => Step::Append(state.head.generation, due),
                 (None, _) => self.first_record(log, due),
@@ -225,12 +223,17 @@ impl Core {
         }
     }
 
+    /// Whether the device's message before this one is in the log; `None` when the store has to be asked.
+    fn holds_predecessor(&self, id: LogId, key: &types::DedupKey, log: &Log) -> Option<bool> {
+        log.holds_predecessor(key).or_else(|| Some(self.lookup(id, key, log)?.is_some()))
+    }
+
     /// What stands under a message id; `None` when the store has to be asked (again).
     fn lookup(&self, id: LogId, key: &types::DedupKey, log: &Log) -> Option<Option<Known>> {
         if let Some(known) = self.recent.get(id, key) {
             return Some(Some(known));
         }
-        if let Some(None) = log.state {
+        if log.is_new(key) {
             return Some(None);
         }
         let lookup = log.lookups.get(key)?;

@@ -483,7 +483,7 @@ fn a_refused_lease_makes_all_that_is_under_way_indeterminate() {
     world.sync(1);
     let written = world.append(write(log(1), 2, message(2), AckPolicy::Home, None));
     world.load_all();
-    let queued = world.append(write(log(1), 3, message(3), AckPolicy::Home, None));
+    let queued = world.append(write(log(2), 3, message(3), AckPolicy::Home, None));
     world.say(Input::Stop(EndReason::LeaseRefused));
     for ticket in [durable, written] {
         assert!(matches!(world.answered[&ticket], Err(WriteError::Indeterminate { .. })));
@@ -537,6 +537,31 @@ fn a_message_whose_predecessor_is_missing_is_out_of_order() {
     world.load_all();
     world.sync(2);
     assert_eq!(world.ok(again).position.offset.get(), 3);
+}
+
+#[test]
+fn new_messages_ask_the_store_for_nothing() {
+    let mut world = World::with_chat();
+    for number in 1..100 {
+        let after = (number > 1).then(|| number - 1);
+        world.append(write(log(1), number, message(number), AckPolicy::Home, after));
+        assert!(world.loads.is_empty(), "message {number} was looked up");
+    }
+    world.sync(100);
+    assert_eq!(world.answered.len(), 100);
+}
+
+#[test]
+fn an_id_below_its_devices_highest_is_looked_up() {
+    let mut world = World::with_chat();
+    let high = world.append(write(log(1), 200, message(1), AckPolicy::Home, None));
+    let low = world.append(write(log(1), 100, message(2), AckPolicy::Home, None));
+    assert_eq!(world.loads.len(), 1);
+    let follows_neither = world.append(write(log(1), 201, message(3), AckPolicy::Home, Some(150)));
+    world.load_all();
+    world.sync(3);
+    assert_eq!(world.ok(high).position.offset.get() + 1, world.ok(low).position.offset.get());
+    assert_eq!(world.refused(follows_neither), Code::OutOfOrder);
 }
 
 #[test]
