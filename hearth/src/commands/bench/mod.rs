@@ -2,21 +2,22 @@
 //!
 //! Each pair is two real connections and one chat. The sender either keeps a window of unanswered
 //! writes (closed loop) or sends at a fixed rate (open loop), where a latency counts from the moment the
-//! message was *meant* to be sent, so that a stalled server is not flattered by a stalled generator
-//! (coordinated omission). Bodies are random. Every acked message must reach its receiver, once and in
-//! order, or the run fails.
+//! message was *meant* to be sent. Bodies are random. Every acked message must reach its receiver, once and
+//! in order, or the run fails.
+//!
+//! The generator shares the machine with the servers, so it must be cheap: few threads carry all
+//! connections ([`load`]), and frames are written and read in place ([`wire`]).
 
-mod ledger;
-mod pair;
+mod load;
 mod report;
+mod wire;
 
 use crate::base_port::BasePort;
 use anyhow::{Context as _, bail};
 use lab::{Description, control::Client};
-use pair::{Load, Pair};
+use load::{Pace, Plan, Shape, Span};
 use report::Report;
-use std::{sync::Arc, time::Duration};
-use tokio::{sync::Barrier, task::JoinSet, time::Instant};
+use std::time::{Duration, Instant};
 use types::{AckPolicy, RegionId};
 
 /// The most pairs of one run.
@@ -57,6 +58,9 @@ pub struct Args {
     /// Seconds before those.
     #[arg(long, default_value_t = 2)]
     warmup_seconds: u64,
+    /// Threads of the load generator.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -87,9 +91,12 @@ impl From<Ack> for AckPolicy {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     check(&args)?;
     let deployment = Client::new(args.base_port.base_port).describe().await?;
-    let load = load(&args, &deployment)?;
-    let pairs = connect_all(&args, &load).await?;
-    let report = measure(&args, pairs).await?;
+    let shape = shape(&args, &deployment)?;
+    let report = tokio::task::spawn_blocking({
+        let args = args.clone();
+        move || measure(&args, &shape)
+    })
+    .await??;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -108,9 +115,12 @@ fn check(args: &Args) -> anyhow::Result<()> {
     if args.rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
         bail!("rate is not above 0");
     }
-    let bodies = pair::HEADER_BYTES..=types::limits::BODY_MAX_BYTES;
+    let bodies = load::HEADER_BYTES..=types::limits::BODY_MAX_BYTES;
     if !bodies.contains(&args.body_bytes) {
         bail!("body-bytes is {}, not between {} and {}", args.body_bytes, bodies.start(), bodies.end());
+    }
+    if args.threads == 0 {
+        bail!("threads is 0");
     }
     if args.seconds == 0 {
         bail!("seconds is 0");
@@ -118,7 +128,7 @@ fn check(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn load(args: &Args, deployment: &Description) -> anyhow::Result<Arc<Load>> {
+fn shape(args: &Args, deployment: &Description) -> anyhow::Result<Shape> {
     let names =
         || deployment.regions.iter().map(|place| place.region.as_str()).collect::<Vec<_>>().join(", ");
     let edge = |region: &RegionId| {
@@ -128,56 +138,32 @@ fn load(args: &Args, deployment: &Description) -> anyhow::Result<Arc<Load>> {
     };
     let first = &deployment.regions.first().context("the deployment has no regions")?.region;
     let senders = args.senders.as_ref().unwrap_or(first);
-    let interval = args.rate.map(|rate| Duration::from_secs_f64(args.pairs as f64 / rate));
-    Ok(Arc::new(Load {
+    Ok(Shape {
         sender_edge: edge(senders)?,
-        receiver_edge: edge(args.receivers.as_ref().unwrap_or(senders))?,
+        reader_edges: vec![edge(args.receivers.as_ref().unwrap_or(senders))?],
         home_edge: edge(args.home.as_ref().unwrap_or(senders))?,
-        window: args.window,
-        interval,
-        ack: args.ack.into(),
+        members: 2,
+        chats: 1,
+    })
+}
+
+fn measure(args: &Args, shape: &Shape) -> anyhow::Result<Report> {
+    let parties = load::connect_all(shape, args.pairs)?;
+    let epoch = Instant::now();
+    let counts_from = args.warmup_seconds * 1_000_000;
+    let sends_until = counts_from + args.seconds * 1_000_000;
+    let pace = match args.rate {
+        Some(rate) => Pace::Every(args.pairs as f64 / rate * 1e6),
+        None => Pace::Window(args.window),
+    };
+    let plan = Plan {
+        pace,
+        span: Span { counts_from, sends_until },
+        drain: DRAIN,
         body_bytes: args.body_bytes,
-        epoch: Instant::now(),
-    }))
-}
-
-async fn connect_all(args: &Args, load: &Arc<Load>) -> anyhow::Result<Vec<Pair>> {
-    /// Connections that are opened at the same time.
-    const OPENING_MAX: usize = 64;
-    let run = uuid::Uuid::new_v4().simple().to_string();
-    let mut pairs = Vec::with_capacity(args.pairs);
-    let mut opening = JoinSet::new();
-    for number in 0..args.pairs {
-        if opening.len() >= OPENING_MAX
-            && let Some(pair) = opening.join_next().await
-        {
-            pairs.push(pair??);
-        }
-        let (load, run, of) = (Arc::clone(load), run.clone(), args.pairs);
-        opening.spawn(async move { Pair::connect(load, &run, number, of).await });
-    }
-    while let Some(pair) = opening.join_next().await {
-        pairs.push(pair??);
-    }
-    Ok(pairs)
-}
-
-async fn measure(args: &Args, pairs: Vec<Pair>) -> anyhow::Result<Report> {
-    let start = Arc::new(Barrier::new(pairs.len() + 1));
-    let warmup = Duration::from_secs(args.warmup_seconds);
-    let counted = Duration::from_secs(args.seconds);
-    let mut running = JoinSet::new();
-    for pair in pairs {
-        let start = Arc::clone(&start);
-        running.spawn(async move {
-            start.wait().await;
-            pair.run(warmup, counted, DRAIN).await
-        });
-    }
-    start.wait().await;
-    let mut report = Report::new(args, counted);
-    while let Some(outcome) = running.join_next().await {
-        report.add(outcome??);
-    }
-    Ok(report)
+        ack: proto::ack_policy_to_client(args.ack.into()).into(),
+        epoch,
+    };
+    let tally = load::run(&plan, parties, args.threads)?;
+    Ok(Report::new(args, tally))
 }

@@ -1,9 +1,9 @@
 //! What a run says at its end.
 
-use super::{Ack, Args, pair::Outcome};
+use super::{Ack, Args, load::Tally};
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt};
 
 /// Latencies in ms.
 #[derive(Debug, Serialize)]
@@ -42,15 +42,10 @@ pub(super) struct Report {
     reordered: u64,
     /// Why the run fails; empty when it does not.
     pub(super) faults: Vec<String>,
-    #[serde(skip)]
-    ack_us: Histogram<u64>,
-    #[serde(skip)]
-    deliver_us: Histogram<u64>,
 }
 
 impl Report {
-    pub(super) fn new(args: &Args, counted: Duration) -> Self {
-        let empty = || Histogram::new(2).expect("two digits are valid");
+    pub(super) fn new(args: &Args, tally: Tally) -> Self {
         Self {
             pairs: args.pairs,
             window: args.rate.is_none().then_some(args.window),
@@ -60,45 +55,19 @@ impl Report {
                 Ack::Replicated => "replicated",
             },
             body_bytes: args.body_bytes,
-            seconds: counted.as_secs_f64(),
-            accepted: 0,
-            delivered: 0,
-            accepted_per_s: 0.0,
-            delivered_per_s: 0.0,
-            ack_latency: (&empty()).into(),
-            delivery_latency: (&empty()).into(),
-            refused: BTreeMap::new(),
-            lost: 0,
-            doubled: 0,
-            reordered: 0,
-            faults: Vec::new(),
-            ack_us: empty(),
-            deliver_us: empty(),
+            seconds: args.seconds as f64,
+            accepted: tally.accepted,
+            delivered: tally.delivered,
+            accepted_per_s: tally.accepted as f64 / args.seconds as f64,
+            delivered_per_s: tally.delivered as f64 / args.seconds as f64,
+            ack_latency: (&tally.ack_us).into(),
+            delivery_latency: (&tally.deliver_us).into(),
+            faults: tally.faults(),
+            refused: tally.refused,
+            lost: tally.lost,
+            doubled: tally.doubled,
+            reordered: tally.reordered,
         }
-    }
-
-    /// Adds what one pair saw.
-    pub(super) fn add(&mut self, outcome: Outcome) {
-        self.accepted += outcome.accepted;
-        self.delivered += outcome.delivered;
-        self.lost += outcome.lost;
-        self.doubled += outcome.doubled;
-        self.reordered += outcome.reordered;
-        for (code, count) in outcome.refused {
-            *self.refused.entry(code).or_default() += count;
-        }
-        self.ack_us += outcome.ack_us;
-        self.deliver_us += outcome.deliver_us;
-        self.ack_latency = (&self.ack_us).into();
-        self.delivery_latency = (&self.deliver_us).into();
-        self.accepted_per_s = self.accepted as f64 / self.seconds;
-        self.delivered_per_s = self.delivered as f64 / self.seconds;
-        let faults = [
-            (self.lost, "acked messages did not arrive"),
-            (self.doubled, "messages arrived twice"),
-            (self.reordered, "messages arrived out of order"),
-        ];
-        self.faults = faults.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     }
 }
 
