@@ -28,6 +28,7 @@ pub mod ready;
 mod reclaim;
 pub mod replica;
 pub mod replication;
+pub mod reply;
 mod router;
 pub mod service;
 mod view;

@@ -8,9 +8,11 @@
 //!
 //! The two sides know each other by these traits only, so each is tested against a stand-in.
 
-use crate::bus::{BusSink, SinkId};
+use crate::{
+    bus::{BusSink, SinkId},
+    reply::{Outcome, Reply},
+};
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use types::{
     AckPolicy, DeviceId, EntryBody, Epoch, Generation, LogId, MessageId, NodeId, PartitionId, Pin, Position,
@@ -90,6 +92,15 @@ pub enum WriteError {
     },
 }
 
+impl Outcome for Result<Acked, WriteError> {
+    fn unanswered() -> Self {
+        Err(WriteError::Indeterminate { why: "the home went down" })
+    }
+}
+
+/// Where a home answers a write.
+pub type WriteReply = Reply<Result<Acked, WriteError>>;
+
 /// What a position is to this replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocateAnswer {
@@ -157,9 +168,13 @@ pub struct Subscribed {
 /// The partitions whose home this node is.
 #[async_trait]
 pub trait Homes: Send + Sync + 'static {
-    /// Writes. Writes of one device to one log take effect in the order of the calls, not of the polls.
-    /// The answer never comes later than the deadline: what is under way then is `Indeterminate`.
-    fn append(&self, write: Write) -> BoxFuture<'static, Result<Acked, WriteError>>;
+    /// Writes. Writes of one device to one log take effect in the order of the calls. The reply gets the
+    /// outcome once this has returned, and soon after the deadline at the latest: what is under way then is
+    /// `Indeterminate`.
+    ///
+    /// # Errors
+    /// The outcome, where it is known at once; the reply then gets nothing.
+    fn append(&self, write: Write, reply: WriteReply) -> Result<(), WriteError>;
 
     /// Publishes to `sink` every entry of the log from now on, in order, and how far it is replicated,
     /// until the sink is dropped or [`Homes::unsubscribe`]. When this node stops being home the sink

@@ -95,6 +95,11 @@ impl Delivery {
         self.0.hub.lock().sessions.insert(session, queue);
     }
 
+    /// The node goes down: each session is told to leave.
+    pub(crate) fn dismiss(&self) {
+        self.0.hub.lock().sessions.values().for_each(|queue| queue.leave());
+    }
+
     /// A session follows a log behind a position that was found to stand in an epoch.
     pub(crate) fn join(&self, session: SessionId, join: Join) {
         let Join { log, partition, user, position, checked } = join;

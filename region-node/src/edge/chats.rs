@@ -47,7 +47,7 @@ impl Router {
             ack: AckPolicy::Replicated,
             deadline,
         };
-        match self.append(draft).await {
+        match self.write(draft).await {
             Ok(acked) => Ok((log, acked.position)),
             Err(refusal) if matches!(refusal.code, Code::ChatExists | Code::MessageIdReused) => {
                 Ok((log, self.opened_before(&creator, &opening, deadline).await?))

@@ -15,6 +15,7 @@ pub(crate) mod queue;
 mod request;
 mod rest;
 mod session;
+mod socket;
 mod ws;
 
 pub use listener::{Connection, EdgeListener};
@@ -26,6 +27,7 @@ use crate::{
     peer::{self, Peers},
     router::Router,
 };
+use metrics::Histogram;
 use proto::node::PeerRequest;
 use std::sync::{
     Arc,
@@ -44,6 +46,7 @@ struct Inner {
     delivery: Delivery,
     sessions: AtomicUsize,
     next_session: AtomicU64,
+    write_seconds: Histogram,
 }
 
 impl Edge {
@@ -57,9 +60,15 @@ impl Edge {
         let (delivery, events) = Delivery::new(router.clone());
         tokio::spawn(peers.run(shutdown.clone()));
         tokio::spawn(router.clone().run(shutdown.clone()));
-        tokio::spawn(delivery.clone().run(events, shutdown));
+        tokio::spawn(delivery.clone().run(events, shutdown.clone()));
+        let leaving = delivery.clone();
+        tokio::spawn(async move {
+            shutdown.cancelled().await;
+            leaving.dismiss();
+        });
         let (sessions, next_session) = (AtomicUsize::new(0), AtomicU64::new(1));
-        Self(Arc::new(Inner { parts, router, delivery, sessions, next_session }))
+        let write_seconds = metrics::histogram!("hearth_edge_write_seconds");
+        Self(Arc::new(Inner { parts, router, delivery, sessions, next_session, write_seconds }))
     }
 
     /// The routes of clients: `/v1/ws` and `/v1/chats …`.

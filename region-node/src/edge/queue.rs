@@ -1,15 +1,24 @@
-//! What waits to be written to one session: bounded by bytes, and never blocking whoever fills it.
+//! What waits for one session's task: outcomes to act on and messages to write. Messages are bounded by
+//! bytes, and nothing here blocks whoever fills it.
 //!
 //! Entries and ticks are offered, and refused when the queue is full: they can be read from the log.
 //! Answers are always taken; there are only as many as the session may have requests, and while the queue
 //! is congested nothing more is read from the client. Ticks wait beside the queue, the latest of each log
-//! only, and leave behind the entries that were there before them.
+//! only, and leave behind the entries that were there before them. The task is woken once for all that
+//! comes before it looks.
 
-use super::frame::{Encoding, SharedFrame, bytes_of, server_frame};
+use super::{
+    frame::{Encoding, SharedFrame, bytes_of, server_frame},
+    session::Finished,
+};
 use axum::extract::ws::{CloseFrame, Message};
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use proto::client::{self, server_frame::Frame};
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    task::Waker,
+};
 use tokio::sync::Notify;
 use types::{LogId, Position, PositionToken};
 
@@ -17,7 +26,7 @@ use types::{LogId, Position, PositionToken};
 const MESSAGE_BYTES: usize = 64;
 /// What a waiting tick costs.
 const TICK_BYTES: usize = 96;
-/// The most that is handed to the writer at a time.
+/// The most that is taken for writing at a time.
 const BATCH_MAX_BYTES: usize = 32 * 1024;
 
 /// The queue of one session.
@@ -26,22 +35,71 @@ pub(crate) struct SessionQueue {
     encoding: Encoding,
     bytes_max: usize,
     state: Mutex<State>,
-    filled: Notify,
+    task: AtomicWaker,
     drained: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    outcomes: Vec<Finished>,
     messages: VecDeque<Message>,
     bytes: usize,
     ticks: BTreeMap<LogId, Position>,
     closing: Option<CloseFrame>,
     is_closed: bool,
+    /// The node goes down.
+    is_leaving: bool,
+    /// The task will look.
+    is_woken: bool,
+}
+
+/// What the task has to do beside writing.
+#[derive(Debug, Default)]
+pub(crate) struct Errands {
+    /// To be acted on.
+    pub(crate) outcomes: Vec<Finished>,
+    /// The node goes down: tell the client and close.
+    pub(crate) is_leaving: bool,
+    /// More than half full: nothing more is read from the client.
+    pub(crate) is_congested: bool,
 }
 
 impl SessionQueue {
     pub(crate) fn new(encoding: Encoding, bytes_max: usize) -> Self {
-        Self { encoding, bytes_max, state: Mutex::default(), filled: Notify::new(), drained: Notify::new() }
+        let (state, task, drained) = (Mutex::default(), AtomicWaker::new(), Notify::new());
+        Self { encoding, bytes_max, state, task, drained }
+    }
+
+    /// Takes what became of something that the session had started.
+    pub(crate) fn finish(&self, finished: Finished) {
+        self.change(|state| {
+            state.outcomes.push(finished);
+            true
+        });
+    }
+
+    /// The node goes down.
+    pub(crate) fn leave(&self) {
+        self.change(|state| {
+            state.is_leaving = true;
+            true
+        });
+    }
+
+    /// From now on `waker` is woken when something comes. Look for what is there already behind this.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.task.register(waker);
+    }
+
+    /// Takes what is to be done beside writing. The task looks from now on until it [rests](Self::rest).
+    pub(crate) fn errands(&self) -> Errands {
+        let mut state = self.state.lock();
+        state.is_woken = true;
+        Errands {
+            outcomes: std::mem::take(&mut state.outcomes),
+            is_leaving: state.is_leaving,
+            is_congested: self.congests(&state),
+        }
     }
 
     /// Takes an answer.
@@ -53,22 +111,19 @@ impl SessionQueue {
     pub(crate) fn offer(&self, frame: &SharedFrame) -> bool {
         let message = frame.message(self.encoding);
         let cost = MESSAGE_BYTES + bytes_of(&message);
-        {
-            let mut state = self.state.lock();
+        self.change(|state| {
             if state.is_closed || (state.bytes > 0 && state.bytes + cost > self.bytes_max) {
                 return false;
             }
             state.bytes += cost;
             state.messages.push_back(message);
-        }
-        self.filled.notify_one();
-        true
+            true
+        })
     }
 
     /// Takes a tick, in place of an earlier one of the log, if there is room.
     pub(crate) fn offer_tick(&self, log: LogId, position: Position) -> bool {
-        {
-            let mut state = self.state.lock();
+        self.change(|state| {
             if state.is_closed {
                 return false;
             }
@@ -81,43 +136,37 @@ impl SessionQueue {
             }
             state.bytes += TICK_BYTES;
             state.ticks.insert(log, position);
-        }
-        self.filled.notify_one();
-        true
+            true
+        })
     }
 
     /// Writes what waits, then closes.
     pub(crate) fn close(&self, frame: CloseFrame) {
-        {
-            let mut state = self.state.lock();
-            if state.is_closed {
-                return;
+        self.change(|state| {
+            if !state.is_closed {
+                state.is_closed = true;
+                state.closing = Some(frame);
             }
-            state.is_closed = true;
-            state.closing = Some(frame);
-        }
-        self.filled.notify_one();
+            true
+        });
         self.drained.notify_waiters();
     }
 
     /// Forgets what waits: nobody writes any more.
     pub(crate) fn abandon(&self) {
-        {
-            let mut state = self.state.lock();
+        self.change(|state| {
             *state = State { is_closed: true, ..State::default() };
-        }
-        self.filled.notify_one();
+            true
+        });
         self.drained.notify_waiters();
-    }
-
-    /// Nothing more is taken in.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.state.lock().is_closed
     }
 
     /// More than half full: nothing more is read from the client, and no history for it.
     pub(crate) fn is_congested(&self) -> bool {
-        let state = self.state.lock();
+        self.congests(&self.state.lock())
+    }
+
+    const fn congests(&self, state: &State) -> bool {
         !state.is_closed && state.bytes > self.bytes_max / 2
     }
 
@@ -134,31 +183,48 @@ impl SessionQueue {
         }
     }
 
-    /// The next messages to write; `None` behind the last one of a closed queue. Cancel-safe.
-    pub(crate) async fn next_batch(&self) -> Option<Vec<Message>> {
-        loop {
-            if let Some(batch) = self.take() {
-                return batch;
-            }
-            self.filled.notified().await;
-        }
-    }
-
     fn push(&self, message: Message) {
-        {
-            let mut state = self.state.lock();
-            if state.is_closed {
-                return;
+        self.change(|state| {
+            if !state.is_closed {
+                state.bytes += MESSAGE_BYTES + bytes_of(&message);
+                state.messages.push_back(message);
             }
-            state.bytes += MESSAGE_BYTES + bytes_of(&message);
-            state.messages.push_back(message);
-        }
-        self.filled.notify_one();
+            true
+        });
     }
 
-    /// `Some(None)`: closed and empty.
-    fn take(&self) -> Option<Option<Vec<Message>>> {
-        let mut batch = Vec::new();
+    /// Changes the state, and wakes the task where that brought something (`true`) and the task is not
+    /// about to look already.
+    fn change(&self, change: impl FnOnce(&mut State) -> bool) -> bool {
+        let (taken, wake) = {
+            let mut state = self.state.lock();
+            let taken = change(&mut state);
+            let wake = taken && !state.is_woken;
+            state.is_woken |= taken;
+            (taken, wake)
+        };
+        if wake {
+            self.task.wake();
+        }
+        taken
+    }
+
+    /// The task has done all that it could, and is woken by the next thing that comes; `false`: something has
+    /// come meanwhile. What waits to be written counts only where the socket `takes_more`.
+    pub(crate) fn rest(&self, takes_more: bool) -> bool {
+        let mut state = self.state.lock();
+        let to_write = !state.messages.is_empty() || !state.ticks.is_empty() || state.closing.is_some();
+        if !state.outcomes.is_empty() || (takes_more && to_write) {
+            return false;
+        }
+        state.is_woken = false;
+        true
+    }
+
+    /// Adds the next messages to write to `batch`, a bounded number of bytes; `false` behind the last one
+    /// of a closed queue.
+    pub(crate) fn take(&self, batch: &mut VecDeque<Message>) -> bool {
+        let before = batch.len();
         {
             let mut state = self.state.lock();
             let mut bytes = 0;
@@ -166,7 +232,7 @@ impl SessionQueue {
                 && let Some(message) = state.messages.pop_front()
             {
                 bytes += MESSAGE_BYTES + bytes_of(&message);
-                batch.push(message);
+                batch.push_back(message);
             }
             state.bytes -= bytes;
             if state.messages.is_empty() {
@@ -175,12 +241,12 @@ impl SessionQueue {
                 batch.extend(ticks.into_iter().map(|(log, position)| self.tick(log, position)));
                 batch.extend(state.closing.take().map(|frame| Message::Close(Some(frame))));
             }
-            if batch.is_empty() {
-                return if state.is_closed { Some(None) } else { None };
+            if batch.len() == before {
+                return !state.is_closed;
             }
         }
         self.drained.notify_waiters();
-        Some(Some(batch))
+        true
     }
 
     fn tick(&self, log: LogId, position: Position) -> Message {
@@ -196,6 +262,13 @@ impl SessionQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::Wake,
+    };
     use types::{Epoch, Generation, Offset};
 
     const BYTES_MAX: usize = 1_024;
@@ -216,8 +289,7 @@ mod tests {
         assert!(!queue.offer(&entry), "it is over {BYTES_MAX} bytes");
         assert!(queue.is_congested());
         queue.answer(1, behind("answer"));
-        let batch = queue.next_batch().await.expect("it is open");
-        assert_eq!(batch.len(), 3);
+        assert_eq!(taken(&queue).len(), 3);
         queue.room().await;
     }
 
@@ -237,7 +309,7 @@ mod tests {
             assert!(queue.offer_tick(log, position));
         }
         assert!(queue.offer(&SharedFrame::new(behind("entry"))));
-        let batch = queue.next_batch().await.expect("it is open");
+        let batch = taken(&queue);
         let texts: Vec<&str> = batch.iter().map(|message| message.to_text().expect("JSON")).collect();
         assert_eq!(texts.len(), 2);
         assert!(texts[0].contains("entry") && texts[1].contains(r#""offset":"100""#), "{texts:?}");
@@ -249,8 +321,48 @@ mod tests {
         queue.answer(1, behind("last"));
         queue.close(CloseFrame { code: 1000, reason: "bye".into() });
         queue.answer(2, behind("too late"));
-        let batch = queue.next_batch().await.expect("what was there");
-        assert!(matches!(batch.as_slice(), [Message::Text(_), Message::Close(Some(_))]));
-        assert!(queue.next_batch().await.is_none());
+        let mut batch = VecDeque::new();
+        assert!(queue.take(&mut batch), "what was there comes first");
+        assert!(matches!(batch.make_contiguous(), [Message::Text(_), Message::Close(Some(_))]));
+        assert!(!queue.take(&mut VecDeque::new()));
+    }
+
+    #[test]
+    fn the_task_is_woken_once_for_all_that_comes_before_it_looks() {
+        let (woken, queue) = (Arc::new(Woken::default()), queue());
+        queue.register(&Waker::from(Arc::clone(&woken)));
+        assert!(queue.rest(true));
+        queue.answer(1, behind("first"));
+        queue.answer(2, behind("second"));
+        assert_eq!(woken.count(), 1);
+        queue.register(&Waker::from(Arc::clone(&woken)));
+        queue.errands();
+        queue.answer(3, behind("while it looks"));
+        assert!(!queue.rest(true), "there is something to write");
+        assert_eq!((taken(&queue).len(), woken.count()), (3, 1));
+        assert!(queue.rest(true));
+        queue.answer(4, behind("while it rests"));
+        assert_eq!(woken.count(), 2);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Woken {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn taken(queue: &SessionQueue) -> VecDeque<Message> {
+        let mut batch = VecDeque::new();
+        assert!(queue.take(&mut batch), "it is open");
+        batch
     }
 }

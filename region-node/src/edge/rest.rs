@@ -68,7 +68,7 @@ async fn send(
         ack: message.ack,
         deadline: Instant::now() + Duration::from_millis(message.deadline_ms),
     };
-    let acked = edge.0.router.append(draft).await?;
+    let acked = edge.0.router.write(draft).await?;
     match sent(log, message_id, &acked) {
         Frame::Sent(sent) => Ok((StatusCode::CREATED, Json(sent)).into_response()),
         _ => Err(Refusal::new(Code::Internal, "an ack is told by a Sent").into()),

@@ -1,8 +1,8 @@
-//! One WebSocket connection: a task that reads and acts, a task that writes.
+//! One WebSocket connection: one task that reads, acts and writes.
 //!
-//! The writer takes batches from the session's queue, so a client that does not read holds up nobody
-//! else; when it makes no progress for the session's silence, the connection ends. The reader stops
-//! reading while the queue is congested.
+//! What comes from the node waits in the session's queue, so a client that does not read holds up nobody
+//! else; when it takes nothing for the session's silence, the connection ends. Nothing is read from the
+//! client while the queue is congested.
 
 use super::{
     Connection, Edge, Seat,
@@ -10,9 +10,11 @@ use super::{
     frame::Encoding,
     queue::SessionQueue,
     session::{Finished, Input, Output, Session, Terms},
+    socket::{Broken, Socket},
 };
 use crate::{
     clock,
+    reply::Reply,
     router::Draft,
     service::{Page, ReadFrom, ReadRefusal},
 };
@@ -26,14 +28,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
-use futures_util::{
-    FutureExt, SinkExt, StreamExt,
-    future::BoxFuture,
-    stream::{FuturesUnordered, SplitSink, SplitStream},
-};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use proto::client::{self, server_frame::Frame};
-use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Instant, Interval, interval};
 use tokio_tungstenite::tungstenite;
 use types::{Code, Position, Record, Refusal, limits};
 
@@ -48,6 +51,10 @@ const WRITE_BUFFER_MAX_BYTES: usize = 224 * 1024;
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// How long a client has to go elsewhere when the node goes down.
 const GO_AWAY: Duration = Duration::from_millis(500);
+/// How often in a session's silence time is told to it.
+const TICKS_IN_SILENCE: u32 = 8;
+/// Messages of one client that are taken in before others have their turn.
+const ROUND_FRAMES_MAX: usize = 64;
 /// The share of a session's queue that a page of history may fill.
 const PAGE_SHARE: usize = 4;
 
@@ -92,10 +99,11 @@ async fn upgrade(
 async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
     let config = &edge.0.parts.config;
     let queue = Arc::new(SessionQueue::new(encoding, config.session_queue_bytes));
-    let (sink, stream) = socket.split();
     let patience = Duration::from_millis(config.session_silence_ms);
-    let writer = tokio::spawn(write(sink, Arc::clone(&queue), patience));
     edge.0.delivery.enter(seat.id, Arc::clone(&queue));
+    if edge.0.parts.shutdown.is_cancelled() {
+        queue.leave();
+    }
     let terms = Terms {
         region: config.region.to_string(),
         node: config.node.to_string(),
@@ -109,30 +117,19 @@ async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
         seat,
         encoding,
         queue,
+        socket: Socket::new(socket),
         tasks: FuturesUnordered::new(),
+        ticks: interval(patience / TICKS_IN_SILENCE),
+        patience,
     };
-    connection.serve(stream, patience).await;
+    poll_fn(|cx| connection.poll(cx)).await;
     edge.0.delivery.exit(connection.seat.id, connection.core.followed());
     // What waits is written, if the client reads it; then the connection is closed.
-    let _ = tokio::time::timeout(patience, writer).await;
-}
-
-/// Writes what the queue holds until it is closed or the client is gone.
-async fn write(mut sink: SplitSink<WebSocket, Message>, queue: Arc<SessionQueue>, patience: Duration) {
-    let frames = metrics::counter!("hearth_edge_frames", "direction" => "out");
-    while let Some(batch) = queue.next_batch().await {
-        frames.increment(batch.len() as u64);
-        let written = async {
-            for message in batch {
-                sink.feed(message).await?;
-            }
-            sink.flush().await
-        };
-        if !matches!(tokio::time::timeout(patience, written).await, Ok(Ok(()))) {
-            break;
-        }
-    }
-    queue.abandon();
+    let rest = poll_fn(|cx| match connection.socket.poll_write(cx, &connection.queue) {
+        Poll::Ready(Ok(true)) | Poll::Pending => Poll::Pending,
+        Poll::Ready(Ok(false) | Err(Broken)) => Poll::Ready(()),
+    });
+    let _ = tokio::time::timeout(patience, rest).await;
 }
 
 struct Connected {
@@ -141,7 +138,12 @@ struct Connected {
     seat: Seat,
     encoding: Encoding,
     queue: Arc<SessionQueue>,
+    socket: Socket,
+    /// Reads and openings under way. Writes come back through the queue.
     tasks: FuturesUnordered<BoxFuture<'static, Finished>>,
+    ticks: Interval,
+    /// How long the client may take nothing.
+    patience: Duration,
 }
 
 /// Whether the connection goes on.
@@ -152,36 +154,80 @@ enum Next {
 }
 
 impl Connected {
-    async fn serve(&mut self, mut stream: SplitStream<WebSocket>, silence: Duration) {
-        let shutdown = self.edge.0.parts.shutdown.clone();
-        let frames = metrics::counter!("hearth_edge_frames", "direction" => "in");
-        let mut tick = tokio::time::interval(silence / 8);
+    /// Does all that can be done now: first what has come in, from the node and from the client, then
+    /// everything that this gave to write, at once. Ready when the session has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.queue.register(cx.waker());
         loop {
-            let queue = Arc::clone(&self.queue);
-            let input = tokio::select! {
-                Some(finished) = self.tasks.next(), if !self.tasks.is_empty() => Input::Finished(finished),
-                message = async { queue.room().await; stream.next().await } => match message {
-                    Some(Ok(message)) => {
-                        frames.increment(1);
-                        match self.read(message) {
-                            Some(input) => input,
-                            None => continue,
-                        }
-                    }
-                    Some(Err(error)) => return self.broken(&error),
-                    None => return self.queue.abandon(),
-                },
-                // The writer has given the client up: nothing that it asks could be answered.
-                _ = tick.tick() => match self.queue.is_closed() {
-                    true => return,
-                    false => Input::Tick { congested: self.queue.is_congested() },
-                },
-                () = shutdown.cancelled() => return self.go_away(),
+            let errands = self.queue.errands();
+            if errands.is_leaving {
+                self.go_away();
+                return Poll::Ready(());
+            }
+            for finished in errands.outcomes {
+                if self.handle(Input::Finished(finished)) == Next::Ends {
+                    return Poll::Ready(());
+                }
+            }
+            let mut frames = 0;
+            while !errands.is_congested
+                && frames < ROUND_FRAMES_MAX
+                && let Poll::Ready(message) = self.socket.poll_read(cx)
+            {
+                frames += 1;
+                if self.hear(message) == Next::Ends {
+                    return Poll::Ready(());
+                }
+            }
+            // Behind the frames, since a task is woken only once it has been polled.
+            while let Poll::Ready(Some(finished)) = self.tasks.poll_next_unpin(cx) {
+                if self.handle(Input::Finished(finished)) == Next::Ends {
+                    return Poll::Ready(());
+                }
+            }
+            if self.ticks.poll_tick(cx).is_ready() && self.tick() == Next::Ends {
+                return Poll::Ready(());
+            }
+            let takes_more = match self.socket.poll_write(cx, &self.queue) {
+                Poll::Ready(Ok(true)) => true,
+                Poll::Pending => false,
+                Poll::Ready(Ok(false) | Err(Broken)) => {
+                    self.queue.abandon();
+                    return Poll::Ready(());
+                }
             };
-            if self.handle(input) == Next::Ends {
-                return;
+            if frames == ROUND_FRAMES_MAX {
+                // Others have their turn before the rest of what this client sends.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let hears_again = errands.is_congested && !self.queue.is_congested();
+            if !hears_again && self.queue.rest(takes_more) {
+                return Poll::Pending;
             }
         }
+    }
+
+    fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Next {
+        match message {
+            Some(Ok(message)) => self.read(message).map_or(Next::Goes, |input| self.handle(input)),
+            Some(Err(error)) => {
+                self.broken(&error);
+                Next::Ends
+            }
+            None => {
+                self.queue.abandon();
+                Next::Ends
+            }
+        }
+    }
+
+    fn tick(&mut self) -> Next {
+        if self.socket.is_blocked_for(self.patience) {
+            self.queue.abandon();
+            return Next::Ends;
+        }
+        self.handle(Input::Tick { congested: self.queue.is_congested() })
     }
 
     fn read(&self, message: Message) -> Option<Input> {
@@ -254,12 +300,13 @@ impl Connected {
                     ack: message.ack,
                     deadline: began + Duration::from_millis(message.deadline_ms),
                 };
-                let answer = edge.router.append(draft);
-                self.start(async move {
-                    let result = answer.await;
-                    metrics::histogram!("hearth_edge_write_seconds").record(began.elapsed());
-                    Finished::Appended { request_id, log, message_id, result }
+                let queue = Arc::clone(&self.queue);
+                let seconds = edge.write_seconds.clone();
+                let reply = Reply::new(move |result| {
+                    seconds.record(began.elapsed());
+                    queue.finish(Finished::Appended { request_id, log, message_id, result });
                 });
+                edge.router.append(draft, reply);
             }
             Output::Open { request_id, user, open } => self.start(async move {
                 Finished::Opened { request_id, result: edge.router.open_chat(user, open).await }

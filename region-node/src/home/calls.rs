@@ -3,15 +3,16 @@
 use super::{core::Ticket, homes::SubscribeReply};
 use crate::{
     bus::BusSink,
-    service::{Acked, NotHome, Subscribed, WriteError},
+    service::{Acked, NotHome, Subscribed, WriteError, WriteReply},
 };
+use foldhash::fast::RandomState;
+use metrics::{Counter, Histogram};
 use std::{collections::HashMap, time::Instant};
-use tokio::sync::oneshot;
 use types::AckPolicy;
 
 #[derive(Debug)]
 enum Call {
-    Write { reply: oneshot::Sender<Result<Acked, WriteError>>, begun: Instant },
+    Write { reply: WriteReply, begun: Instant },
     Subscribe { reply: SubscribeReply, sink: BusSink },
 }
 
@@ -19,11 +20,12 @@ enum Call {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     next: u64,
-    open: HashMap<Ticket, Call>,
+    open: HashMap<Ticket, Call, RandomState>,
+    meters: Meters,
 }
 
 impl Calls {
-    pub(super) fn write(&mut self, reply: oneshot::Sender<Result<Acked, WriteError>>) -> Ticket {
+    pub(super) fn write(&mut self, reply: WriteReply) -> Ticket {
         self.add(Call::Write { reply, begun: Instant::now() })
     }
 
@@ -40,9 +42,8 @@ impl Calls {
 
     pub(super) fn answer_write(&mut self, ticket: Ticket, result: Result<Acked, WriteError>) {
         let Some(Call::Write { reply, begun }) = self.open.remove(&ticket) else { return };
-        count(&result, begun);
-        // Nobody listens any more once the deadline has passed.
-        let _ = reply.send(result);
+        self.meters.count(&result, begun);
+        reply.give(result);
     }
 
     /// Answers a subscription; the sink is to be served if somebody took the answer.
@@ -59,20 +60,50 @@ impl Calls {
     }
 }
 
-fn count(result: &Result<Acked, WriteError>, begun: Instant) {
-    let outcome = match result {
-        Ok(acked) => {
-            let ack = match acked.ack {
-                AckPolicy::Home => "home",
-                AckPolicy::Replicated => "replicated",
-            };
-            metrics::histogram!("hearth_home_ack_seconds", "ack" => ack)
-                .record(begun.elapsed().as_secs_f64());
-            ack
+/// What is counted of each write, looked up once.
+#[derive(Debug)]
+struct Meters {
+    home: Acks,
+    replicated: Acks,
+}
+
+#[derive(Debug)]
+struct Acks {
+    total: Counter,
+    seconds: Histogram,
+}
+
+impl Acks {
+    fn of(ack: &'static str) -> Self {
+        Self {
+            total: metrics::counter!("hearth_home_appends_total", "outcome" => ack),
+            seconds: metrics::histogram!("hearth_home_ack_seconds", "ack" => ack),
         }
-        Err(WriteError::NotHome(_)) => "not_home",
-        Err(WriteError::Refused(refusal)) => refusal.code.as_str(),
-        Err(WriteError::Indeterminate { .. }) => "indeterminate",
-    };
-    metrics::counter!("hearth_home_appends_total", "outcome" => outcome).increment(1);
+    }
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self { home: Acks::of("home"), replicated: Acks::of("replicated") }
+    }
+}
+
+impl Meters {
+    fn count(&self, result: &Result<Acked, WriteError>, begun: Instant) {
+        let outcome = match result {
+            Ok(acked) => {
+                let acks = match acked.ack {
+                    AckPolicy::Home => &self.home,
+                    AckPolicy::Replicated => &self.replicated,
+                };
+                acks.total.increment(1);
+                acks.seconds.record(begun.elapsed().as_secs_f64());
+                return;
+            }
+            Err(WriteError::NotHome(_)) => "not_home",
+            Err(WriteError::Refused(refusal)) => refusal.code.as_str(),
+            Err(WriteError::Indeterminate { .. }) => "indeterminate",
+        };
+        metrics::counter!("hearth_home_appends_total", "outcome" => outcome).increment(1);
+    }
 }

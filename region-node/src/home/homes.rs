@@ -13,16 +13,14 @@ use crate::{
     lease::Lease,
     ready::Identity,
     replica,
-    service::{Acked, Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write, WriteError},
+    service::{Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write, WriteError, WriteReply},
 };
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, FutureExt as _};
 use log_store::LogStore;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
-    time::timeout_at,
 };
 use tokio_util::sync::CancellationToken;
 use types::{
@@ -40,7 +38,7 @@ const MAILBOX_RETRY_MS: u64 = 200;
 /// What is said to a shard.
 #[derive(Debug)]
 pub(super) enum Command {
-    Append { write: Box<Write>, reply: oneshot::Sender<Result<Acked, WriteError>> },
+    Append { write: Box<Write>, reply: WriteReply },
     Subscribe { partition: PartitionId, log: LogId, sink: BusSink, reply: SubscribeReply },
     Unsubscribe { partition: PartitionId, log: LogId, sink: SinkId },
     Report(Report),
@@ -192,31 +190,28 @@ pub(super) fn row_of(placement: &Placement, row: &PartitionRow) -> Row {
 
 #[async_trait]
 impl Homes for NodeHomes {
-    fn append(&self, write: Write) -> BoxFuture<'static, Result<Acked, WriteError>> {
-        let (partition, deadline) = (write.partition, write.deadline);
+    fn append(&self, write: Write, reply: WriteReply) -> Result<(), WriteError> {
+        let partition = write.partition;
         if self.open.get(partition).is_none() {
-            return futures_util::future::ready(Err(self.not_home(partition).into())).boxed();
+            reply.forget();
+            return Err(self.not_home(partition).into());
         }
-        let (reply, answer) = oneshot::channel();
-        match self.shard(partition).try_send(Command::Append { write: Box::new(write), reply }) {
-            Ok(()) => async move {
-                match timeout_at(deadline, answer).await {
-                    Ok(Ok(result)) => result,
-                    Ok(Err(_)) => Err(WriteError::Indeterminate { why: "the home went down" }),
-                    Err(_) => Err(WriteError::Indeterminate { why: "the deadline passed" }),
-                }
-            }
-            .boxed(),
-            Err(mpsc::error::TrySendError::Full(_)) => {
+        let command = Command::Append { write: Box::new(write), reply };
+        let (command, error) = match self.shard(partition).try_send(command) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Full(command)) => {
                 let message = format!("the home of partition {partition} has too many calls waiting");
                 let refusal = Refusal::new(Code::Overloaded, message).retry_after_ms(MAILBOX_RETRY_MS);
-                futures_util::future::ready(Err(refusal.into())).boxed()
+                (command, refusal.into())
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                let not_home = NotHome { moving: true, ..self.not_home(partition) };
-                futures_util::future::ready(Err(not_home.into())).boxed()
+            Err(mpsc::error::TrySendError::Closed(command)) => {
+                (command, NotHome { moving: true, ..self.not_home(partition) }.into())
             }
+        };
+        if let Command::Append { reply, .. } = command {
+            reply.forget();
         }
+        Err(error)
     }
 
     async fn subscribe(

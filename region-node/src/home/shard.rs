@@ -129,7 +129,7 @@ impl Shard {
                     let ticket = self.calls.write(reply);
                     self.say(partition, Input::Append { ticket, write, deadline_ms });
                 } else {
-                    let _ = reply.send(Err(self.not_home(partition).into()));
+                    reply.give(Err(self.not_home(partition).into()));
                 }
             }
             Command::Subscribe { partition, log, sink, reply } => {

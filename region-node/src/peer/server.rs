@@ -10,6 +10,7 @@ use crate::{
     Parts,
     bus::{BusEvent, BusSink, SINK_MAX_EVENTS, bus_sink},
     parts::PeerReplies,
+    service::WriteReply,
 };
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use proto::node::{self, PeerReply, PeerRequest, peer_reply::Reply, peer_request::Request};
@@ -96,7 +97,10 @@ impl PeerStream {
         let answer: Answer = match request {
             Request::Hello(hello) => return Ok(Some(self.hello(&hello))),
             Request::Append(append) => {
-                let outcome = self.parts.homes.append(wire::write(append)?);
+                let (reply, outcome) = WriteReply::channel();
+                if let Err(error) = self.parts.homes.append(wire::write(append)?, reply) {
+                    return Ok(Some(wire::append_reply(&Err(error))));
+                }
                 outcome.map(move |outcome| (id, wire::append_reply(&outcome))).boxed()
             }
             Request::Read(read) => {

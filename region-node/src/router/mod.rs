@@ -23,15 +23,13 @@ use self::{
 use crate::{
     Parts, clock,
     peer::{Channel, Peers, wire},
+    reply::{Outcome, Reply},
     service::{Acked, Write, WriteError},
 };
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use std::{
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{sync::oneshot, time::Instant};
+use std::{collections::VecDeque, hash::BuildHasher, sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use types::{
     AckPolicy, Code, DeviceId, EntryBody, Epoch, Generation, LogId, MessageId, NodeId, PartitionId,
@@ -66,8 +64,17 @@ pub(crate) struct Draft {
     pub(crate) deadline: Instant,
 }
 
-type Reply = oneshot::Sender<Result<Acked, Refusal>>;
-type Shard = Mutex<Lanes<Write, Reply>>;
+/// Where a draft's outcome goes: an error where the write was refused; nothing was written then, unless it
+/// says `indeterminate`.
+pub(crate) type DraftReply = Reply<Result<Acked, Refusal>>;
+
+impl Outcome for Result<Acked, Refusal> {
+    fn unanswered() -> Self {
+        Err(Refusal::new(Code::NotReady, "the node is going down"))
+    }
+}
+
+type Shard = Mutex<Lanes<Write, DraftReply>>;
 
 /// Routes writes, reads and position checks. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -88,7 +95,7 @@ impl Router {
         let parked_max = parts.config.parked_max.div_ceil(SHARDS);
         let shards = (0..SHARDS).map(|_| Mutex::new(Lanes::new(parked_max))).collect();
         let pins = Mutex::new(PinCache::new(PINS_MAX));
-        Self(Arc::new(Inner { parts, peers, pins, shards, hash: RandomState::new() }))
+        Self(Arc::new(Inner { parts, peers, pins, shards, hash: RandomState::default() }))
     }
 
     /// Wakes the lanes when routes change and deadlines pass, until `shutdown`.
@@ -118,12 +125,8 @@ impl Router {
     }
 
     /// Writes, wherever the log's home is. Writes of one device to one log are sent in the order of the
-    /// calls, not of the polls. Dropping the answer does not take the write back.
-    ///
-    /// The answer is an error where the write was refused: nothing was written, unless it says
-    /// `indeterminate`.
-    pub(crate) fn append(&self, draft: Draft) -> impl Future<Output = Result<Acked, Refusal>> + Send + use<> {
-        let (reply, answer) = oneshot::channel();
+    /// calls.
+    pub(crate) fn append(&self, draft: Draft, reply: DraftReply) {
         let lane = LaneKey { log: draft.log, sender: draft.sender.clone(), device: draft.device };
         let left = draft.deadline.saturating_duration_since(Instant::now());
         let submission = Submission {
@@ -136,10 +139,13 @@ impl Router {
             reply,
         };
         self.drive(&mut self.shard(&submission.lane).lock(), Input::Submit(submission));
-        async move {
-            let gone = || Err(Refusal::new(Code::NotReady, "the node is going down"));
-            answer.await.unwrap_or_else(|_| gone())
-        }
+    }
+
+    /// Like [`Router::append`], and waits for the outcome. Dropping the future does not take the write back.
+    pub(crate) async fn write(&self, draft: Draft) -> Result<Acked, Refusal> {
+        let (reply, outcome) = Reply::channel();
+        self.append(draft, reply);
+        outcome.await
     }
 
     /// Pins a log to a partition homed in this region, or finds the pin that it has.
@@ -189,44 +195,55 @@ impl Router {
 
     /// Hands an input to the lanes and does what they say, while they are locked: so writes leave in the
     /// order in which the lanes decided.
-    fn drive(&self, lanes: &mut Lanes<Write, Reply>, input: Input<Write, Reply>) {
+    fn drive(&self, lanes: &mut Lanes<Write, DraftReply>, input: Input<Write, DraftReply>) {
         let now_ms = clock::boot_ms();
         let routes = self.routes();
         let mut outputs = Vec::new();
         lanes.handle(now_ms, input, &routes, &mut outputs);
-        let mut not_sent: Vec<Ticket> = Vec::new();
-        for output in outputs {
-            match output {
-                Output::Finish { reply, result } => {
-                    let _ = reply.send(result);
-                }
-                Output::Resolve(lane) => self.resolve(lane),
-                Output::Send { ticket, route, pin, mut write } => {
-                    (write.partition, write.generation) = (pin.partition, pin.generation);
-                    write.epoch_hint = route.epoch;
-                    let overtakes = not_sent.iter().any(|earlier| earlier.lane == ticket.lane);
-                    if overtakes || !self.send(&ticket, route, write) {
-                        not_sent.push(ticket);
+        // What did not leave, and what was refused at once. Both take the writes out of what is under way
+        // and hold the lane, or finish them, so this ends.
+        let mut unsent: VecDeque<Input<Write, DraftReply>> = VecDeque::new();
+        loop {
+            let mut stopped: Vec<LaneKey> = Vec::new();
+            for output in outputs.drain(..) {
+                match output {
+                    Output::Finish { reply, result } => reply.give(result),
+                    Output::Resolve(lane) => self.resolve(lane),
+                    Output::Send { ticket, route, pin, mut write } => {
+                        (write.partition, write.generation) = (pin.partition, pin.generation);
+                        write.epoch_hint = route.epoch;
+                        let overtakes = stopped.contains(&ticket.lane);
+                        let sending =
+                            if overtakes { Sending::NoRoom } else { self.send(&ticket, route, write) };
+                        let input = match sending {
+                            Sending::Left => continue,
+                            Sending::Refused(error) => Input::Answered(ticket.clone(), Err(error)),
+                            Sending::NoRoom => Input::NotSent(ticket.clone()),
+                        };
+                        stopped.push(ticket.lane);
+                        unsent.push_back(input);
                     }
                 }
             }
-        }
-        for ticket in not_sent {
-            // A write that was not sent is parked and held, so this has no outputs.
-            lanes.handle(now_ms, Input::NotSent(ticket), &routes, &mut Vec::new());
+            let Some(input) = unsent.pop_front() else { return };
+            lanes.handle(now_ms, input, &routes, &mut outputs);
         }
     }
 
-    /// Starts one write; `false` when it did not leave.
-    fn send(&self, ticket: &Ticket, route: Route, write: Write) -> bool {
+    /// Starts one write.
+    fn send(&self, ticket: &Ticket, route: Route, write: Write) -> Sending {
         let (router, ticket) = (self.clone(), ticket.clone());
         if route.channel == Channel::HERE {
-            let outcome = self.0.parts.homes.append(write);
-            tokio::spawn(async move { router.answered(ticket, outcome.await) });
-            return true;
+            let reply = Reply::new(move |outcome| router.answered(ticket, outcome));
+            return match self.0.parts.homes.append(write, reply) {
+                Ok(()) => Sending::Left,
+                Err(error) => Sending::Refused(error),
+            };
         }
         let request = wire::append_request(&write);
-        let Ok(answer) = self.0.peers.ask(&route.node, Some(route.channel), request) else { return false };
+        let Ok(answer) = self.0.peers.ask(&route.node, Some(route.channel), request) else {
+            return Sending::NoRoom;
+        };
         tokio::spawn(async move {
             let outcome = match answer.await {
                 Ok(reply) => wire::append_outcome(reply),
@@ -234,7 +251,7 @@ impl Router {
             };
             router.answered(ticket, outcome);
         });
-        true
+        Sending::Left
     }
 
     fn resolve(&self, lane: LaneKey) {
@@ -250,6 +267,16 @@ impl Router {
         let mut lanes = self.shard(&ticket.lane).lock();
         self.drive(&mut lanes, Input::Answered(ticket, outcome));
     }
+}
+
+/// What became of the sending of a write.
+enum Sending {
+    /// Its answer will come.
+    Left,
+    /// The home here has refused it.
+    Refused(WriteError),
+    /// The stream has no room.
+    NoRoom,
 }
 
 /// A write whose place is set when it is sent.

@@ -2,7 +2,6 @@
 
 use super::{PARTITIONS, State};
 use async_trait::async_trait;
-use futures_util::{FutureExt, future::BoxFuture};
 use log_store::{
     fold::LogState,
     locate::{Located, locate},
@@ -13,7 +12,7 @@ use region_node::{
     bus::{BusEvent, BusSink, Published, SinkId},
     service::{
         Acked, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom, ReadRefusal, Replicas, Subscribed, Write,
-        WriteError,
+        WriteError, WriteReply,
     },
 };
 use std::{
@@ -242,15 +241,15 @@ impl Store {
 
 #[async_trait]
 impl Homes for StandIn {
-    fn append(&self, write: Write) -> BoxFuture<'static, Result<Acked, WriteError>> {
-        match self.write(&write) {
-            Some(outcome) => futures_util::future::ready(outcome).boxed(),
-            None => async move {
+    fn append(&self, write: Write, reply: WriteReply) -> Result<(), WriteError> {
+        let outcome = self.write(&write);
+        tokio::spawn(async move {
+            if outcome.is_none() {
                 tokio::time::sleep_until(write.deadline).await;
-                Err(WriteError::Indeterminate { why: "the home is mute" })
             }
-            .boxed(),
-        }
+            reply.give(outcome.unwrap_or(Err(WriteError::Indeterminate { why: "the home is mute" })));
+        });
+        Ok(())
     }
 
     async fn subscribe(
