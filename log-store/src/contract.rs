@@ -45,6 +45,16 @@ pub struct PartitionEnd {
     pub epochs: Vec<EpochBegin>,
 }
 
+impl PartitionEnd {
+    /// Moves the end behind a record that follows it.
+    pub(crate) fn follow(&mut self, record: &Record) {
+        if self.epochs.last().is_none_or(|begin| begin.epoch != record.epoch) {
+            self.epochs.push(EpochBegin { epoch: record.epoch, first_lsn: record.lsn });
+        }
+        self.last = record.partition_position();
+    }
+}
+
 /// What became of a message id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deduped {

@@ -6,6 +6,7 @@ use super::{
     index::{self, Index},
     queue::Queue,
     segment::Segments,
+    staged::StagedLogs,
     view::{LogKey, Placed, View},
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::Arc;
-use types::{EntryBody, Position, StoreId};
+use types::{EntryBody, StoreId};
 
 /// Shared by all threads of one open store.
 #[derive(Debug)]
@@ -47,16 +48,6 @@ pub(crate) struct FoldProgress {
     pub(crate) wanted: bool,
     pub(crate) stop: bool,
     pub(crate) failure: Option<StoreError>,
-}
-
-/// The logs whose records are about to be published.
-pub(crate) type StagedLogs = foldhash::HashMap<LogKey, StagedLog>;
-
-/// A log as it was before the group, and its head with what the group holds so far.
-#[derive(Debug)]
-pub(crate) struct StagedLog {
-    pub(crate) base: Arc<LogState>,
-    pub(crate) head: Position,
 }
 
 impl Core {
@@ -100,9 +91,11 @@ impl Core {
         records: &[Placed],
         logs: &mut StagedLogs,
     ) -> Result<(), StoreError> {
+        for of_partition in records.chunk_by(|a, b| a.partition == b.partition) {
+            view.publish_records(of_partition, logs);
+        }
         for placed in records {
             let key = (placed.partition, placed.record.log);
-            view.publish_record(placed, logs.remove(&key).map(|log| log.base));
             if let Some(entry) = placed.record.entry()
                 && let EntryBody::Deleted { offsets } = &entry.body
             {

@@ -1,12 +1,13 @@
 //! One group: what the queue held, checked, framed, and not yet durable.
 
 use super::{
-    core::{Core, StagedLog, StagedLogs},
+    core::Core,
     errors::closed,
     frame::{self, Header, Kind, Location},
     index,
     queue::{Reply, Request},
     rows,
+    staged::StagedLogs,
     view::{LogKey, Placed, View},
 };
 use crate::{
@@ -41,6 +42,10 @@ pub(crate) struct Group {
     pub(crate) logs: StagedLogs,
     answers: Vec<Answer>,
     keys: HashSet<u128>,
+    /// Of the batch being checked: the hash of each entry's dedup row.
+    batch_keys: Vec<u128>,
+    /// Of the batch being staged: the place of each record's log.
+    batch_logs: Vec<usize>,
     ends: HashMap<PartitionId, PartitionEnd>,
 }
 
@@ -140,32 +145,36 @@ impl Group {
         append: Append,
         encoded: &[Bytes],
     ) -> Result<Durable, AppendError> {
-        self.end_mut(view, append.partition);
-        checker.follows(&append, &mut Staged { core, view, group: self, partition: append.partition })?;
         let partition = append.partition;
-        for record in append.records.iter().filter(|record| record.entry().is_none()) {
-            // State updates pass the check without their log being looked at.
-            self.head(core, view, &(partition, record.log))?;
+        let (fence, last) = {
+            let end = self.end_mut(view, partition);
+            (end.fence, end.last)
+        };
+        self.batch_keys.clear();
+        checker.follows(&append, &mut Staged { core, view, group: self, partition, fence, last })?;
+        self.batch_logs.clear();
+        for record in &append.records {
+            let place = self.log(core, view, &(partition, record.log))?;
+            self.batch_logs.push(place);
         }
-        for (record, payload) in append.records.into_iter().zip(encoded) {
+        let mut entries = 0;
+        for (at, (record, payload)) in append.records.into_iter().zip(encoded).enumerate() {
             let location = self.push(Kind::Record, partition, payload);
-            let mut dedup = None;
-            if let Some(entry) = record.entry() {
-                let hash = rows::dedup_hash(core.store, partition, &record.log, &entry.dedup_key());
+            let (log, mut dedup) = (self.batch_logs[at], None);
+            if let Some(position) = record.position() {
+                let hash = self.batch_keys[entries];
+                entries += 1;
                 dedup = Some(hash);
                 self.keys.insert(hash);
-                if let Some(staged) = self.logs.get_mut(&(partition, record.log)) {
-                    staged.head = Position::new(record.generation, record.epoch, entry.offset);
-                }
+                self.logs.at(log).head = position;
             }
-            let end = self.end_mut(view, partition);
-            end.last = record.partition_position();
-            if end.epochs.last().is_none_or(|begin| begin.epoch != record.epoch) {
-                end.epochs.push(crate::EpochBegin { epoch: record.epoch, first_lsn: record.lsn });
-            }
-            self.records.push(Placed { partition, location, record, dedup });
+            self.records.push(Placed { partition, location, record, log, dedup });
         }
-        Ok(self.end_mut(view, partition).last)
+        let from = self.records.len() - self.batch_logs.len();
+        let (records, ends) = (&self.records[from..], &mut self.ends);
+        let end = ends.entry(partition).or_default();
+        records.iter().for_each(|placed| end.follow(&placed.record));
+        Ok(end.last)
     }
 
     fn end_mut(&mut self, view: &View, partition: PartitionId) -> &mut PartitionEnd {
@@ -174,15 +183,9 @@ impl Group {
         })
     }
 
-    /// The log's head with what is staged, and its state before that for the publishing.
-    fn head(&mut self, core: &Core, view: &View, key: &LogKey) -> Result<Position, StoreError> {
-        if let Some(staged) = self.logs.get(key) {
-            return Ok(staged.head);
-        }
-        let base = core.state(view, key)?.unwrap_or_default();
-        let head = base.head;
-        self.logs.insert(*key, StagedLog { base, head });
-        Ok(head)
+    /// The place of a log among those of the group.
+    fn log(&mut self, core: &Core, view: &View, key: &LogKey) -> Result<usize, StoreError> {
+        self.logs.place(key, || Ok(core.state(view, key)?.unwrap_or_default()))
     }
 }
 
@@ -192,28 +195,34 @@ struct Staged<'a> {
     view: &'a View,
     group: &'a mut Group,
     partition: PartitionId,
+    fence: Epoch,
+    last: PartitionPosition,
 }
 
 impl Ends for Staged<'_> {
     fn fence(&self) -> Epoch {
-        self.group.ends.get(&self.partition).map_or(Epoch::ZERO, |end| end.fence)
+        self.fence
     }
 
     fn last(&self) -> PartitionPosition {
-        self.group.ends.get(&self.partition).map_or(PartitionPosition::ZERO, |end| end.last)
+        self.last
     }
 
     fn head(&mut self, log: &LogId) -> Result<Position, StoreError> {
-        self.group.head(self.core, self.view, &(self.partition, *log))
+        let place = self.group.log(self.core, self.view, &(self.partition, *log))?;
+        Ok(self.group.logs.at(place).head)
     }
 
     fn holds(&mut self, log: &LogId, key: &DedupKey) -> Result<bool, StoreError> {
         let hash = rows::dedup_hash(self.core.store, self.partition, log, key);
+        self.group.batch_keys.push(hash);
         if self.group.keys.contains(&hash) {
             return Ok(true);
         }
-        let base = self.group.logs.get(&(self.partition, *log)).map(|staged| &staged.base);
-        if base.is_some_and(|base| base.devices.is_new(&key.sender, key.device, key.message_id)) {
+        let place = self.group.log(self.core, self.view, &(self.partition, *log))?;
+        let base = &self.group.logs.at(place).base;
+        let devices = base.as_ref().map(|base| &base.devices);
+        if devices.is_some_and(|devices| devices.is_new(&key.sender, key.device, key.message_id)) {
             return Ok(false);
         }
         if index::unfolded_dedup(self.view, hash).is_some() {

@@ -20,7 +20,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `frame`, `segment`, `folder` | the bytes on disk |
-//! | `queue`, `group`, `writer`, `prepare` | the way of a change to the disk |
+//! | `queue`, `staged`, `group`, `writer`, `prepare` | the way of a change to the disk |
 //! | `view` | what is durable and not yet folded |
 //! | `fold`, `rows`, `state_row`, `folding`, `cache` | the fold |
 //! | `index`, `read` | the way of a read |
@@ -53,6 +53,7 @@ mod reclaim;
 mod recovery;
 mod rows;
 mod segment;
+mod staged;
 mod state_row;
 mod store;
 mod tail;

@@ -11,12 +11,13 @@
 //! have died between its write and its sync.
 
 use super::{
-    core::{Core, StagedLog, StagedLogs},
+    core::Core,
     errors::{damaged, io_error},
     frame::{self, Fault, Header, Kind, Location},
     index::bad_row,
     rows::{self, FoldPosition, Mark, PartitionState},
     segment::{self, Reader, SEGMENT_HEADER_BYTES, Segment, describe, sync_error},
+    staged::StagedLogs,
     tail::SEQUENTIAL_BYTES,
     view::{Placed, View},
     writer::Tail,
@@ -292,14 +293,7 @@ impl<'a> Replay<'a> {
         for (header, payload) in &frames {
             match header.kind {
                 Kind::Record => {
-                    let placed = self.placed(header, payload.clone())?;
-                    let key = (placed.partition, placed.record.log);
-                    if let std::collections::hash_map::Entry::Vacant(vacant) = logs.entry(key) {
-                        let view = self.core.view.read();
-                        let base = self.core.state(&view, &key)?.unwrap_or_default();
-                        vacant.insert(StagedLog { head: base.head, base });
-                    }
-                    records.push(placed);
+                    records.push(self.placed(header, payload.clone(), &mut logs)?);
                 }
                 Kind::Fence => fences.push((header.partition, Epoch::new(self.number_in(header, payload)?))),
                 Kind::Canary => {}
@@ -346,12 +340,19 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn placed(&self, header: &Header, payload: Bytes) -> Result<Placed, StoreError> {
+    fn placed(&self, header: &Header, payload: Bytes, logs: &mut StagedLogs) -> Result<Placed, StoreError> {
         let record = proto::decode_record(payload).map_err(|_| self.unreadable(header))?;
-        let dedup = record.entry().map(|entry| {
-            rows::dedup_hash(self.core.store, header.partition, &record.log, &entry.dedup_key())
-        });
-        Ok(Placed { partition: header.partition, location: header.location, record, dedup })
+        let (partition, location) = (header.partition, header.location);
+        let key = (partition, record.log);
+        let log = logs.place(&key, || {
+            let view = self.core.view.read();
+            Ok(self.core.state(&view, &key)?.unwrap_or_default())
+        })?;
+        let dedup_hash = |entry: &types::Entry| {
+            rows::dedup_hash(self.core.store, partition, &record.log, &entry.dedup_key())
+        };
+        let dedup = record.entry().map(dedup_hash);
+        Ok(Placed { partition, location, record, log, dedup })
     }
 
     fn number_in(&self, header: &Header, payload: &Bytes) -> Result<u64, StoreError> {

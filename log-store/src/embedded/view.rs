@@ -12,8 +12,9 @@
 use super::{
     frame::Location,
     rows::{FoldPosition, Mark, PartitionState},
+    staged::StagedLogs,
 };
-use crate::{Archive, ArchiveId, EpochBegin, fold::LogState};
+use crate::{Archive, ArchiveId, fold::LogState};
 use foldhash::HashMap;
 use std::{
     collections::{BTreeMap, BTreeSet, hash_map},
@@ -91,6 +92,8 @@ pub(crate) struct Placed {
     pub(crate) partition: PartitionId,
     pub(crate) location: Location,
     pub(crate) record: Record,
+    /// The place of its log among those of its group.
+    pub(crate) log: usize,
     /// The hash of its dedup row, where it is an entry.
     pub(crate) dedup: Option<u128>,
 }
@@ -111,14 +114,27 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Shows one durable record. `base` is the log's state before it, needed where the active overlay
+    /// Shows durable records of one partition, in order.
+    pub(crate) fn publish_records(&mut self, records: &[Placed], logs: &mut StagedLogs) {
+        let Some(partition) = records.first().map(|placed| placed.partition) else { return };
+        self.active.records += records.len();
+        let run = self.active.partitions.entry(partition).or_default();
+        let end = &mut self.partitions.entry(partition).or_default().end;
+        for Placed { location, record, .. } in records {
+            run.push(record.lsn.get(), *location);
+            end.follow(record);
+        }
+        self.active.ends.insert(partition);
+        for placed in records {
+            self.publish_in_log(placed, logs.at(placed.log).base.take());
+        }
+    }
+
+    /// Shows one record in its log. `base` is the log's state before it, needed where the active overlay
     /// has none.
-    pub(crate) fn publish_record(&mut self, placed: &Placed, base: Option<Arc<LogState>>) {
-        let Placed { partition, location, ref record, dedup } = *placed;
-        let active = &mut self.active;
-        active.records += 1;
-        active.partitions.entry(partition).or_default().push(record.lsn.get(), location);
-        let rows = match active.logs.entry((partition, record.log)) {
+    fn publish_in_log(&mut self, placed: &Placed, base: Option<Arc<LogState>>) {
+        let Placed { partition, location, ref record, dedup, .. } = *placed;
+        let rows = match self.active.logs.entry((partition, record.log)) {
             hash_map::Entry::Occupied(known) => {
                 // Another handle on the state would make folding the record copy it.
                 drop(base);
@@ -142,12 +158,6 @@ impl View {
         if let Some(hash) = dedup {
             self.active.dedup.insert(hash, location);
         }
-        let end = &mut self.partitions.entry(partition).or_default().end;
-        if end.epochs.last().is_none_or(|begin| begin.epoch != record.epoch) {
-            end.epochs.push(EpochBegin { epoch: record.epoch, first_lsn: record.lsn });
-        }
-        end.last = record.partition_position();
-        self.active.ends.insert(partition);
     }
 
     pub(crate) fn publish_fence(&mut self, partition: PartitionId, epoch: Epoch) {

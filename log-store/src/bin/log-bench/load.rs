@@ -73,17 +73,18 @@ impl Home {
         *head = head.plus(1);
         self.lsn = self.lsn.plus(1);
         let from = self.rng.random_range(0..self.random.len() - self.body_bytes);
+        let accepted_at_ms = NOW_MS + self.lsn.get();
         Record {
             lsn: self.lsn,
             epoch: Epoch::FIRST,
             generation: Generation::FIRST,
             log: *log,
-            accepted_at_ms: NOW_MS + self.lsn.get(),
+            accepted_at_ms,
             body: Body::Entry(Entry {
                 offset: *head,
                 sender: self.sender.clone(),
                 device: DeviceId::new(1),
-                message_id: MessageId::from_bytes(self.rng.random()),
+                message_id: message_id(accepted_at_ms, self.rng.random()),
                 expires_at_ms: None,
                 body: EntryBody::Message { ciphertext: self.random.slice(from..from + self.body_bytes) },
             }),
@@ -111,6 +112,11 @@ impl Home {
             took(begun);
         }
     }
+}
+
+/// A message id as the devices draw them: a time before random bits.
+fn message_id(at_ms: u64, random: u128) -> MessageId {
+    MessageId::from_bytes((u128::from(at_ms) << 80 | random >> 48).to_be_bytes())
 }
 
 /// Merges what each home counted.
