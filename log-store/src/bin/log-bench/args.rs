@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Pages to read, warm; of cold ones a tenth of it.
     #[arg(long, default_value_t = 5_000)]
     pub(crate) pages: usize,
+    /// How many readers read pages at the same time.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) readers: usize,
     /// Entries in a page.
     #[arg(long, default_value_t = 50)]
     pub(crate) page_entries: usize,

@@ -3,10 +3,12 @@
 use crate::{
     args::Args,
     disk, engine,
-    load::{self, Home},
+    load::{self, Home, merge},
     report::{Report, count, latencies, quantile_ms},
+    usage::Usage,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
 use log_store::{LogStore, Scan};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use std::{path::Path, process::Command, sync::Arc, time::Instant};
@@ -79,7 +81,8 @@ async fn timed_open(args: &Args, dir: &Path) -> Result<(Arc<dyn LogStore>, f64)>
     Ok((store, seconds))
 }
 
-/// Reads the newest entries of random logs; without a name it only warms up.
+/// Reads pages at random places of random logs, one reader beside the other; without a name it only warms
+/// up.
 async fn read_pages(
     args: &Args,
     store: &Arc<dyn LogStore>,
@@ -87,27 +90,52 @@ async fn read_pages(
     pages: usize,
     report: &mut Report,
 ) -> Result<()> {
-    let mut rng = SmallRng::seed_from_u64(11);
-    let mut taken = latencies();
-    let (started, mut entries) = (Instant::now(), 0);
+    let (started, before) = (Instant::now(), Usage::now()?);
+    let of_each = pages.div_ceil(args.readers);
+    let readers: Vec<_> = (0..args.readers)
+        .map(|reader| tokio::spawn(read_some(args.clone(), store.clone(), reader as u64, of_each)))
+        .collect();
+    let (mut taken, mut entries) = (Vec::new(), 0);
+    for reader in readers {
+        let (of_reader, read) = reader.await??;
+        taken.push(of_reader);
+        entries += read;
+    }
+    if !name.is_empty() {
+        let (taken, pages) = (merge(taken), (of_each * args.readers) as f64);
+        report.line(
+            &format!("pages of {} entries, {} readers, {name}", args.page_entries, args.readers),
+            &[
+                ("pages_per_s", pages / started.elapsed().as_secs_f64()),
+                ("p50_ms", quantile_ms(&taken, 0.5)),
+                ("p99_ms", quantile_ms(&taken, 0.99)),
+                ("cpu_us_per_page", before.since()?.cpu_us / pages),
+                ("entries", entries as f64 / pages),
+            ],
+        );
+    }
+    Ok(())
+}
+
+/// Reads pages one after the other; how long each took, and how many entries they had.
+async fn read_some(
+    args: Args,
+    store: Arc<dyn LogStore>,
+    seed: u64,
+    pages: usize,
+) -> Result<(Histogram<u64>, usize)> {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let (mut taken, mut entries) = (latencies(), 0);
     for _ in 0..pages {
-        let (partition, log) = load::log(args, rng.random_range(0..args.logs));
-        let newest = Scan::Before(Offset::new(u64::MAX));
+        let (partition, log) = load::log(&args, rng.random_range(0..args.logs));
         let begun = Instant::now();
-        let page =
-            store.read_log(partition, log, newest, args.page_entries, limits::PAGE_MAX_BYTES, 0).await?;
+        let state = store.log_state(partition, log).await?.context("a log without a record")?;
+        let last = rng.random_range(0..state.head.offset.get()) + 1;
+        let scan = Scan::Before(Offset::new(last + 1));
+        let page = store.read_log(partition, log, scan, args.page_entries, limits::PAGE_MAX_BYTES, 0).await?;
         count(&mut taken, begun.elapsed());
         ensure!(page.iter().all(|record| record.log == log), "another log's entry in a page of {log}");
         entries += page.len();
     }
-    if !name.is_empty() {
-        let per_s = pages as f64 / started.elapsed().as_secs_f64();
-        let of_each = entries as f64 / pages as f64;
-        let (p50, p99) = (quantile_ms(&taken, 0.5), quantile_ms(&taken, 0.99));
-        report.line(
-            &format!("pages of {} entries, {name}", args.page_entries),
-            &[("pages_per_s", per_s), ("p50_ms", p50), ("p99_ms", p99), ("entries", of_each)],
-        );
-    }
-    Ok(())
+    Ok((taken, entries))
 }
