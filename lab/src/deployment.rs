@@ -1,7 +1,9 @@
 //! The parts of a running deployment, and what can be done to them.
 
 use crate::{
-    description::{Description, EdgeDescription, NodeDescription, ProcessDescription, RegionDescription},
+    description::{
+        Description, EdgeDescription, LinkDescription, NodeDescription, ProcessDescription, RegionDescription,
+    },
     event::Event,
     folder::Folder,
     health::Health,
@@ -292,7 +294,20 @@ impl Deployment {
             directory: process(&self.directory),
             dir: self.dir().display().to_string(),
             control: format!("http://{}", self.control),
+            lab_pid: std::process::id(),
         }
+    }
+
+    pub(crate) fn links(&self) -> Vec<LinkDescription> {
+        let us = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let link = |(from, to, conditions, bytes): (&Place, &Place, Conditions, u64)| LinkDescription {
+            from: from.clone(),
+            to: to.clone(),
+            delay_us: us(conditions.delay),
+            jitter_us: us(conditions.jitter),
+            bytes,
+        };
+        self.wan.directions().map(link).collect()
     }
 
     pub(crate) fn tell(&self, event: Event) {

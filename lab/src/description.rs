@@ -1,5 +1,6 @@
-//! What a deployment looks like from outside: the answer of `GET /v1/lab`.
+//! What a deployment looks like from outside: the answers of `GET /v1/lab` and `GET /v1/lab/links`.
 
+use crate::place::Place;
 use serde::{Deserialize, Serialize};
 use types::{NodeId, RegionId};
 
@@ -14,6 +15,8 @@ pub struct Description {
     pub dir: String,
     /// Where its control API listens: `http://host:port`.
     pub control: String,
+    /// The process that runs the links, the fronts and the control API.
+    pub lab_pid: u32,
 }
 
 /// A region.
@@ -62,4 +65,19 @@ pub struct ProcessDescription {
     pub pid: Option<u32>,
     /// `http://host:port`.
     pub address: String,
+}
+
+/// One direction between the processes of two places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkDescription {
+    /// Who sends.
+    pub from: Place,
+    /// Who receives.
+    pub to: Place,
+    /// How long bytes take, in µs.
+    pub delay_us: u64,
+    /// By how much they may be later than that, in µs.
+    pub jitter_us: u64,
+    /// Sent since the deployment began.
+    pub bytes: u64,
 }

@@ -58,7 +58,9 @@ mod table;
 pub mod wan;
 
 pub use deployment::{LabError, LinkChange};
-pub use description::{Description, EdgeDescription, NodeDescription, ProcessDescription, RegionDescription};
+pub use description::{
+    Description, EdgeDescription, LinkDescription, NodeDescription, ProcessDescription, RegionDescription,
+};
 pub use event::Event;
 pub use folder::FolderError;
 pub use lab::Lab;

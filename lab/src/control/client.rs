@@ -1,9 +1,12 @@
 //! The other end of the control API.
 
 use super::{CutRequest, LinkRequest, Refused};
-use crate::{description::Description, http};
+use crate::{
+    description::{Description, LinkDescription},
+    http,
+};
 use hyper::{Method, StatusCode};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
@@ -59,9 +62,15 @@ impl Client {
     /// # Errors
     /// [`ClientError`], as for every method here.
     pub async fn describe(&self) -> Result<Description, ClientError> {
-        let body = self.call(Method::GET, "/v1/lab", None).await?;
-        serde_json::from_slice(&body)
-            .map_err(|error| ClientError::Strange { address: self.address, why: error.to_string() })
+        self.get("/v1/lab").await
+    }
+
+    /// What the links between processes are like, and what they have carried.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn links(&self) -> Result<Vec<LinkDescription>, ClientError> {
+        self.get("/v1/lab/links").await
     }
 
     /// `verb` is `kill`, `pause`, `resume` or `start`.
@@ -101,6 +110,12 @@ impl Client {
     /// [`ClientError`].
     pub async fn change_link(&self, request: &LinkRequest) -> Result<(), ClientError> {
         self.post("/v1/lab/link", request).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let body = self.call(Method::GET, path, None).await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| ClientError::Strange { address: self.address, why: error.to_string() })
     }
 
     async fn post(&self, path: &str, request: &impl Serialize) -> Result<(), ClientError> {

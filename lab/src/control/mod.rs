@@ -3,6 +3,7 @@
 //! | request | body | answer |
 //! |---|---|---|
 //! | `GET /v1/lab` | | [`Description`] |
+//! | `GET /v1/lab/links` | | a list of [`LinkDescription`] |
 //! | `POST /v1/lab/kill\|pause\|resume\|start/PLACE` | | `{}` |
 //! | `POST /v1/lab/cut` | [`CutRequest`] | `{}` |
 //! | `POST /v1/lab/heal` | | `{}` |
@@ -19,7 +20,7 @@ mod client;
 pub use client::{Client, ClientError};
 
 use crate::deployment::{Deployment, LabError, LinkChange};
-use crate::description::Description;
+use crate::description::{Description, LinkDescription};
 use axum::{
     Json, Router,
     extract::{Path, Request, State, rejection::JsonRejection},
@@ -90,6 +91,7 @@ struct Refusal {
 pub(crate) async fn serve(listener: TcpListener, deployment: Arc<Deployment>, stop: CancellationToken) {
     let routes = Router::new()
         .route("/v1/lab", get(describe))
+        .route("/v1/lab/links", get(links))
         .route("/v1/lab/{verb}/{place}", post(act))
         .route("/v1/lab/cut", post(cut))
         .route("/v1/lab/heal", post(heal))
@@ -117,6 +119,10 @@ async fn refuse_web_pages(request: Request, next: Next) -> Response {
 
 async fn describe(State(deployment): State<Arc<Deployment>>) -> Json<Description> {
     Json(deployment.describe())
+}
+
+async fn links(State(deployment): State<Arc<Deployment>>) -> Json<Vec<LinkDescription>> {
+    Json(deployment.links())
 }
 
 async fn act(

@@ -3,7 +3,10 @@
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout_at},
@@ -53,13 +56,23 @@ struct Departures {
 pub(super) struct Lane {
     state: watch::Sender<State>,
     departures: Mutex<Departures>,
+    /// Sent so far, by all connections.
+    bytes: AtomicU64,
 }
 
 impl Lane {
     pub(super) fn new(conditions: Conditions, seed: u64) -> Self {
         let state = State { conditions, cut: false, silent: false, stalled_until: None, resets: 0 };
         let departures = Departures { jitter: StdRng::seed_from_u64(seed), free_at: None };
-        Self { state: watch::Sender::new(state), departures: Mutex::new(departures) }
+        Self {
+            state: watch::Sender::new(state),
+            departures: Mutex::new(departures),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn conditions(&self) -> Conditions {
@@ -108,6 +121,7 @@ impl Lane {
 
     /// When a chunk that is sent now arrives, not before `earliest`.
     pub(super) fn arrival(&self, bytes: usize, earliest: Instant) -> Instant {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let conditions = self.conditions();
         let mut departures = self.departures.lock();
         let now = Instant::now();

@@ -166,6 +166,14 @@ impl Wan {
         self.lanes.get(&ends).map(|lane| lane.conditions()).ok_or_else(|| NoLane(a.clone(), b.clone()))
     }
 
+    /// Every direction between the processes of two places: how it behaves, and the bytes sent so far.
+    pub fn directions(&self) -> impl Iterator<Item = (&Place, &Place, Conditions, u64)> {
+        self.lanes.iter().filter_map(|((from, to), lane)| match (from, to) {
+            (End::Processes(from), End::Processes(to)) => Some((from, to, lane.conditions(), lane.bytes())),
+            _ => None,
+        })
+    }
+
     /// Holds everything from `a` to `b` back for so long.
     ///
     /// # Errors

@@ -48,6 +48,10 @@ const MEMBER_BITS: u32 = 16;
 pub(crate) struct Plan {
     pub(crate) pace: Pace,
     pub(crate) span: Span,
+    /// How many messages each sender sends, at most.
+    pub(crate) messages_max: u64,
+    /// A window waits until every reader has a message, not only for its ack.
+    pub(crate) until_delivered: bool,
     /// How long what was acked may take to arrive, after the last send.
     pub(crate) drain: Duration,
     pub(crate) body_bytes: usize,
@@ -78,6 +82,7 @@ struct Running {
     acks: Vec<Acks>,
     /// Of each reader, of each chat.
     arrivals: Vec<Vec<Arrivals>>,
+    reader_classes: usize,
 }
 
 struct Driver<'a> {
@@ -109,7 +114,7 @@ pub(crate) fn drive(plan: &Plan, parties: Vec<Party>, firsts: &[u64]) -> anyhow:
         parties: Vec::with_capacity(parties.len()),
         due: BinaryHeap::new(),
         scratch: Scratch::new(),
-        tally: Tally::new(),
+        tally: Tally::new(parties.iter().map(|party| party.reader_classes).max().unwrap_or(0)),
         ids: MessageIds::default(),
         random: SmallRng::from_rng(&mut rand::rng()),
         epoch_ms: (wall.as_millis() as u64).saturating_sub(plan.now() / 1_000),
@@ -129,11 +134,14 @@ impl Driver<'_> {
             for (member, of) in members.iter().enumerate() {
                 self.poll.add(&of.wire, EpollEvent::new(EpollFlags::EPOLLIN, token(at, member)))?;
             }
+            let plan = self.plan;
+            let readers = if plan.until_delivered { members.len() - 1 } else { 0 };
             let books = |_| party.logs.iter().map(|_| Arrivals::default()).collect();
             self.parties.push(Running {
                 arrivals: (1..members.len()).map(books).collect(),
                 acks: party.logs.iter().map(|_| Acks::default()).collect(),
-                course: Course::new(self.plan.pace, *first),
+                course: Course::new(plan.pace, *first, plan.messages_max, readers),
+                reader_classes: party.reader_classes,
                 logs: party.logs,
                 members,
             });
@@ -221,7 +229,7 @@ impl Driver<'_> {
             let number = request_id.checked_sub(1);
             match said {
                 Said::Sent => {
-                    let Some((number, intended)) = number.and_then(|n| Some((n, course.answered(n)?))) else {
+                    let Some((number, intended)) = number.and_then(|n| Some((n, course.acked(n)?))) else {
                         return Ok(());
                     };
                     let chats = acks.len() as u64;
@@ -230,7 +238,7 @@ impl Driver<'_> {
                         tally.accept(now - span.counts_from, now.saturating_sub(intended));
                     }
                 }
-                Said::Refused(error) if number.and_then(|number| course.answered(number)).is_some() => {
+                Said::Refused(error) if number.is_some_and(|number| course.refused(number)) => {
                     *tally.refused.entry(Error::decode(error)?.code).or_default() += 1;
                 }
                 Said::GoAway => bail!("the server goes away"),
@@ -246,16 +254,18 @@ impl Driver<'_> {
 
     fn hear_reader(&mut self, at: usize, reader: usize) -> anyhow::Result<()> {
         let now = self.plan.now();
-        let Running { members, arrivals, .. } = &mut self.parties[at];
+        let Running { members, arrivals, course, reader_classes, .. } = &mut self.parties[at];
         let (tally, span) = (&mut self.tally, &self.plan.span);
+        let class = (reader - 1) % *reader_classes;
         let arrivals = &mut arrivals[reader - 1];
         members[reader].wire.receive(&mut self.scratch, |frame| match peek(frame)?.1 {
             Said::Entries(entries) => entries.each_body(|body| {
                 let (number, intended) = header(body).context("a foreign body")?;
                 let chats = arrivals.len() as u64;
                 arrivals[(number % chats) as usize].receive(number / chats);
+                course.arrived(number);
                 if span.counts(now) {
-                    tally.deliver(now - span.counts_from, now.saturating_sub(intended));
+                    tally.deliver(class, now - span.counts_from, now.saturating_sub(intended));
                 }
                 anyhow::Ok(())
             }),
@@ -263,7 +273,11 @@ impl Driver<'_> {
             Said::Diverged => bail!("a reader was told that its position diverged"),
             Said::GoAway => bail!("the server goes away"),
             _ => Ok(()),
-        })
+        })?;
+        match self.plan.pace {
+            Pace::Window(_) if self.plan.until_delivered => self.send_due(at),
+            _ => Ok(()),
+        }
     }
 
     /// Sends whatever is due for a sender, and notes when it sends next in an open loop.
@@ -328,6 +342,7 @@ impl Driver<'_> {
     }
 
     fn close(mut self) -> Tally {
+        self.tally.took_us = self.plan.now();
         for party in &self.parties {
             self.tally.lost += party.missing();
             self.tally.unanswered += party.course.unanswered() as u64;

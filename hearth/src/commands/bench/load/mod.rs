@@ -3,6 +3,7 @@
 //! The cores ([`course`], [`ledger`], [`tally`]) are told what happened and when; [`driver`] moves bytes.
 
 mod course;
+mod crowd;
 mod driver;
 mod ledger;
 mod message_ids;
@@ -10,11 +11,11 @@ mod party;
 mod tally;
 
 pub(super) use course::{Pace, Span};
+pub(super) use crowd::Crowd;
 pub(super) use driver::{HEADER_BYTES, Plan};
-pub(super) use party::{Shape, connect_all};
-pub(super) use tally::Tally;
+pub(super) use party::{Party, Shape, connect_all};
+pub(super) use tally::{SLICE_US, Tally, latencies};
 
-use party::Party;
 use std::thread;
 
 /// Runs parties on `threads` threads: what all of them counted.
@@ -35,10 +36,14 @@ pub(super) fn run(plan: &Plan, parties: Vec<Party>, threads: usize) -> anyhow::R
     thread::scope(|scope| {
         let drive = |(parties, firsts): (Vec<Party>, Vec<u64>)| move || driver::drive(plan, parties, &firsts);
         let running: Vec<_> = shares.into_iter().map(|share| scope.spawn(drive(share))).collect();
-        let mut tally = Tally::new();
+        let mut sum: Option<Tally> = None;
         for thread in running {
-            tally.add(thread.join().expect("a panic aborts")?);
+            let tally = thread.join().expect("a panic aborts")?;
+            match &mut sum {
+                Some(sum) => sum.add(tally),
+                None => sum = Some(tally),
+            }
         }
-        Ok(tally)
+        Ok(sum.unwrap_or_else(|| Tally::new(0)))
     })
 }

@@ -1,23 +1,20 @@
 //! One sender, its readers, and the chats that they share: opened and followed before a run.
 
+use super::crowd::in_turn;
 use crate::commands::bench::wire::Wire;
 use anyhow::{Context as _, bail};
 use proto::client::{
-    Error, NewGroup, OpenChat, Subscribe, Unsubscribe, client_frame::Frame, open_chat, resumed,
+    ChatOpened, Error, NewGroup, OpenChat, Subscribe, Unsubscribe, client_frame::Frame, open_chat, resumed,
     server_frame::Frame as Answer,
 };
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 use types::{DeviceId, UserId};
 use uuid::Uuid;
 
 /// Every user of a run has one device.
 pub(crate) const DEVICE: DeviceId = DeviceId::new(1);
-/// Parties that connect at the same time.
-const CONNECTING_MAX: usize = 32;
+/// Users that connect at the same time.
+pub(super) const CONNECTING_MAX: usize = 32;
 
 /// What every party looks like.
 #[derive(Debug, Clone)]
@@ -25,7 +22,7 @@ pub(crate) struct Shape {
     /// Where the chats are opened, and so homed.
     pub(crate) home_edge: String,
     pub(crate) sender_edge: String,
-    /// Where the readers are, in turn.
+    /// Where the readers are, in turn; each is a class.
     pub(crate) reader_edges: Vec<String>,
     /// Of each chat: the sender and its readers.
     pub(crate) members: usize,
@@ -39,47 +36,29 @@ pub(crate) struct Party {
     pub(super) logs: Vec<String>,
     pub(super) sender: Wire,
     pub(super) readers: Vec<Wire>,
+    pub(super) reader_classes: usize,
 }
 
 /// Connects parties, many at the same time.
 pub(crate) fn connect_all(shape: &Shape, count: usize) -> anyhow::Result<Vec<Party>> {
     let run = Uuid::new_v4().simple().to_string();
-    let next = AtomicUsize::new(0);
-    let connect = || {
-        let mut parties = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count {
-                return Ok(parties);
-            }
-            let name = format!("bench-{run}-{number}");
-            parties.push(Party::connect(shape, &name).inspect_err(|_| next.store(count, Ordering::Relaxed))?);
-        }
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..CONNECTING_MAX.min(count)).map(|_| scope.spawn(connect)).collect();
-        let mut parties = Vec::with_capacity(count);
-        for worker in workers {
-            let some: anyhow::Result<Vec<Party>> = worker.join().expect("a panic aborts");
-            parties.extend(some?);
-        }
-        Ok(parties)
-    })
+    let connected = in_turn(count, |number| Party::connect(shape, &format!("bench-{run}-{number}")))?;
+    Ok(connected.into_iter().map(|(_, party)| party).collect())
 }
 
 impl Party {
     fn connect(shape: &Shape, name: &str) -> anyhow::Result<Self> {
         let user = |member: usize| UserId::new(&format!("{name}-{member}"));
         let members = (0..shape.members).map(user).collect::<Result<Vec<_>, _>>()?;
-        let mut sender = Wire::open(&shape.sender_edge, &members[0], DEVICE, vec![])?;
+        let mut sender = Wire::open(&shape.sender_edge, &members[0], DEVICE)?;
         let logs = if shape.home_edge == shape.sender_edge {
             open_chats(&mut sender, shape, &members[1..])?
         } else {
-            open_chats(&mut Wire::open(&shape.home_edge, &members[0], DEVICE, vec![])?, shape, &members[1..])?
+            open_chats(&mut Wire::open(&shape.home_edge, &members[0], DEVICE)?, shape, &members[1..])?
         };
         let mut readers = Vec::with_capacity(members.len() - 1);
         for (user, edge) in members[1..].iter().zip(shape.reader_edges.iter().cycle()) {
-            let mut reader = Wire::open(edge, user, DEVICE, vec![])?;
+            let mut reader = Wire::open(edge, user, DEVICE)?;
             for log in &logs {
                 follow(&mut reader, log).context("following a chat")?;
             }
@@ -87,7 +66,7 @@ impl Party {
         }
         sender.begin()?;
         readers.iter().try_for_each(Wire::begin)?;
-        Ok(Self { logs, sender, readers })
+        Ok(Self { logs, sender, readers, reader_classes: shape.reader_edges.len() })
     }
 }
 
@@ -100,19 +79,19 @@ fn open_chats(wire: &mut Wire, shape: &Shape, others: &[UserId]) -> anyhow::Resu
             members: others.iter().map(UserId::to_string).collect(),
         }),
     };
-    (0..shape.chats).map(|_| open_chat(wire, chat()).context("opening a chat")).collect()
+    (0..shape.chats).map(|_| Ok(open(wire, chat()).context("opening a chat")?.log)).collect()
 }
 
-/// Opens a chat as the wire's user: its log.
-pub(crate) fn open_chat(wire: &mut Wire, chat: open_chat::Chat) -> anyhow::Result<String> {
+/// Opens a chat as the wire's user.
+pub(super) fn open(wire: &mut Wire, chat: open_chat::Chat) -> anyhow::Result<ChatOpened> {
     match wire.ask(Frame::OpenChat(OpenChat { chat: Some(chat), ..OpenChat::default() }))? {
-        Answer::ChatOpened(opened) => Ok(opened.log),
+        Answer::ChatOpened(opened) => Ok(opened),
         other => bail!("opening was answered by {other:?}"),
     }
 }
 
 /// Follows a chat from its beginning. A replica that has not copied it yet says so, retryably.
-pub(crate) fn follow(reader: &mut Wire, log: &str) -> anyhow::Result<()> {
+fn follow(reader: &mut Wire, log: &str) -> anyhow::Result<()> {
     const TRIES: u32 = 100;
     for _ in 0..TRIES {
         let subscribe = Subscribe { log: log.to_owned(), ..Subscribe::default() };

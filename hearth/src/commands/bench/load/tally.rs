@@ -22,12 +22,14 @@ pub(crate) struct Tally {
     pub(crate) delivered: u64,
     /// Intended send to ack, in µs.
     pub(crate) ack_us: Histogram<u64>,
-    /// Intended send to arrival, in µs.
-    pub(crate) deliver_us: Histogram<u64>,
+    /// Intended send to arrival, in µs, by the class of the reader.
+    pub(crate) deliver_us: Vec<Histogram<u64>>,
     /// Refusals by code.
     pub(crate) refused: BTreeMap<String, u64>,
     /// Acks and arrivals in each [`SLICE_US`] of the counted time.
     pub(crate) slices: Vec<(u64, u64)>,
+    /// Until all that was acked had arrived, in µs since the run's epoch.
+    pub(crate) took_us: u64,
     /// Messages that were sent and never answered.
     pub(crate) unanswered: u64,
     pub(crate) lost: u64,
@@ -36,14 +38,15 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(reader_classes: usize) -> Self {
         Self {
             accepted: 0,
             delivered: 0,
             ack_us: latencies(),
-            deliver_us: latencies(),
+            deliver_us: vec![latencies(); reader_classes],
             refused: BTreeMap::new(),
             slices: Vec::new(),
+            took_us: 0,
             unanswered: 0,
             lost: 0,
             doubled: 0,
@@ -59,10 +62,10 @@ impl Tally {
     }
 
     /// An arrival, `since` µs into the counted time.
-    pub(crate) fn deliver(&mut self, since: u64, latency_us: u64) {
+    pub(crate) fn deliver(&mut self, class: usize, since: u64, latency_us: u64) {
         self.delivered += 1;
         self.slice(since).1 += 1;
-        self.deliver_us.saturating_record(latency_us);
+        self.deliver_us[class].saturating_record(latency_us);
     }
 
     fn slice(&mut self, since: u64) -> &mut (u64, u64) {
@@ -78,7 +81,10 @@ impl Tally {
         self.accepted += other.accepted;
         self.delivered += other.delivered;
         self.ack_us += other.ack_us;
-        self.deliver_us += other.deliver_us;
+        for (mine, others) in self.deliver_us.iter_mut().zip(other.deliver_us) {
+            *mine += others;
+        }
+        self.took_us = self.took_us.max(other.took_us);
         for (code, count) in other.refused {
             *self.refused.entry(code).or_default() += count;
         }
@@ -91,6 +97,11 @@ impl Tally {
         self.lost += other.lost;
         self.doubled += other.doubled;
         self.reordered += other.reordered;
+    }
+
+    /// Intended send to arrival at any reader, in µs.
+    pub(crate) fn deliveries_us(&self) -> Histogram<u64> {
+        self.deliver_us.iter().fold(latencies(), |sum, of_class| sum + of_class)
     }
 
     /// Why the run fails; empty where it does not.
@@ -111,15 +122,16 @@ mod tests {
 
     #[test]
     fn what_two_threads_counted_adds_up() {
-        let (mut a, mut b) = (Tally::new(), Tally::new());
+        let (mut a, mut b) = (Tally::new(2), Tally::new(2));
         a.accept(0, 1_000);
-        a.deliver(SLICE_US, 2_000);
+        a.deliver(0, SLICE_US, 2_000);
+        b.deliver(1, SLICE_US, 3_000);
         b.accept(SLICE_US + 1, 9_000_000);
         b.refused.insert("overloaded".to_owned(), 2);
         b.lost = 3;
         a.add(b);
-        assert_eq!((a.accepted, a.delivered), (2, 1));
-        assert_eq!(a.slices, [(1, 0), (1, 1)]);
+        assert_eq!((a.accepted, a.delivered, a.deliveries_us().len()), (2, 2, 2));
+        assert_eq!(a.slices, [(1, 0), (1, 2)]);
         assert_eq!(a.refused["overloaded"], 2);
         assert!((8_990_000..9_010_000).contains(&a.ack_us.max()));
         assert_eq!(a.faults(), ["3 acked messages did not arrive"]);

@@ -13,7 +13,6 @@ const SEND_LOG: u32 = 1;
 const SEND_MESSAGE_ID: u32 = 2;
 const SEND_CIPHERTEXT: u32 = 3;
 const SEND_ACK: u32 = 4;
-const SERVER_RESUMED: u32 = 4;
 const SERVER_SENT: u32 = 5;
 const SERVER_ENTRIES: u32 = 7;
 const SERVER_DIVERGED: u32 = 9;
@@ -93,8 +92,6 @@ pub(crate) enum Said<'a> {
     Entries(Entries<'a>),
     /// Something was refused: an encoded `Error`.
     Refused(&'a [u8]),
-    /// What became of a cursor: an encoded `Resumed`.
-    Resumed(&'a [u8]),
     /// The session did not keep up.
     Behind,
     /// A failover undid something.
@@ -124,7 +121,6 @@ pub(crate) fn peek(frame: &[u8]) -> Result<(u64, Said<'_>), Malformed> {
             Field::Bytes(SERVER_SENT, _) => said = Said::Sent,
             Field::Bytes(SERVER_ENTRIES, bytes) => said = Said::Entries(Entries(bytes)),
             Field::Bytes(SERVER_ERROR, bytes) => said = Said::Refused(bytes),
-            Field::Bytes(SERVER_RESUMED, bytes) => said = Said::Resumed(bytes),
             Field::Bytes(SERVER_BEHIND, _) => said = Said::Behind,
             Field::Bytes(SERVER_DIVERGED, _) => said = Said::Diverged,
             Field::Bytes(SERVER_GO_AWAY, _) => said = Said::GoAway,

@@ -13,7 +13,7 @@ pub(super) use frames::{Said, SendFrame, peek};
 use anyhow::{Context as _, bail};
 use prost::Message as _;
 use proto::client::{
-    ClientFrame, Hello, LogCursor, ServerFrame, client_frame, server_frame::Frame as Answer,
+    ClientFrame, Hello, LogCursor, Resumed, ServerFrame, client_frame, resumed, server_frame::Frame as Answer,
 };
 use std::{
     io::{ErrorKind, Read as _, Write as _},
@@ -30,6 +30,8 @@ use websocket::{Opcode, first_frame, put_frame};
 
 /// What one read takes, at most.
 const READ_BYTES: usize = 256 * 1024;
+/// The same, before the run.
+const HEARING_BYTES: usize = 16 * 1024;
 /// How long anything may take before the run.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The request id of what [`Wire::ask`] asks.
@@ -58,13 +60,19 @@ pub(super) struct Wire {
 
 impl Wire {
     /// Connects, says hello, and hears welcome.
-    pub(super) fn open(
+    pub(super) fn open(edge: &str, user: &UserId, device: DeviceId) -> anyhow::Result<Self> {
+        Self::resume(edge, user, device, vec![])
+    }
+
+    /// Connects, says hello with cursors, and hears welcome and that each cursor stands.
+    pub(super) fn resume(
         edge: &str,
         user: &UserId,
         device: DeviceId,
         cursors: Vec<LogCursor>,
     ) -> anyhow::Result<Self> {
         let mut wire = Self::connect(edge).with_context(|| format!("connecting to {edge}"))?;
+        let mut owed = cursors.len() + 1;
         let hello = Hello {
             protocol_version: limits::PROTOCOL_VERSION,
             user: user.to_string(),
@@ -72,10 +80,22 @@ impl Wire {
             cursors,
             agent: concat!("hearth-bench/", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        match wire.ask(client_frame::Frame::Hello(hello))? {
-            Answer::Welcome(_) => Ok(wire),
-            other => bail!("hello was answered by {other:?}"),
-        }
+        wire.put(&ClientFrame { request_id: ASKED, frame: Some(client_frame::Frame::Hello(hello)) }, [0; 4]);
+        wire.flush()?;
+        wire.hear(|frame| {
+            match frame.frame {
+                Some(Answer::Welcome(_)) => owed -= 1,
+                Some(Answer::Resumed(Resumed { answer: Some(resumed::Answer::Continue(_)), .. })) => {
+                    owed -= 1
+                }
+                Some(other @ (Answer::Resumed(_) | Answer::Error(_))) => {
+                    bail!("hello was answered by {other:?}")
+                }
+                _ => {}
+            }
+            Ok(owed == 0)
+        })?;
+        Ok(wire)
     }
 
     fn connect(edge: &str) -> anyhow::Result<Self> {
@@ -96,29 +116,42 @@ impl Wire {
     pub(super) fn ask(&mut self, frame: client_frame::Frame) -> anyhow::Result<Answer> {
         self.put(&ClientFrame { request_id: ASKED, frame: Some(frame) }, [0; 4]);
         self.flush()?;
-        let mut scratch = vec![0; limits::FRAME_MAX_BYTES];
-        loop {
-            let mut answer = None;
-            let read = self.stream.read(&mut scratch)?;
+        let mut answer = None;
+        self.hear(|frame| {
+            if frame.request_id == ASKED {
+                answer = frame.frame;
+            }
+            Ok(answer.is_some())
+        })?;
+        match answer {
+            Some(Answer::Error(error)) => bail!("{}: {}", error.code, error.message),
+            Some(answer) => Ok(answer),
+            None => bail!("an answer of a kind that is not known"),
+        }
+    }
+
+    /// Hands over frames, until one is the last that was waited for.
+    fn hear(&mut self, mut is_last: impl FnMut(ServerFrame) -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        let mut bytes = std::mem::take(&mut self.rest);
+        let mut heard_last = false;
+        while !heard_last {
+            let begin = bytes.len();
+            bytes.resize(begin + HEARING_BYTES, 0);
+            let read = self.stream.read(&mut bytes[begin..])?;
             if read == 0 {
                 bail!("the server closed the connection");
             }
-            self.rest.extend_from_slice(&scratch[..read]);
-            let bytes = std::mem::take(&mut self.rest);
+            bytes.truncate(begin + read);
             let used = self.each_frame(&bytes, &mut |frame| {
-                let frame = ServerFrame::decode(frame)?;
-                if frame.request_id == ASKED {
-                    answer = frame.frame;
-                }
+                heard_last |= is_last(ServerFrame::decode(frame)?)?;
                 Ok(())
             })?;
-            self.rest = bytes[used..].to_vec();
-            match answer {
-                Some(Answer::Error(error)) => bail!("{}: {}", error.code, error.message),
-                Some(answer) => return Ok(answer),
-                None => {}
-            }
+            bytes.drain(..used);
         }
+        self.rest = bytes;
+        // What is left is at most the beginning of a frame.
+        self.rest.shrink_to_fit();
+        Ok(())
     }
 
     /// Says what wants no answer. Only before the run.
