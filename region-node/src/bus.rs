@@ -101,6 +101,21 @@ impl BusSink {
 }
 
 impl BusReceiver {
+    /// The next events, at most `max` of them, into `events`; how many they are. 0 when every sender is gone
+    /// and all is read. Cancel-safe.
+    pub async fn recv_many(&mut self, events: &mut Vec<BusEvent>, max: usize) -> usize {
+        let Some(first) = self.recv().await else { return 0 };
+        events.push(first);
+        let mut taken = 1;
+        while taken < max
+            && let Ok(event) = self.events.try_recv()
+        {
+            events.push(event);
+            taken += 1;
+        }
+        taken
+    }
+
     /// The next event; `None` when every sender is gone and all is read. Cancel-safe.
     pub async fn recv(&mut self) -> Option<BusEvent> {
         loop {

@@ -1,9 +1,14 @@
 //! One log on its way to the sessions of this node that follow it.
 //!
 //! A feed follows the log's bus at its home and hands each entry to every session that stands directly
-//! before it. A session that stands further back is *filled* from the log, together with all others that
-//! stand at the same position, and meets the bus in the feed's tail. Nothing waits in a feed for a slow
-//! session: one whose queue is full leaves the feed and is told where it stands.
+//! before it: what comes in one burst, as one. A session that stands further back is *filled* from the log,
+//! together with all others that stand at the same position, and meets the bus in the feed's tail. Nothing
+//! waits in a feed for a slow session: one whose queue is full leaves the feed and is told where it stands.
+//!
+//! Most sessions of most feeds are *level*: they stand at the head, and their position, epoch and last tick are
+//! the feed's own. So of a level session a feed keeps nothing but its name, a burst costs nothing per session
+//! but the handing over, and a feed whose sessions are all level holds little memory. Everything else, down to the
+//! sessions that are not level, is in [`Unsettled`], which is there only while something is.
 //!
 //! ```text
 //!             join (checked in this epoch)          met the bus
@@ -17,6 +22,7 @@
 //! an epoch reaches only sessions whose position was checked in just that epoch; a tick reaches a session only behind
 //! the entry that it speaks of.
 
+mod bus;
 mod settle;
 
 use crate::{
@@ -24,18 +30,15 @@ use crate::{
     router::Route,
     service::{LocateAnswer, ReadRefusal, Subscribed},
 };
-use log_store::locate::Located;
+use smallvec::SmallVec;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
-use types::{Body, EntryBody, Epoch, PartitionId, Position, UserId};
+use types::{Epoch, PartitionId, Position};
 
 /// How long a feed that nobody follows stays subscribed, in ms.
 const LINGER_MS: u64 = 5_000;
-/// What a feed keeps of the latest entries while a session is being filled.
-const TAIL_MAX_ENTRIES: usize = 512;
-const TAIL_MAX_BYTES: usize = 256 * 1024;
 
 /// Names a session on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,15 +52,15 @@ pub(crate) enum Input {
     /// A session follows the log behind a position that was checked in an epoch; it leaves its old place.
     Join {
         session: SessionId,
-        user: UserId,
         position: Position,
         checked: Epoch,
     },
     Leave(SessionId),
     /// Where the log can be followed now, if anywhere.
-    Route(Option<Route>),
-    Subscribed(Route, Option<Subscribed>),
-    Published(Arc<Published>),
+    Route(Option<Arc<Route>>),
+    Subscribed(Arc<Route>, Option<Subscribed>),
+    /// What the bus told together, in its order.
+    Published(Vec<Arc<Published>>),
     Replicated(Position),
     /// Events were dropped.
     Lagged,
@@ -88,33 +91,35 @@ pub(crate) enum Input {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Output {
-    SubscribeAt(Route),
-    Unsubscribe(Route),
-    /// Hand the entry to these sessions, each of which has everything up to the position beside it.
+    SubscribeAt(Arc<Route>),
+    Unsubscribe(Arc<Route>),
+    /// Hand the entries, each following the one before, to these sessions, which have everything up to
+    /// `after`.
     Deliver {
-        entry: Arc<Published>,
-        to: Vec<(SessionId, Position)>,
+        entries: Vec<Arc<Published>>,
+        after: Position,
+        to: Vec<SessionId>,
     },
     /// Read what follows `after` and hand it to these sessions. The log goes up to `known_head` at least.
     Fill {
         after: Position,
         to: Vec<(SessionId, FillId)>,
-        user: UserId,
         known_head: Position,
     },
-    /// Ask the home about a position.
+    /// Ask the home about a position, on behalf of a session that stands there.
     Check {
         position: Position,
-        user: UserId,
+        session: SessionId,
     },
     Diverged {
         session: SessionId,
         common: Position,
     },
-    /// Tell these sessions, each of which has everything up to the position beside it.
+    /// Tell these sessions, each of which has everything up to `has`.
     Replicated {
         position: Position,
-        to: Vec<(SessionId, Position)>,
+        has: Position,
+        to: Vec<SessionId>,
     },
     /// The session has left the feed; it has nothing behind this position.
     Behind {
@@ -128,26 +133,37 @@ pub(crate) enum Output {
 #[derive(Debug)]
 pub(crate) struct Feed {
     partition: PartitionId,
-    members: BTreeMap<SessionId, Member>,
+    /// The home's epoch at the last subscription; zero before the first.
+    epoch: Epoch,
     /// The last entry of the log that is known, in `epoch`.
     head: Position,
     replicated: Position,
-    /// The home's epoch at the last subscription; zero before the first.
-    epoch: Epoch,
-    subscribed: Option<Route>,
-    asking: Option<Route>,
+    /// The sessions that are current at `head`, checked in `epoch`, and know what is `told`.
+    level: SmallVec<[SessionId; 2]>,
+    /// The last tick of the level sessions.
+    told: Position,
+    subscribed: Option<Arc<Route>>,
+    next_fill: FillId,
+    /// `None` rather than empty.
+    unsettled: Option<Box<Unsettled>>,
+}
+
+/// What a feed needs only while something is under way.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Unsettled {
+    /// The sessions that are not level.
+    members: BTreeMap<SessionId, Member>,
+    asking: Option<Arc<Route>>,
     /// The latest published while a subscription is being answered.
     seen: Position,
     checks: BTreeSet<Position>,
     tail: VecDeque<Arc<Published>>,
     tail_bytes: usize,
-    next_fill: FillId,
     idle_since_ms: Option<u64>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Member {
-    user: UserId,
     position: Position,
     /// The epoch in which `position` was found to stand.
     checked: Epoch,
@@ -173,18 +189,14 @@ impl Feed {
     pub(crate) fn new(partition: PartitionId) -> Self {
         Self {
             partition,
-            members: BTreeMap::new(),
+            epoch: Epoch::ZERO,
             head: Position::START,
             replicated: Position::START,
-            epoch: Epoch::ZERO,
+            level: SmallVec::new(),
+            told: Position::START,
             subscribed: None,
-            asking: None,
-            seen: Position::START,
-            checks: BTreeSet::new(),
-            tail: VecDeque::new(),
-            tail_bytes: 0,
             next_fill: 1,
-            idle_since_ms: None,
+            unsettled: None,
         }
     }
 
@@ -194,27 +206,25 @@ impl Feed {
 
     /// Whether a tick may have something to do.
     pub(crate) fn is_restless(&self) -> bool {
+        let is_stuck = |member: &Member| matches!(member.state, State::Stuck { .. });
         self.subscribed.is_none()
-            || self.members.is_empty()
-            || self.members.values().any(|member| matches!(member.state, State::Stuck { .. }))
+            || self.is_deserted()
+            || self.unsettled.as_ref().is_some_and(|unsettled| unsettled.members.values().any(is_stuck))
     }
 
     /// Whether a session still waits for this filling.
     pub(crate) fn awaits(&self, session: SessionId, fill: FillId) -> bool {
-        self.members.get(&session).is_some_and(|member| member.state == State::Filling(fill))
+        let member = self.unsettled.as_ref().and_then(|unsettled| unsettled.members.get(&session));
+        member.is_some_and(|member| member.state == State::Filling(fill))
     }
 
     pub(crate) fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Join { session, user, position, checked } => {
-                let state = if checked < self.epoch { State::Checking } else { State::Lacking };
-                let told = Position::START;
-                self.members.insert(session, Member { user, position, checked, state, told });
-            }
-            Input::Leave(session) => drop(self.members.remove(&session)),
+            Input::Join { session, position, checked } => self.join(session, position, checked),
+            Input::Leave(session) => drop(self.remove(session)),
             Input::Route(route) => self.follow(route, out),
             Input::Subscribed(route, answer) => self.subscribed(route, answer),
-            Input::Published(published) => self.published(published, out),
+            Input::Published(burst) => self.published(burst, out),
             Input::Replicated(position) => self.replicated = self.replicated.max(position),
             Input::Lagged => self.ask_again(out),
             Input::Ended(epoch) => {
@@ -226,273 +236,78 @@ impl Feed {
             Input::NotFilled { session, fill, why } => self.not_filled(session, fill, &why, out),
             Input::Checked(position, answer) => self.checked(position, &answer, out),
             Input::Overflowed { session, has } => {
-                if self.members.remove(&session).is_some() {
+                if self.remove(session) {
                     out.push(Output::Behind { session, position: has });
                 }
             }
             Input::Tick => self.try_again(),
         }
-        self.settle(out);
-        self.tick_replicated(out);
+        let levelled = self.settle(out);
+        self.tick_replicated(levelled, out);
         self.linger(now_ms, out);
+        if self.unsettled.as_deref().is_some_and(|unsettled| *unsettled == Unsettled::default()) {
+            self.unsettled = None;
+        }
     }
 
-    fn follow(&mut self, route: Option<Route>, out: &mut Vec<Output>) {
-        let Some(route) = route else { return };
-        if self.asking.is_some() || self.subscribed.as_ref() == Some(&route) || route.epoch < self.epoch {
+    /// Whether all its sessions are level, and nothing is under way.
+    #[cfg(test)]
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.unsettled.is_none()
+    }
+
+    fn unsettled(&mut self) -> &mut Unsettled {
+        self.unsettled.get_or_insert_default()
+    }
+
+    fn is_asking(&self) -> bool {
+        self.unsettled.as_ref().is_some_and(|unsettled| unsettled.asking.is_some())
+    }
+
+    /// Nobody follows the log.
+    fn is_deserted(&self) -> bool {
+        self.level.is_empty() && self.unsettled.as_ref().is_none_or(|unsettled| unsettled.members.is_empty())
+    }
+
+    fn join(&mut self, session: SessionId, position: Position, checked: Epoch) {
+        self.remove(session);
+        let state = if checked < self.epoch { State::Checking } else { State::Lacking };
+        let member = Member { position, checked, state, told: Position::START };
+        self.unsettled().members.insert(session, member);
+    }
+
+    /// Takes a session out; `false` when it is not in the feed.
+    fn remove(&mut self, session: SessionId) -> bool {
+        if let Some(at) = self.level.iter().position(|level| *level == session) {
+            self.level.swap_remove(at);
+            return true;
+        }
+        self.unsettled.as_mut().is_some_and(|unsettled| unsettled.members.remove(&session).is_some())
+    }
+
+    /// The head moves without them, or from under them: what level sessions had in common each has for itself.
+    fn unlevel(&mut self, state: State) {
+        if self.level.is_empty() {
             return;
         }
-        if let Some(old) = self.subscribed.take()
-            && old.channel != route.channel
-        {
-            out.push(Output::Unsubscribe(old));
-        }
-        self.asking = Some(route.clone());
-        self.seen = Position::START;
-        out.push(Output::SubscribeAt(route));
-    }
-
-    /// Asks the home where its log ends, since the bus may have lost something.
-    fn ask_again(&mut self, out: &mut Vec<Output>) {
-        if let (Some(route), None) = (&self.subscribed, &self.asking) {
-            self.asking = Some(route.clone());
-            self.seen = Position::START;
-            out.push(Output::SubscribeAt(route.clone()));
-        }
-    }
-
-    fn subscribed(&mut self, route: Route, answer: Option<Subscribed>) {
-        if self.asking.as_ref() != Some(&route) {
-            return;
-        }
-        self.asking = None;
-        let Some(answer) = answer.filter(|answer| answer.epoch >= self.epoch) else {
-            self.subscribed = None;
-            return;
-        };
-        self.subscribed = Some(route);
-        if answer.epoch > self.epoch {
-            self.enter(answer.epoch);
-            self.head = answer.head;
-        }
-        // What this epoch published while the answer was under way is known by its end only.
-        let seen = Some(self.seen).filter(|seen| seen.epoch == self.epoch);
-        for known in [Some(answer.head), seen].into_iter().flatten() {
-            if known.offset > self.head.offset {
-                self.head = known;
-                self.clear_tail();
-            }
-        }
-        self.replicated = self.replicated.max(answer.replicated);
-    }
-
-    /// From now on the log is told in this epoch: every position must be found to stand in it.
-    fn enter(&mut self, epoch: Epoch) {
-        self.epoch = epoch;
-        self.clear_tail();
-        for member in self.members.values_mut() {
-            if member.checked < epoch {
-                member.state = State::Checking;
-            } else if member.state == State::Current {
-                // Its position was checked in this epoch, but what was read behind it need not be of it.
-                member.state = State::Lacking;
-            }
-        }
-    }
-
-    fn published(&mut self, published: Arc<Published>, out: &mut Vec<Output>) {
-        let Some(position) = published.record.position() else { return };
-        if position.epoch < self.epoch {
-            return;
-        }
-        if self.asking.is_some() {
-            self.seen = self.seen.max(position);
-        }
-        if position.epoch > self.epoch {
-            // The answer to a subscription, under way or to come, tells what this epoch took over.
-            self.ask_again(out);
-            return;
-        }
-        if position.offset <= self.head.offset {
-            return;
-        }
-        let follows = position.offset == self.head.offset.plus(1);
-        if follows && !self.head.offset.is_zero() && published.previous_epoch != self.head.epoch {
-            // The head was undone, and with it perhaps what sessions have seen.
-            for member in self.members.values_mut() {
-                member.state = State::Checking;
-            }
-        }
-        self.head = position;
-        if !follows {
-            self.clear_tail();
-        }
-        let mut to = Vec::new();
-        let mut someone_lacks = false;
-        for (session, member) in &mut self.members {
-            // A session that was checked in a later epoch takes nothing more of this one.
-            let is_here = member.state == State::Current && member.checked <= self.epoch;
-            if is_here && member.position.offset.plus(1) == position.offset {
-                to.push((*session, member.position));
-                member.position = position;
-            }
-            someone_lacks |= member.state != State::Current;
-        }
-        if someone_lacks {
-            self.keep(Arc::clone(&published));
-        } else {
-            self.clear_tail();
-        }
-        if !to.is_empty() {
-            out.push(Output::Deliver { entry: published, to });
-        }
-    }
-
-    fn keep(&mut self, published: Arc<Published>) {
-        self.tail_bytes += bytes_of(&published);
-        self.tail.push_back(published);
-        while self.tail.len() > TAIL_MAX_ENTRIES || self.tail_bytes > TAIL_MAX_BYTES {
-            let Some(first) = self.tail.pop_front() else { break };
-            self.tail_bytes -= bytes_of(&first);
-        }
-    }
-
-    fn clear_tail(&mut self) {
-        self.tail.clear();
-        self.tail_bytes = 0;
-    }
-
-    fn filled(&mut self, session: SessionId, fill: FillId, to: Position, at_end: bool) {
-        let (is_followed, head) = (self.subscribed.is_some(), self.head);
-        let Some(member) = self.members.get_mut(&session) else { return };
-        if member.state != State::Filling(fill) {
-            return;
-        }
-        let moved = to != member.position;
-        member.position = to;
-        member.state = if moved || (is_followed && to.offset >= head.offset) {
-            State::Lacking
-        } else if !is_followed && at_end && to.offset >= head.offset {
-            State::Current
-        } else {
-            State::Stuck { checking: false }
-        };
-    }
-
-    fn try_again(&mut self) {
-        for member in self.members.values_mut() {
-            if let State::Stuck { checking } = member.state {
-                member.state = if checking { State::Checking } else { State::Lacking };
-            }
-        }
-    }
-
-    fn not_filled(&mut self, session: SessionId, fill: FillId, why: &ReadRefusal, out: &mut Vec<Output>) {
-        let Some(member) = self.members.get_mut(&session) else { return };
-        if member.state != State::Filling(fill) {
-            return;
-        }
-        member.state = match why {
-            // The home's word decides; the copy that was read may itself be of an older epoch.
-            ReadRefusal::Diverged { .. } => State::Checking,
-            ReadRefusal::Refused(refusal) if !refusal.is_retryable() => {
-                let position = member.position;
-                self.members.remove(&session);
-                out.push(Output::Behind { session, position });
-                return;
-            }
-            _ => State::Stuck { checking: false },
-        };
-    }
-
-    fn checked(
-        &mut self,
-        position: Position,
-        answer: &Result<LocateAnswer, ReadRefusal>,
-        out: &mut Vec<Output>,
-    ) {
-        self.checks.remove(&position);
-        let asked = |member: &Member| member.state == State::Checking && member.position == position;
-        match answer {
-            Ok(LocateAnswer { epoch, located, .. }) if *epoch >= self.epoch => {
-                for (session, member) in self.members.iter_mut().filter(|(_, member)| asked(member)) {
-                    match located {
-                        Located::Continue => {}
-                        Located::Diverged { common } => {
-                            member.position = *common;
-                            member.told = Position::START;
-                            out.push(Output::Diverged { session: *session, common: *common });
-                        }
-                        Located::Ahead => {
-                            member.state = State::Stuck { checking: true };
-                            continue;
-                        }
-                    }
-                    member.checked = *epoch;
-                    member.state = State::Lacking;
-                }
-            }
-            Err(ReadRefusal::Refused(refusal)) if !refusal.is_retryable() => {
-                self.members.retain(|session, member| {
-                    let is_refused = asked(member);
-                    if is_refused {
-                        out.push(Output::Behind { session: *session, position });
-                    }
-                    !is_refused
-                });
-            }
-            _ => {
-                for member in self.members.values_mut().filter(|member| asked(member)) {
-                    member.state = State::Stuck { checking: true };
-                }
-            }
-        }
-    }
-
-    /// Tells how far the log is replicated to those who have it that far.
-    fn tick_replicated(&mut self, out: &mut Vec<Output>) {
-        let position = self.replicated;
-        let to: Vec<(SessionId, Position)> = self
-            .members
-            .iter_mut()
-            .filter(|(_, member)| {
-                member.state != State::Checking
-                    && member.state != (State::Stuck { checking: true })
-                    && member.checked >= self.epoch
-                    && member.told < position
-                    && member.position.offset >= position.offset
-                    && member.position.era() >= position.era()
-            })
-            .map(|(session, member)| {
-                member.told = position;
-                (*session, member.position)
-            })
-            .collect();
-        if !to.is_empty() {
-            out.push(Output::Replicated { position, to });
-        }
+        let member = Member { position: self.head, checked: self.epoch, state, told: self.told };
+        let level = std::mem::take(&mut self.level);
+        self.unsettled().members.extend(level.into_iter().map(|session| (session, member)));
     }
 
     fn linger(&mut self, now_ms: u64, out: &mut Vec<Output>) {
-        if !self.members.is_empty() {
-            self.idle_since_ms = None;
+        if !self.is_deserted() {
+            if let Some(unsettled) = &mut self.unsettled {
+                unsettled.idle_since_ms = None;
+            }
             return;
         }
-        self.clear_tail();
-        let since_ms = *self.idle_since_ms.get_or_insert(now_ms);
-        if self.asking.is_none() && now_ms.saturating_sub(since_ms) >= LINGER_MS {
+        let unsettled = self.unsettled();
+        unsettled.clear_tail();
+        let since_ms = *unsettled.idle_since_ms.get_or_insert(now_ms);
+        if unsettled.asking.is_none() && now_ms.saturating_sub(since_ms) >= LINGER_MS {
             out.extend(self.subscribed.take().map(Output::Unsubscribe));
             out.push(Output::Drop);
         }
-    }
-}
-
-fn bytes_of(published: &Published) -> usize {
-    const ENVELOPE_BYTES: usize = 128;
-    match &published.record.body {
-        Body::Entry(types::Entry { body: EntryBody::Message { ciphertext }, .. }) => {
-            ENVELOPE_BYTES + ciphertext.len()
-        }
-        _ => ENVELOPE_BYTES,
     }
 }

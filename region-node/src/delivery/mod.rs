@@ -1,33 +1,35 @@
 //! Delivery: what the bus publishes, handed to the sessions of this node.
 //!
-//! One [`Feed`] per followed log decides; this module does what it says. Each entry is encoded once per
-//! encoding. No session can hold up another one, a feed, or the bus.
+//! One [`Feed`] per followed log decides; this module does what it says. What the bus has told together is
+//! taken in together: the new entries of a log go to its feed as one burst, become one frame, encoded once per
+//! encoding, and reach each session with one wake-up. Between two bursts the sessions get their turn, so that a busy
+//! log fills the wires before it fills the queues. No session can hold up another one, a feed, or the bus.
 
 mod feed;
+mod frames;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use feed::SessionId;
 
 use crate::{
-    bus::{BusEvent, BusReceiver, BusSink, SINK_MAX_EVENTS, bus_sink},
+    bus::{BusEvent, BusReceiver, BusSink, Published, SINK_MAX_EVENTS, bus_sink},
     clock,
-    edge::{frame::SharedFrame, queue::SessionQueue},
+    edge::queue::SessionQueue,
     peer::{Channel, client::answer, wire, wire::Asked},
     router::{Route, Router},
-    service::{Page, ReadFrom, Subscribed},
+    service::{ReadFrom, Subscribed},
 };
 use feed::{Feed, FillId, Input, Output};
+use foldhash::{HashMap, HashSet};
+pub(crate) use frames::token;
+use frames::{Shared, frames};
 use parking_lot::Mutex;
 use proto::client::{self, server_frame::Frame};
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use types::{Epoch, LogId, PartitionId, Position, PositionToken, Record, UserId};
+use types::{Epoch, LogId, PartitionId, Position, UserId};
 
 /// How often what could not be done is tried again.
 const TICK: Duration = Duration::from_millis(250);
@@ -35,8 +37,9 @@ const TICK: Duration = Duration::from_millis(250);
 const READS_MAX: usize = 64;
 /// Entries that one session is handed of the log at a time.
 const FILL_MAX_ENTRIES: usize = 100;
-/// Bodies that go into one frame of a filling, in bytes.
-const FILL_FRAME_BYTES: usize = 16 * 1024;
+/// Events of the bus that are handed on together. With messages of usual size they are a fraction of a
+/// session's queue.
+const BURST_MAX_EVENTS: usize = 64;
 /// How long a home is waited for.
 const HOME_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -54,8 +57,30 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Hub {
-    feeds: HashMap<LogId, Feed>,
-    sessions: BTreeMap<SessionId, Arc<SessionQueue>>,
+    feeds: HashMap<LogId, Box<Feed>>,
+    /// The feeds for which a tick may have something to do.
+    restless: HashSet<LogId>,
+    sessions: HashMap<SessionId, Follower>,
+    /// Where the partitions of feeds can be followed: one copy for all of them.
+    routes: HashMap<PartitionId, Arc<Route>>,
+}
+
+/// A session that feeds know by its name.
+#[derive(Debug)]
+struct Follower {
+    queue: Arc<SessionQueue>,
+    /// Whose it is, once it follows something.
+    user: Option<UserId>,
+}
+
+impl Hub {
+    fn queue(&self, session: SessionId) -> Option<&Arc<SessionQueue>> {
+        self.sessions.get(&session).map(|follower| &follower.queue)
+    }
+
+    fn user(&self, session: SessionId) -> Option<UserId> {
+        self.sessions.get(&session)?.user.clone()
+    }
 }
 
 impl Delivery {
@@ -71,28 +96,29 @@ impl Delivery {
     pub(crate) async fn run(self, mut events: BusReceiver, shutdown: CancellationToken) {
         let mut versions = self.0.router.parts().view.versions();
         let mut streams = self.0.router.peers().changes();
+        let mut burst = Vec::with_capacity(BURST_MAX_EVENTS);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                event = events.recv() => match event {
-                    Some(event) => self.take(event),
-                    None => return,
+                taken = events.recv_many(&mut burst, BURST_MAX_EVENTS) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.take(burst.drain(..));
+                    tokio::task::yield_now().await;
                 },
-                changed = versions.changed() => { if changed.is_err() { return } self.reroute(|_| true); }
-                changed = streams.changed() => { if changed.is_err() { return } self.reroute(|_| true); }
-                _ = tick.tick() => {
-                    self.reroute(Feed::is_restless);
-                    metrics::gauge!("hearth_edge_feeds").set(self.0.hub.lock().feeds.len() as f64);
-                }
+                changed = versions.changed() => { if changed.is_err() { return } self.reroute(); }
+                changed = streams.changed() => { if changed.is_err() { return } self.reroute(); }
+                _ = tick.tick() => self.tick(),
             }
         }
     }
 
     /// A session begins.
     pub(crate) fn enter(&self, session: SessionId, queue: Arc<SessionQueue>) {
-        self.0.hub.lock().sessions.insert(session, queue);
+        self.0.hub.lock().sessions.insert(session, Follower { queue, user: None });
     }
 
     /// The node goes down: each session is told to leave.
@@ -104,12 +130,12 @@ impl Delivery {
     pub(crate) fn join(&self, session: SessionId, join: Join) {
         let Join { log, partition, user, position, checked } = join;
         let mut hub = self.0.hub.lock();
-        if !hub.sessions.contains_key(&session) {
-            return;
-        }
-        hub.feeds.entry(log).or_insert_with(|| Feed::new(partition));
-        self.drive(&mut hub, log, Input::Route(self.0.router.bus_route(partition)));
-        self.drive(&mut hub, log, Input::Join { session, user, position, checked });
+        let Some(follower) = hub.sessions.get_mut(&session) else { return };
+        follower.user = Some(user);
+        hub.feeds.entry(log).or_insert_with(|| Box::new(Feed::new(partition)));
+        let route = self.route(&mut hub, partition);
+        self.drive(&mut hub, log, Input::Route(route));
+        self.drive(&mut hub, log, Input::Join { session, position, checked });
     }
 
     /// A session no longer follows a log.
@@ -120,34 +146,83 @@ impl Delivery {
     /// A session has ended.
     pub(crate) fn exit(&self, session: SessionId, followed: impl Iterator<Item = LogId>) {
         let mut hub = self.0.hub.lock();
-        hub.sessions.remove(&session);
         for log in followed {
             self.drive(&mut hub, log, Input::Leave(session));
         }
+        hub.sessions.remove(&session);
     }
 
-    fn take(&self, event: BusEvent) {
+    fn take(&self, events: impl Iterator<Item = BusEvent>) {
         let mut hub = self.0.hub.lock();
-        match event {
-            BusEvent::Published(published) => {
-                self.drive(&mut hub, published.record.log, Input::Published(published));
+        let mut published = Vec::new();
+        let mut replicated = Vec::new();
+        for event in events {
+            match event {
+                BusEvent::Published(entry) => published.push(entry),
+                // A tick waits for its entry, so it may come behind all that was published with it.
+                BusEvent::Replicated { log, position } => replicated.push((log, position)),
+                BusEvent::Lagged => {
+                    self.publish(&mut hub, &mut published);
+                    metrics::counter!("hearth_edge_bus_lags").increment(1);
+                    self.drive_all(&mut hub, |_| true, |_| Input::Lagged);
+                }
+                BusEvent::Ended { partition, epoch } => {
+                    self.publish(&mut hub, &mut published);
+                    self.drive_all(&mut hub, |feed| feed.partition() == partition, |_| Input::Ended(epoch));
+                }
             }
-            BusEvent::Replicated { log, position } => self.drive(&mut hub, log, Input::Replicated(position)),
-            BusEvent::Lagged => {
-                metrics::counter!("hearth_edge_bus_lags").increment(1);
-                self.drive_all(&mut hub, |_| true, |_| Input::Lagged);
-            }
-            BusEvent::Ended { partition, epoch } => {
-                self.drive_all(&mut hub, |feed| feed.partition() == partition, |_| Input::Ended(epoch));
+        }
+        self.publish(&mut hub, &mut published);
+        replicated.sort_by_key(|(log, _)| *log);
+        for of_log in replicated.chunk_by(|(log, _), (next, _)| log == next) {
+            if let Some((log, position)) = of_log.iter().max_by_key(|(_, position)| *position) {
+                self.drive(&mut hub, *log, Input::Replicated(*position));
             }
         }
     }
 
-    fn reroute(&self, which: impl Fn(&Feed) -> bool) {
+    /// Hands each feed what was published of its log, in the bus's order.
+    fn publish(&self, hub: &mut Hub, published: &mut Vec<Arc<Published>>) {
+        published.sort_by_key(|entry| entry.record.log);
+        for of_log in published.chunk_by(|entry, next| entry.record.log == next.record.log) {
+            let Some(log) = of_log.first().map(|entry| entry.record.log) else { continue };
+            self.drive(hub, log, Input::Published(of_log.to_vec()));
+        }
+        published.clear();
+    }
+
+    /// Tells every feed where its log is now, and tries everything again.
+    fn reroute(&self) {
         let mut hub = self.0.hub.lock();
-        let router = &self.0.router;
-        self.drive_all(&mut hub, &which, |feed| Input::Route(router.bus_route(feed.partition())));
-        self.drive_all(&mut hub, which, |_| Input::Tick);
+        let logs = hub.feeds.keys().copied().collect();
+        self.try_again(&mut hub, logs);
+    }
+
+    fn tick(&self) {
+        let mut hub = self.0.hub.lock();
+        let logs = hub.restless.iter().copied().collect();
+        self.try_again(&mut hub, logs);
+        metrics::gauge!("hearth_edge_feeds").set(hub.feeds.len() as f64);
+    }
+
+    fn try_again(&self, hub: &mut Hub, logs: Vec<LogId>) {
+        for log in logs {
+            let Some(partition) = hub.feeds.get(&log).map(|feed| feed.partition()) else { continue };
+            let route = self.route(hub, partition);
+            self.drive(hub, log, Input::Route(route));
+            self.drive(hub, log, Input::Tick);
+        }
+    }
+
+    fn route(&self, hub: &mut Hub, partition: PartitionId) -> Option<Arc<Route>> {
+        let route = self.0.router.bus_route(partition)?;
+        let known = hub.routes.entry(partition);
+        if let Entry::Occupied(known) = &known
+            && **known.get() == route
+        {
+            return Some(Arc::clone(known.get()));
+        }
+        Some(Arc::clone(&known.insert_entry(Arc::new(route)).into_mut()))
     }
 
     fn drive_all(&self, hub: &mut Hub, which: impl Fn(&Feed) -> bool, input: impl Fn(&Feed) -> Input) {
@@ -165,7 +240,13 @@ impl Delivery {
         let mut outputs = Vec::new();
         while let Some(input) = inputs.pop() {
             let Some(feed) = hub.feeds.get_mut(&log) else { return };
+            let was_restless = feed.is_restless();
             feed.handle(now_ms, input, &mut outputs);
+            match (was_restless, feed.is_restless()) {
+                (_, true) => drop(hub.restless.insert(log)),
+                (true, false) => drop(hub.restless.remove(&log)),
+                (false, false) => {}
+            }
             let partition = feed.partition();
             let mut overflowed: Vec<(SessionId, Position)> = Vec::new();
             for output in outputs.drain(..) {
@@ -184,21 +265,23 @@ impl Delivery {
         overflowed: &mut Vec<(SessionId, Position)>,
     ) {
         match output {
-            Output::Deliver { entry, to } => {
-                let Some(frame) = entries_frame(log, std::slice::from_ref(&entry.record)) else { return };
-                for (session, has) in to {
-                    let is_out = overflowed.iter().any(|(other, _)| *other == session);
-                    if !is_out && hub.sessions.get(&session).is_some_and(|queue| !queue.offer(&frame)) {
+            Output::Deliver { entries, after, to } => {
+                let frames = frames(log, entries.iter().map(|entry| &entry.record));
+                for session in to {
+                    if overflowed.iter().any(|(other, _)| *other == session) {
+                        continue;
+                    }
+                    let Some(queue) = hub.queue(session) else { continue };
+                    let (has, is_all) = hand(queue, &frames, after);
+                    if !is_all {
                         overflowed.push((session, has));
                     }
                 }
             }
-            Output::Replicated { position, to } => {
-                for (session, has) in to {
+            Output::Replicated { position, has, to } => {
+                for session in to {
                     let is_out = overflowed.iter().any(|(other, _)| *other == session);
-                    if !is_out
-                        && hub.sessions.get(&session).is_some_and(|queue| !queue.offer_tick(log, position))
-                    {
+                    if !is_out && hub.queue(session).is_some_and(|queue| !queue.offer_tick(log, position)) {
                         overflowed.push((session, has));
                     }
                 }
@@ -219,21 +302,27 @@ impl Delivery {
             }
             Output::SubscribeAt(route) => self.subscribe(log, partition, route),
             Output::Unsubscribe(route) => self.unsubscribe(log, partition, &route),
-            Output::Fill { after, to, user, known_head } => {
-                self.fill(hub, log, to, Read { after, user, known_head })
+            Output::Fill { after, to, known_head } => self.fill(hub, log, to, (after, known_head)),
+            Output::Check { position, session } => {
+                if let Some(user) = hub.user(session) {
+                    self.check(Asked { log, partition, user }, position);
+                }
             }
-            Output::Check { position, user } => self.check(Asked { log, partition, user }, position),
-            Output::Drop => drop(hub.feeds.remove(&log)),
+            Output::Drop => {
+                hub.feeds.remove(&log);
+                hub.restless.remove(&log);
+            }
         }
     }
 
-    fn subscribe(&self, log: LogId, partition: PartitionId, route: Route) {
+    fn subscribe(&self, log: LogId, partition: PartitionId, route: Arc<Route>) {
         let delivery = self.clone();
         tokio::spawn(async move {
             let answer = delivery.ask_for_bus(log, partition, &route).await;
             let mut hub = delivery.0.hub.lock();
             delivery.drive(&mut hub, log, Input::Subscribed(route, answer));
-            delivery.drive(&mut hub, log, Input::Route(delivery.0.router.bus_route(partition)));
+            let route = delivery.route(&mut hub, partition);
+            delivery.drive(&mut hub, log, Input::Route(route));
         });
     }
 
@@ -264,10 +353,18 @@ impl Delivery {
     }
 
     /// Reads for sessions that stand at one position. One whose queue is congested waits for itself.
-    fn fill(&self, hub: &Hub, log: LogId, to: Vec<(SessionId, FillId)>, read: Read) {
+    fn fill(
+        &self,
+        hub: &Hub,
+        log: LogId,
+        to: Vec<(SessionId, FillId)>,
+        (after, known_head): (Position, Position),
+    ) {
+        let Some(user) = to.iter().find_map(|(session, _)| hub.user(*session)) else { return };
+        let read = Read { after, user, known_head };
         let mut together = Vec::new();
         for (session, fill) in to {
-            let Some(queue) = hub.sessions.get(&session) else { continue };
+            let Some(queue) = hub.queue(session) else { continue };
             if queue.is_congested() {
                 let (delivery, queue, read) = (self.clone(), Arc::clone(queue), read.clone());
                 tokio::spawn(async move {
@@ -294,17 +391,15 @@ impl Delivery {
         let mut hub = self.0.hub.lock();
         match page {
             Ok(page) => {
-                let frames = page_frames(log, &page);
+                let frames = frames(log, page.records.iter());
                 for &(session, fill) in to {
                     if !hub.feeds.get(&log).is_some_and(|feed| feed.awaits(session, fill)) {
                         continue;
                     }
-                    let Some(queue) = hub.sessions.get(&session) else { continue };
-                    let taken = frames.iter().take_while(|(frame, _)| queue.offer(frame)).count();
-                    let reached = taken.checked_sub(1).and_then(|last| frames.get(last));
-                    let reached = reached.map_or(read.after, |(_, reached)| *reached);
-                    let at_end = page.at_end && taken == frames.len();
-                    self.drive(&mut hub, log, Input::Filled { session, fill, to: reached, at_end });
+                    let Some(queue) = hub.queue(session) else { continue };
+                    let (to, is_all) = hand(queue, &frames, read.after);
+                    let at_end = page.at_end && is_all;
+                    self.drive(&mut hub, log, Input::Filled { session, fill, to, at_end });
                 }
             }
             Err(why) => {
@@ -340,51 +435,15 @@ struct Read {
     known_head: Position,
 }
 
-pub(crate) fn token(log: LogId, position: Position) -> String {
-    if position == Position::START { String::new() } else { PositionToken::seal(log, position).into() }
+/// Offers frames to a session that has everything up to `after`: what it has then, and whether that is all.
+fn hand(queue: &SessionQueue, frames: &[Shared], after: Position) -> (Position, bool) {
+    let taken = frames.iter().take_while(|shared| queue.offer(&shared.frame)).count();
+    let has = taken.checked_sub(1).and_then(|last| frames.get(last)).map_or(after, |last| last.reaches);
+    (has, taken == frames.len())
 }
 
 fn say(hub: &Hub, session: SessionId, frame: Frame) {
-    if let Some(queue) = hub.sessions.get(&session) {
+    if let Some(queue) = hub.queue(session) {
         queue.answer(0, frame);
-    }
-}
-
-fn entries_frame(log: LogId, records: &[Record]) -> Option<SharedFrame> {
-    let entries: Vec<client::Entry> = records.iter().filter_map(proto::client_entry).collect();
-    if entries.is_empty() {
-        return None;
-    }
-    Some(SharedFrame::new(Frame::Entries(client::Entries { log: log.to_string(), entries })))
-}
-
-/// A page as frames of bounded size, each with the position that it reaches.
-fn page_frames(log: LogId, page: &Page) -> Vec<(SharedFrame, Position)> {
-    let mut frames = Vec::new();
-    let mut rest = page.records.as_slice();
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = rest
-            .iter()
-            .take_while(|record| {
-                let fits = bytes < FILL_FRAME_BYTES;
-                bytes += body_bytes(record);
-                fits
-            })
-            .count();
-        let (chunk, behind) = rest.split_at(fits.max(1));
-        rest = behind;
-        let reached = chunk.last().and_then(Record::position);
-        if let (Some(frame), Some(reached)) = (entries_frame(log, chunk), reached) {
-            frames.push((frame, reached));
-        }
-    }
-    frames
-}
-
-fn body_bytes(record: &Record) -> usize {
-    match record.entry().map(|entry| &entry.body) {
-        Some(types::EntryBody::Message { ciphertext }) => ciphertext.len(),
-        _ => 0,
     }
 }

@@ -63,11 +63,21 @@ fn user() -> UserId {
     UserId::new("alice").expect("a valid name")
 }
 
+fn at(epoch: u64, offset: u64) -> Position {
+    Position::new(Generation::FIRST, Epoch::new(epoch), Offset::new(offset))
+}
+
+fn route(epoch: u64) -> Arc<Route> {
+    let node = NodeId::new("eu-west-1").expect("a valid name");
+    Arc::new(Route { node, channel: Channel(epoch), epoch: Epoch::new(epoch) })
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append,
-    /// The next event of the bus arrives, or is lost.
+    /// The next events of the bus arrive together, or the next one is lost.
     Bus {
+        count: usize,
         is_lost: bool,
     },
     Lag,
@@ -79,8 +89,10 @@ enum Step {
     Leave {
         session: u64,
     },
+    /// A session's queue takes so many more entries and then is full.
     Overflow {
         session: u64,
+        takes: usize,
     },
     /// Something that was asked is answered.
     Answer {
@@ -96,12 +108,13 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => Just(Step::Append),
-        8 => prop::bool::weighted(0.1).prop_map(|is_lost| Step::Bus { is_lost }),
+        8 => (1usize..12, prop::bool::weighted(0.1))
+            .prop_map(|(count, is_lost)| Step::Bus { count, is_lost }),
         1 => Just(Step::Lag),
         3 => (0u64..4, any::<prop::sample::Index>(), any::<bool>())
             .prop_map(|(session, at, is_stale)| Step::Join { session, at, is_stale }),
         1 => (0u64..4).prop_map(|session| Step::Leave { session }),
-        1 => (0u64..4).prop_map(|session| Step::Overflow { session }),
+        1 => (0u64..4, 0usize..4).prop_map(|(session, takes)| Step::Overflow { session, takes }),
         10 => (any::<prop::sample::Index>(), prop::bool::weighted(0.1))
             .prop_map(|(which, fails)| Step::Answer { which, fails }),
         1 => (0u64..6).prop_map(|undone| Step::FailOver { undone }),
@@ -111,7 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Debug)]
 enum Asked {
-    Subscribe(Route),
+    Subscribe(Arc<Route>),
     Fill { after: Position, to: Vec<(SessionId, FillId)> },
     Check(Position),
 }
@@ -131,7 +144,7 @@ struct Model {
     asked: Vec<Asked>,
     /// What each session holds, oldest first.
     sessions: BTreeMap<u64, Vec<Position>>,
-    overflowing: Option<u64>,
+    overflowing: Option<(u64, usize)>,
     told_behind: BTreeMap<u64, Position>,
     lost_on_the_bus: bool,
 }
@@ -155,9 +168,8 @@ impl Model {
         }
     }
 
-    fn route(&self) -> Route {
-        let node = NodeId::new("eu-west-1").expect("a valid name");
-        Route { node, channel: Channel(self.epoch.get()), epoch: self.epoch }
+    fn route(&self) -> Arc<Route> {
+        route(self.epoch.get())
     }
 
     fn take(&mut self, step: Step) {
@@ -170,22 +182,17 @@ impl Model {
                     self.bus.push_back(Event::Replicated(position));
                 }
             }
-            Step::Bus { is_lost } => match self.bus.pop_front() {
-                // What a sink drops is told by a lag behind what it kept.
-                Some(_) if is_lost => self.lost_on_the_bus = true,
-                Some(Event::Published(published)) => self.handle(Input::Published(published)),
-                Some(Event::Replicated(position)) => self.handle(Input::Replicated(position)),
-                None => self.lag(),
-            },
+            // What a sink drops is told by a lag behind what it kept.
+            Step::Bus { is_lost: true, .. } if self.bus.pop_front().is_some() => self.lost_on_the_bus = true,
+            Step::Bus { .. } if self.bus.is_empty() => self.lag(),
+            Step::Bus { count, .. } => self.burst(count),
             Step::Lag => self.lag(),
             Step::Join { session, at, is_stale } => self.join(session, at, is_stale),
             Step::Leave { session } => {
                 self.sessions.remove(&session);
                 self.handle(Input::Leave(SessionId(session)));
             }
-            Step::Overflow { session } => {
-                self.overflowing = Some(session);
-            }
+            Step::Overflow { session, takes } => self.overflowing = Some((session, takes)),
             Step::Answer { which, fails } => {
                 if !self.asked.is_empty() {
                     let asked = self.asked.remove(which.index(self.asked.len()));
@@ -200,6 +207,22 @@ impl Model {
                 self.handle(Input::Route(Some(self.route())));
             }
             Step::Tick => self.tick(),
+        }
+    }
+
+    /// Events that arrive together: the entries first, then the last tick.
+    fn burst(&mut self, count: usize) {
+        let mut published = Vec::new();
+        let mut replicated = None;
+        for event in self.bus.drain(..count.min(self.bus.len())) {
+            match event {
+                Event::Published(entry) => published.push(entry),
+                Event::Replicated(position) => replicated = replicated.max(Some(position)),
+            }
+        }
+        self.handle(Input::Published(published));
+        if let Some(position) = replicated {
+            self.handle(Input::Replicated(position));
         }
     }
 
@@ -223,7 +246,7 @@ impl Model {
         self.told_behind.remove(&session);
         let checked = if is_stale { Epoch::new(self.epoch.get() - 1) } else { self.epoch };
         let session = SessionId(session);
-        self.handle(Input::Join { session, user: user(), position, checked });
+        self.handle(Input::Join { session, position, checked });
     }
 
     fn answer(&mut self, asked: Asked, fails: bool) {
@@ -314,21 +337,9 @@ impl Model {
                     self.is_subscribed = false;
                 }
             }
-            Output::Deliver { entry, to } => {
-                let position = entry.record.position().expect("entries are published");
-                for (session, has) in to {
-                    let held = self.sessions.get(&session.0).and_then(|held| held.last().copied());
-                    if self.told_behind.contains_key(&session.0) {
-                        continue;
-                    }
-                    assert_eq!(held.unwrap_or(Position::START), has, "session {}", session.0);
-                    if self.overflowing == Some(session.0) {
-                        self.overflowing = None;
-                        self.told_behind.insert(session.0, has);
-                        inputs.push(Input::Overflowed { session, has });
-                    } else {
-                        self.give(session, position);
-                    }
+            Output::Deliver { entries, after, to } => {
+                for session in to {
+                    inputs.extend(self.hand(session, &entries, after));
                 }
             }
             Output::Fill { after, to, .. } => self.asked.push(Asked::Fill { after, to }),
@@ -345,8 +356,8 @@ impl Model {
                     }
                 }
             }
-            Output::Replicated { position, to } => {
-                for (session, has) in to {
+            Output::Replicated { position, has, to } => {
+                for session in to {
                     if self.told_behind.contains_key(&session.0) {
                         continue;
                     }
@@ -365,16 +376,36 @@ impl Model {
         inputs
     }
 
+    /// Entries for a session, which stands at `after`; its queue may be full in the middle of them.
+    fn hand(&mut self, session: SessionId, entries: &[Arc<Published>], after: Position) -> Option<Input> {
+        if self.told_behind.contains_key(&session.0) {
+            return None;
+        }
+        let held = self.sessions.get(&session.0).and_then(|held| held.last().copied());
+        assert_eq!(held.unwrap_or(Position::START), after, "session {}", session.0);
+        let mut has = after;
+        for entry in entries {
+            if let Some((full, takes)) = &mut self.overflowing
+                && *full == session.0
+            {
+                if *takes == 0 {
+                    self.overflowing = None;
+                    self.told_behind.insert(session.0, has);
+                    return Some(Input::Overflowed { session, has });
+                }
+                *takes -= 1;
+            }
+            has = entry.record.position().expect("entries are published");
+            self.give(session, has);
+        }
+        None
+    }
+
     /// Everything is answered and nothing is lost any more.
     fn calm_down(&mut self) {
         self.overflowing = None;
         for _ in 0..200 {
-            while let Some(event) = self.bus.pop_front() {
-                match event {
-                    Event::Published(published) => self.handle(Input::Published(published)),
-                    Event::Replicated(position) => self.handle(Input::Replicated(position)),
-                }
-            }
+            self.burst(usize::MAX);
             self.lag();
             let asked: Vec<Asked> = self.asked.drain(..).collect();
             let is_calm = asked.is_empty() && !self.feed.is_restless();
@@ -410,11 +441,10 @@ proptest! {
 
 #[test]
 fn what_was_read_from_an_old_copy_is_checked_again_and_not_called_replicated() {
-    let at = |epoch, offset| Position::new(Generation::FIRST, Epoch::new(epoch), Offset::new(offset));
     let session = SessionId(1);
     let mut feed = Feed::new(PARTITION);
     let mut out = Vec::new();
-    let join = Input::Join { session, user: user(), position: at(1, 11), checked: Epoch::new(2) };
+    let join = Input::Join { session, position: at(1, 11), checked: Epoch::new(2) };
     feed.handle(0, join, &mut out);
     // The copy is not told of epoch 2 yet, and ends with an entry of epoch 1 that is undone there.
     for _ in 0..2 {
@@ -425,8 +455,7 @@ fn what_was_read_from_an_old_copy_is_checked_again_and_not_called_replicated() {
         let fill = fill.expect("it is filled");
         feed.handle(0, Input::Filled { session, fill, to: at(1, 12), at_end: true }, &mut out);
     }
-    let node = NodeId::new("eu-west-1").expect("a valid name");
-    let route = Route { node, channel: Channel(2), epoch: Epoch::new(2) };
+    let route = route(2);
     feed.handle(0, Input::Route(Some(route.clone())), &mut out);
     let answer = Subscribed { head: at(2, 12), replicated: at(2, 12), epoch: Epoch::new(2) };
     feed.handle(0, Input::Subscribed(route, Some(answer)), &mut out);
@@ -439,16 +468,14 @@ fn what_was_read_from_an_old_copy_is_checked_again_and_not_called_replicated() {
 
 #[test]
 fn no_tick_reaches_a_session_that_stands_on_an_undone_entry() {
-    let at = |epoch, offset| Position::new(Generation::FIRST, Epoch::new(epoch), Offset::new(offset));
     let session = SessionId(1);
     let mut feed = Feed::new(PARTITION);
     let mut out = Vec::new();
-    let node = NodeId::new("eu-west-1").expect("a valid name");
-    let route = Route { node, channel: Channel(2), epoch: Epoch::new(2) };
+    let route = route(2);
     feed.handle(0, Input::Route(Some(route.clone())), &mut out);
     let answer = Subscribed { head: at(2, 15), replicated: at(2, 12), epoch: Epoch::new(2) };
     feed.handle(0, Input::Subscribed(route, Some(answer)), &mut out);
-    let join = Input::Join { session, user: user(), position: at(1, 11), checked: Epoch::new(2) };
+    let join = Input::Join { session, position: at(1, 11), checked: Epoch::new(2) };
     feed.handle(0, join, &mut out);
     let mut fills = out.iter().filter_map(|output| match output {
         Output::Fill { to, .. } => to.first().map(|(_, fill)| *fill),
@@ -457,4 +484,119 @@ fn no_tick_reaches_a_session_that_stands_on_an_undone_entry() {
     let fill = fills.next().expect("it is filled");
     feed.handle(0, Input::Filled { session, fill, to: at(1, 12), at_end: false }, &mut out);
     assert!(!out.iter().any(|output| matches!(output, Output::Replicated { .. })), "{out:?}");
+}
+
+/// A feed that is subscribed in epoch 1 at the first entry of a log, with sessions that have it.
+fn level_feed(sessions: impl IntoIterator<Item = u64>) -> (Feed, Log) {
+    let mut log = Log::default();
+    log.append(Epoch::FIRST);
+    let mut feed = Feed::new(PARTITION);
+    let mut out = Vec::new();
+    feed.handle(0, Input::Route(Some(route(1))), &mut out);
+    let answer = Subscribed { head: at(1, 1), replicated: Position::START, epoch: Epoch::FIRST };
+    feed.handle(0, Input::Subscribed(route(1), Some(answer)), &mut out);
+    for session in sessions {
+        let join = Input::Join { session: SessionId(session), position: at(1, 1), checked: Epoch::FIRST };
+        feed.handle(0, join, &mut out);
+    }
+    assert_eq!(out, [Output::SubscribeAt(route(1))]);
+    (feed, log)
+}
+
+fn publish(log: &mut Log, epoch: u64, count: usize) -> Vec<Arc<Published>> {
+    (0..count).map(|_| Arc::new(log.append(Epoch::new(epoch)))).collect()
+}
+
+fn handle(feed: &mut Feed, input: Input) -> Vec<Output> {
+    let mut out = Vec::new();
+    feed.handle(0, input, &mut out);
+    out
+}
+
+#[test]
+fn a_burst_is_handed_over_as_one() {
+    let (mut feed, mut log) = level_feed([1, 2]);
+    let burst = publish(&mut log, 1, 5);
+    let out = handle(&mut feed, Input::Published(burst.clone()));
+    let to = vec![SessionId(1), SessionId(2)];
+    assert_eq!(out, [Output::Deliver { entries: burst, after: at(1, 1), to }]);
+    let out = handle(&mut feed, Input::Replicated(at(1, 4)));
+    let to = vec![SessionId(1), SessionId(2)];
+    assert_eq!(out, [Output::Replicated { position: at(1, 4), has: at(1, 6), to }]);
+}
+
+#[test]
+fn what_comes_before_a_gap_in_a_burst_is_handed_over() {
+    let (mut feed, mut log) = level_feed([1]);
+    let mut burst = publish(&mut log, 1, 5);
+    burst.remove(2);
+    let out = handle(&mut feed, Input::Published(burst.clone()));
+    burst.truncate(2);
+    let deliver = Output::Deliver { entries: burst, after: at(1, 1), to: vec![SessionId(1)] };
+    let fill = Output::Fill { after: at(1, 3), to: vec![(SessionId(1), 1)], known_head: at(1, 6) };
+    assert_eq!(out, [deliver, fill]);
+}
+
+#[test]
+fn a_session_that_is_filled_gets_the_rest_of_the_bursts_from_the_tail() {
+    let (mut feed, mut log) = level_feed([1]);
+    let session = SessionId(2);
+    let out = handle(&mut feed, Input::Join { session, position: Position::START, checked: Epoch::FIRST });
+    assert_eq!(out, [Output::Fill { after: Position::START, to: vec![(session, 1)], known_head: at(1, 1) }]);
+    let burst = publish(&mut log, 1, 3);
+    handle(&mut feed, Input::Published(burst.clone()));
+    handle(&mut feed, Input::Replicated(at(1, 2)));
+    let filled = Input::Filled { session, fill: 1, to: at(1, 1), at_end: true };
+    let out = handle(&mut feed, filled);
+    let deliver = Output::Deliver { entries: burst, after: at(1, 1), to: vec![session] };
+    let tick = Output::Replicated { position: at(1, 2), has: at(1, 4), to: vec![session] };
+    assert_eq!(out, [deliver, tick]);
+}
+
+#[test]
+fn an_entry_of_a_later_epoch_in_a_burst_stops_it() {
+    let (mut feed, mut log) = level_feed([1]);
+    let mut burst = publish(&mut log, 1, 2);
+    let known = burst.clone();
+    burst.extend(publish(&mut log, 2, 2));
+    let out = handle(&mut feed, Input::Published(burst));
+    let deliver = Output::Deliver { entries: known, after: at(1, 1), to: vec![SessionId(1)] };
+    assert_eq!(out, [Output::SubscribeAt(route(1)), deliver]);
+    let answer = Subscribed { head: at(2, 5), replicated: Position::START, epoch: Epoch::new(2) };
+    let out = handle(&mut feed, Input::Subscribed(route(1), Some(answer)));
+    assert_eq!(out, [Output::Check { position: at(1, 3), session: SessionId(1) }]);
+}
+
+#[test]
+fn an_undone_head_stops_a_burst_and_is_checked() {
+    let (mut feed, mut log) = level_feed([1]);
+    let mut burst = publish(&mut log, 1, 1);
+    // The home has written its head again, in the epoch of the feed, and goes on from there.
+    let mut next = log.append(Epoch::FIRST);
+    next.previous_epoch = Epoch::ZERO;
+    burst.push(Arc::new(next));
+    let out = handle(&mut feed, Input::Published(burst.clone()));
+    burst.truncate(1);
+    let deliver = Output::Deliver { entries: burst, after: at(1, 1), to: vec![SessionId(1)] };
+    assert_eq!(out, [deliver, Output::Check { position: at(1, 2), session: SessionId(1) }]);
+}
+
+#[test]
+fn a_session_that_overflows_leaves_and_the_others_stay() {
+    let (mut feed, mut log) = level_feed([1, 2, 3]);
+    handle(&mut feed, Input::Published(publish(&mut log, 1, 3)));
+    let session = SessionId(2);
+    let out = handle(&mut feed, Input::Overflowed { session, has: at(1, 2) });
+    assert_eq!(out, [Output::Behind { session, position: at(1, 2) }]);
+    let out = handle(&mut feed, Input::Published(publish(&mut log, 1, 1)));
+    let [Output::Deliver { to, .. }] = out.as_slice() else { panic!("{out:?}") };
+    assert_eq!(to.len(), 2);
+    assert!(!to.contains(&session));
+}
+
+#[test]
+fn a_quiet_feed_is_small() {
+    assert!(size_of::<Feed>() <= 160, "{}", size_of::<Feed>());
+    let (feed, _) = level_feed([1, 2]);
+    assert!(feed.is_settled(), "{feed:?}");
 }

@@ -1,19 +1,23 @@
-//! How sessions that lack entries get on: to the bus where the tail reaches, else to a filling.
+//! How sessions that are not level get on: to the bus where the tail reaches, else to a filling.
 
-use super::{Feed, Output, SessionId, State};
+use super::{Feed, FillId, Member, Output, SessionId, State};
+use crate::service::{LocateAnswer, ReadRefusal};
+use log_store::locate::Located;
 use std::{collections::BTreeMap, sync::Arc};
-use types::{Offset, Position};
+use types::Position;
 
 impl Feed {
-    /// Brings every session one step further: to the bus where the tail reaches, else to a filling.
-    pub(super) fn settle(&mut self, out: &mut Vec<Output>) {
-        let head = self.head;
+    /// Brings every session one step further, and those that got level to the others. Answers which of them
+    /// do not know yet what the others were told.
+    pub(super) fn settle(&mut self, out: &mut Vec<Output>) -> Vec<SessionId> {
+        let Some(unsettled) = self.unsettled.as_deref_mut() else { return Vec::new() };
+        let (head, epoch) = (self.head, self.epoch);
         let mut lacking: BTreeMap<Position, Vec<SessionId>> = BTreeMap::new();
-        let mut meeting: BTreeMap<Offset, Vec<(SessionId, Position)>> = BTreeMap::new();
-        let tail_from = self.tail.front().and_then(|first| first.record.position());
-        for (session, member) in &mut self.members {
+        let mut meeting: BTreeMap<Position, Vec<SessionId>> = BTreeMap::new();
+        let tail_from = unsettled.tail.front().and_then(|first| first.record.position());
+        for (session, member) in &mut unsettled.members {
             if member.state == State::Checking && member.position == Position::START {
-                member.checked = self.epoch;
+                member.checked = epoch;
                 member.state = State::Lacking;
             }
             let behind = member.position.offset < head.offset;
@@ -23,13 +27,9 @@ impl Feed {
                     member.state = State::Lacking;
                     match tail_from {
                         Some(first)
-                            if first.offset <= member.position.offset.plus(1)
-                                && member.checked <= self.epoch =>
+                            if first.offset <= member.position.offset.plus(1) && member.checked <= epoch =>
                         {
-                            meeting
-                                .entry(member.position.offset)
-                                .or_default()
-                                .push((*session, member.position));
+                            meeting.entry(member.position).or_default().push(*session);
                         }
                         _ => lacking.entry(member.position).or_default().push(*session),
                     }
@@ -38,71 +38,214 @@ impl Feed {
                     lacking.entry(member.position).or_default().push(*session);
                 }
                 // What is beyond the bus must be of the bus's own epoch, and what is level with it the same.
-                State::Lacking if member.position == head || member.position.epoch >= self.epoch => {
+                State::Lacking if member.position == head || member.position.epoch >= epoch => {
                     member.state = State::Current;
                 }
                 State::Lacking => member.state = State::Stuck { checking: true },
                 State::Checking | State::Filling(_) | State::Stuck { .. } | State::Current => {}
             }
         }
-        for sessions in meeting.into_values() {
-            self.meet(&sessions, out);
+        for (after, sessions) in meeting {
+            self.meet(after, sessions, out);
         }
         for (after, sessions) in lacking {
             self.fill(after, &sessions, out);
         }
         self.check(out);
+        self.level()
     }
 
-    /// Hands the rest of the tail to sessions that stand within it, at one offset.
-    fn meet(&mut self, sessions: &[(SessionId, Position)], out: &mut Vec<Output>) {
-        let Some((_, at)) = sessions.first() else { return };
-        let first = self.tail.iter().position(|entry| {
-            entry.record.position().is_some_and(|position| position.offset == at.offset.plus(1))
+    /// Hands the rest of the tail to sessions that stand within it, at one position.
+    fn meet(&mut self, after: Position, sessions: Vec<SessionId>, out: &mut Vec<Output>) {
+        let head = self.head;
+        let unsettled = self.unsettled();
+        let first = unsettled.tail.iter().position(|entry| {
+            entry.record.position().is_some_and(|position| position.offset == after.offset.plus(1))
         });
         let Some(first) = first else { return };
-        let previous = self.tail[first].previous_epoch;
-        let mut has: Vec<(SessionId, Position)> = Vec::new();
-        for (session, position) in sessions {
-            let Some(member) = self.members.get_mut(session) else { continue };
-            if position.offset.is_zero() || position.epoch == previous {
+        let stands = after.offset.is_zero() || after.epoch == unsettled.tail[first].previous_epoch;
+        for session in &sessions {
+            let Some(member) = unsettled.members.get_mut(session) else { continue };
+            if stands {
                 member.state = State::Current;
-                member.position = self.head;
-                has.push((*session, *position));
+                member.position = head;
             } else {
                 member.state = State::Stuck { checking: true };
             }
         }
-        if has.is_empty() {
-            return;
-        }
-        for entry in self.tail.range(first..) {
-            let Some(position) = entry.record.position() else { continue };
-            out.push(Output::Deliver { entry: Arc::clone(entry), to: has.clone() });
-            has.iter_mut().for_each(|(_, has)| *has = position);
+        if stands {
+            let entries = unsettled.tail.range(first..).map(Arc::clone).collect();
+            out.push(Output::Deliver { entries, after, to: sessions });
         }
     }
 
     fn fill(&mut self, after: Position, sessions: &[SessionId], out: &mut Vec<Output>) {
+        let (mut next, known_head) = (self.next_fill, self.head);
+        let unsettled = self.unsettled();
         let mut to = Vec::new();
-        let mut user = None;
         for session in sessions {
-            let Some(member) = self.members.get_mut(session) else { continue };
-            member.state = State::Filling(self.next_fill);
-            user.get_or_insert_with(|| member.user.clone());
-            to.push((*session, self.next_fill));
-            self.next_fill += 1;
+            let Some(member) = unsettled.members.get_mut(session) else { continue };
+            member.state = State::Filling(next);
+            to.push((*session, next));
+            next += 1;
         }
-        if let Some(user) = user {
-            out.push(Output::Fill { after, to, user, known_head: self.head });
+        self.next_fill = next;
+        if !to.is_empty() {
+            out.push(Output::Fill { after, to, known_head });
         }
     }
 
     fn check(&mut self, out: &mut Vec<Output>) {
-        for member in self.members.values().filter(|member| member.state == State::Checking) {
-            if self.checks.insert(member.position) {
-                out.push(Output::Check { position: member.position, user: member.user.clone() });
+        let unsettled = self.unsettled();
+        for (session, member) in &unsettled.members {
+            if member.state == State::Checking && unsettled.checks.insert(member.position) {
+                out.push(Output::Check { position: member.position, session: *session });
             }
         }
     }
+
+    /// Puts those that stand at the head to the level ones.
+    fn level(&mut self) -> Vec<SessionId> {
+        let (head, epoch, told) = (self.head, self.epoch, self.told);
+        let mut untold = Vec::new();
+        let is_level = |member: &Member| {
+            member.state == State::Current && member.position == head && member.checked == epoch
+        };
+        let Some(unsettled) = &mut self.unsettled else { return untold };
+        let level = &mut self.level;
+        unsettled.members.retain(|session, member| {
+            if !is_level(member) {
+                return true;
+            }
+            level.push(*session);
+            if member.told < told {
+                untold.push(*session);
+            }
+            false
+        });
+        untold
+    }
+
+    pub(super) fn filled(&mut self, session: SessionId, fill: FillId, to: Position, at_end: bool) {
+        let (is_followed, head) = (self.subscribed.is_some(), self.head);
+        let Some(member) = self.waits(session, fill) else { return };
+        let moved = to != member.position;
+        member.position = to;
+        member.state = if moved || (is_followed && to.offset >= head.offset) {
+            State::Lacking
+        } else if !is_followed && at_end && to.offset >= head.offset {
+            State::Current
+        } else {
+            State::Stuck { checking: false }
+        };
+    }
+
+    pub(super) fn not_filled(
+        &mut self,
+        session: SessionId,
+        fill: FillId,
+        why: &ReadRefusal,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(member) = self.waits(session, fill) else { return };
+        member.state = match why {
+            // The home's word decides; the copy that was read may itself be of an older epoch.
+            ReadRefusal::Diverged { .. } => State::Checking,
+            ReadRefusal::Refused(refusal) if !refusal.is_retryable() => {
+                let position = member.position;
+                self.remove(session);
+                out.push(Output::Behind { session, position });
+                return;
+            }
+            _ => State::Stuck { checking: false },
+        };
+    }
+
+    /// A session that still waits for this filling.
+    fn waits(&mut self, session: SessionId, fill: FillId) -> Option<&mut Member> {
+        let member = self.unsettled.as_mut()?.members.get_mut(&session)?;
+        (member.state == State::Filling(fill)).then_some(member)
+    }
+
+    pub(super) fn try_again(&mut self) {
+        let Some(unsettled) = &mut self.unsettled else { return };
+        for member in unsettled.members.values_mut() {
+            if let State::Stuck { checking } = member.state {
+                member.state = if checking { State::Checking } else { State::Lacking };
+            }
+        }
+    }
+
+    pub(super) fn checked(
+        &mut self,
+        position: Position,
+        answer: &Result<LocateAnswer, ReadRefusal>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(unsettled) = &mut self.unsettled else { return };
+        unsettled.checks.remove(&position);
+        let asked = |member: &Member| member.state == State::Checking && member.position == position;
+        match answer {
+            Ok(LocateAnswer { epoch, located, .. }) if *epoch >= self.epoch => {
+                for (session, member) in unsettled.members.iter_mut().filter(|(_, member)| asked(member)) {
+                    match located {
+                        Located::Continue => {}
+                        Located::Diverged { common } => {
+                            member.position = *common;
+                            member.told = Position::START;
+                            out.push(Output::Diverged { session: *session, common: *common });
+                        }
+                        Located::Ahead => {
+                            member.state = State::Stuck { checking: true };
+                            continue;
+                        }
+                    }
+                    member.checked = *epoch;
+                    member.state = State::Lacking;
+                }
+            }
+            Err(ReadRefusal::Refused(refusal)) if !refusal.is_retryable() => {
+                unsettled.members.retain(|session, member| {
+                    let is_refused = asked(member);
+                    if is_refused {
+                        out.push(Output::Behind { session: *session, position });
+                    }
+                    !is_refused
+                });
+            }
+            _ => {
+                for member in unsettled.members.values_mut().filter(|member| asked(member)) {
+                    member.state = State::Stuck { checking: true };
+                }
+            }
+        }
+    }
+
+    /// Tells how far the log is replicated to those who have it that far: to the level ones all at once, to
+    /// those that have just become level (`untold`) what they missed.
+    pub(super) fn tick_replicated(&mut self, untold: Vec<SessionId>, out: &mut Vec<Output>) {
+        let (position, head, epoch) = (self.replicated, self.head, self.epoch);
+        if self.told < position && reaches(head, position) {
+            self.told = position;
+            if !self.level.is_empty() {
+                out.push(Output::Replicated { position, has: head, to: self.level.to_vec() });
+            }
+        } else if !untold.is_empty() && reaches(head, self.told) {
+            out.push(Output::Replicated { position: self.told, has: head, to: untold });
+        }
+        let Some(unsettled) = &mut self.unsettled else { return };
+        for (session, member) in &mut unsettled.members {
+            let is_checked = member.checked >= epoch
+                && !matches!(member.state, State::Checking | State::Stuck { checking: true });
+            if is_checked && member.told < position && reaches(member.position, position) {
+                member.told = position;
+                out.push(Output::Replicated { position, has: member.position, to: vec![*session] });
+            }
+        }
+    }
+}
+
+/// Whether an entry stands at or behind another one, in no lower era.
+fn reaches(at: Position, replicated: Position) -> bool {
+    at.offset >= replicated.offset && at.era() >= replicated.era()
 }

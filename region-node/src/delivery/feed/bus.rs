@@ -1,0 +1,205 @@
+//! What the bus says: where the log can be followed, where it stands, and what is new.
+
+use super::{Feed, Output, SessionId, State, Unsettled};
+use crate::{bus::Published, router::Route, service::Subscribed};
+use std::sync::Arc;
+use types::{Body, EntryBody, Epoch, Position};
+
+/// What a feed keeps of the latest entries while a session is being filled.
+const TAIL_MAX_ENTRIES: usize = 512;
+const TAIL_MAX_BYTES: usize = 256 * 1024;
+
+impl Feed {
+    pub(super) fn follow(&mut self, route: Option<Arc<Route>>, out: &mut Vec<Output>) {
+        let Some(route) = route else { return };
+        if self.is_asking() || self.subscribed.as_ref() == Some(&route) || route.epoch < self.epoch {
+            return;
+        }
+        if let Some(old) = self.subscribed.take()
+            && old.channel != route.channel
+        {
+            out.push(Output::Unsubscribe(old));
+        }
+        self.ask(route, out);
+    }
+
+    /// Asks the home where its log ends, since the bus may have lost something.
+    pub(super) fn ask_again(&mut self, out: &mut Vec<Output>) {
+        if let Some(route) = self.subscribed.clone()
+            && !self.is_asking()
+        {
+            self.ask(route, out);
+        }
+    }
+
+    fn ask(&mut self, route: Arc<Route>, out: &mut Vec<Output>) {
+        let unsettled = self.unsettled();
+        unsettled.asking = Some(Arc::clone(&route));
+        unsettled.seen = Position::START;
+        out.push(Output::SubscribeAt(route));
+    }
+
+    pub(super) fn subscribed(&mut self, route: Arc<Route>, answer: Option<Subscribed>) {
+        let Some(unsettled) = &mut self.unsettled else { return };
+        if unsettled.asking.as_ref() != Some(&route) {
+            return;
+        }
+        unsettled.asking = None;
+        let seen = std::mem::take(&mut unsettled.seen);
+        let Some(answer) = answer.filter(|answer| answer.epoch >= self.epoch) else {
+            self.subscribed = None;
+            return;
+        };
+        self.subscribed = Some(route);
+        if answer.epoch > self.epoch {
+            self.enter(answer.epoch);
+            self.head = answer.head;
+        }
+        // What this epoch published while the answer was under way is known by its end only.
+        let seen = Some(seen).filter(|seen| seen.epoch == self.epoch);
+        for known in [Some(answer.head), seen].into_iter().flatten() {
+            if known.offset > self.head.offset {
+                self.unlevel(State::Current);
+                self.head = known;
+                self.clear_tail();
+            }
+        }
+        self.replicated = self.replicated.max(answer.replicated);
+    }
+
+    /// From now on the log is told in this epoch: every position must be found to stand in it.
+    fn enter(&mut self, epoch: Epoch) {
+        self.unlevel(State::Current);
+        self.epoch = epoch;
+        self.clear_tail();
+        let Some(unsettled) = &mut self.unsettled else { return };
+        for member in unsettled.members.values_mut() {
+            if member.checked < epoch {
+                member.state = State::Checking;
+            } else if member.state == State::Current {
+                // Its position was checked in this epoch, but what was read behind it need not be of it.
+                member.state = State::Lacking;
+            }
+        }
+    }
+
+    pub(super) fn published(&mut self, burst: Vec<Arc<Published>>, out: &mut Vec<Output>) {
+        let mut run = Run { after: self.head, entries: Vec::new() };
+        for published in burst {
+            let Some(position) = published.record.position() else { continue };
+            if position.epoch < self.epoch {
+                continue;
+            }
+            if let Some(unsettled) = self.unsettled.as_mut().filter(|unsettled| unsettled.asking.is_some()) {
+                unsettled.seen = unsettled.seen.max(position);
+            }
+            if position.epoch > self.epoch {
+                // The answer to a subscription, under way or to come, tells what this epoch took over.
+                self.ask_again(out);
+                continue;
+            }
+            if position.offset <= self.head.offset {
+                continue;
+            }
+            let follows = position.offset == self.head.offset.plus(1);
+            let is_undone =
+                follows && !self.head.offset.is_zero() && published.previous_epoch != self.head.epoch;
+            if !follows || is_undone {
+                run.hand_over(&self.level, out);
+                self.break_off(is_undone);
+            }
+            self.head = position;
+            if let Some(unsettled) = &mut self.unsettled {
+                unsettled.published(self.epoch, position, &published, out);
+            }
+            if !self.level.is_empty() {
+                run.entries.push(published);
+            }
+        }
+        run.hand_over(&self.level, out);
+    }
+
+    /// The next entry does not follow the head that is known: it is missing something, or the head was
+    /// undone, and with it perhaps what sessions have seen.
+    fn break_off(&mut self, is_undone: bool) {
+        self.unlevel(State::Current);
+        let Some(unsettled) = &mut self.unsettled else { return };
+        unsettled.clear_tail();
+        if is_undone {
+            unsettled.members.values_mut().for_each(|member| member.state = State::Checking);
+        }
+    }
+
+    fn clear_tail(&mut self) {
+        if let Some(unsettled) = &mut self.unsettled {
+            unsettled.clear_tail();
+        }
+    }
+}
+
+/// Entries that follow each other, and what comes before them.
+struct Run {
+    after: Position,
+    entries: Vec<Arc<Published>>,
+}
+
+impl Run {
+    fn hand_over(&mut self, level: &[SessionId], out: &mut Vec<Output>) {
+        if !self.entries.is_empty() {
+            let entries = std::mem::take(&mut self.entries);
+            out.push(Output::Deliver { entries, after: self.after, to: level.to_vec() });
+        }
+    }
+}
+
+impl Unsettled {
+    /// An entry for sessions that are not level: few are there, and fewer stand just before it.
+    fn published(
+        &mut self,
+        epoch: Epoch,
+        position: Position,
+        published: &Arc<Published>,
+        out: &mut Vec<Output>,
+    ) {
+        let mut someone_lacks = false;
+        for (session, member) in &mut self.members {
+            // A session that was checked in a later epoch takes nothing more of this one.
+            let is_here = member.state == State::Current && member.checked <= epoch;
+            if is_here && member.position.offset.plus(1) == position.offset {
+                let entries = vec![Arc::clone(published)];
+                out.push(Output::Deliver { entries, after: member.position, to: vec![*session] });
+                member.position = position;
+            }
+            someone_lacks |= member.state != State::Current;
+        }
+        if someone_lacks {
+            self.keep(Arc::clone(published));
+        } else {
+            self.clear_tail();
+        }
+    }
+
+    fn keep(&mut self, published: Arc<Published>) {
+        self.tail_bytes += bytes_of(&published);
+        self.tail.push_back(published);
+        while self.tail.len() > TAIL_MAX_ENTRIES || self.tail_bytes > TAIL_MAX_BYTES {
+            let Some(first) = self.tail.pop_front() else { break };
+            self.tail_bytes -= bytes_of(&first);
+        }
+    }
+
+    pub(super) fn clear_tail(&mut self) {
+        self.tail.clear();
+        self.tail_bytes = 0;
+    }
+}
+
+fn bytes_of(published: &Published) -> usize {
+    const ENVELOPE_BYTES: usize = 128;
+    match &published.record.body {
+        Body::Entry(types::Entry { body: EntryBody::Message { ciphertext }, .. }) => {
+            ENVELOPE_BYTES + ciphertext.len()
+        }
+        _ => ENVELOPE_BYTES,
+    }
+}

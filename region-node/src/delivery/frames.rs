@@ -1,0 +1,55 @@
+//! Entries as the frames that sessions share.
+
+use crate::edge::frame::SharedFrame;
+use proto::client::{self, server_frame::Frame};
+use types::{EntryBody, LogId, Position, PositionToken, Record};
+
+/// Bodies that go into one frame, in bytes; a frame is closed by the body that passes this.
+const FRAME_BODIES_BYTES: usize = 16 * 1024;
+
+/// A frame, and the last entry in it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) frame: SharedFrame,
+    pub(super) reaches: Position,
+}
+
+/// Entries of one log that follow each other, as frames of bounded size.
+pub(super) fn frames<'a>(log: LogId, records: impl Iterator<Item = &'a Record>) -> Vec<Shared> {
+    let mut frames = Vec::new();
+    let mut entries = Vec::new();
+    let mut bytes = 0;
+    let mut reaches = Position::START;
+    for record in records {
+        let (Some(entry), Some(position)) = (proto::client_entry(record), record.position()) else {
+            continue;
+        };
+        if bytes >= FRAME_BODIES_BYTES {
+            frames.push(shared(log, std::mem::take(&mut entries), reaches));
+            bytes = 0;
+        }
+        bytes += body_bytes(record);
+        entries.push(entry);
+        reaches = position;
+    }
+    if !entries.is_empty() {
+        frames.push(shared(log, entries, reaches));
+    }
+    frames
+}
+
+fn shared(log: LogId, entries: Vec<client::Entry>, reaches: Position) -> Shared {
+    let entries = client::Entries { log: log.to_string(), entries };
+    Shared { frame: SharedFrame::new(Frame::Entries(entries)), reaches }
+}
+
+fn body_bytes(record: &Record) -> usize {
+    match record.entry().map(|entry| &entry.body) {
+        Some(EntryBody::Message { ciphertext }) => ciphertext.len(),
+        _ => 0,
+    }
+}
+
+pub(crate) fn token(log: LogId, position: Position) -> String {
+    if position == Position::START { String::new() } else { PositionToken::seal(log, position).into() }
+}
