@@ -123,7 +123,7 @@ impl Delivery {
 
     /// The node goes down: each session is told to leave.
     pub(crate) fn dismiss(&self) {
-        self.0.hub.lock().sessions.values().for_each(|queue| queue.leave());
+        self.0.hub.lock().sessions.values().for_each(|follower| follower.queue.leave());
     }
 
     /// A session follows a log behind a position that was found to stand in an epoch.
@@ -222,7 +222,7 @@ impl Delivery {
         {
             return Some(Arc::clone(known.get()));
         }
-        Some(Arc::clone(&known.insert_entry(Arc::new(route)).into_mut()))
+        Some(Arc::clone(known.insert_entry(Arc::new(route)).get()))
     }
 
     fn drive_all(&self, hub: &mut Hub, which: impl Fn(&Feed) -> bool, input: impl Fn(&Feed) -> Input) {

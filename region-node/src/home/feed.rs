@@ -1,4 +1,5 @@
 //! What a home shows to those who copy it: its newest durable records, from memory, and where it ends.
+//! Records are kept only while somebody copies it.
 //!
 //! One writer, the home's driver; many readers, the streams of replicators. A reader registers a
 //! [`Bell`], which rings with the partition's number whenever there is something new.
@@ -135,6 +136,11 @@ impl Feed {
                 state.standing.epochs.push(EpochBegin { epoch: first.epoch, first_lsn: first.lsn });
             }
             state.standing.end = end;
+            if state.bells.iter().all(|bell| bell.strong_count() == 0) {
+                // Nobody copies it: whoever begins to reads what is there from the store.
+                (state.tail, state.tail_bytes) = (VecDeque::new(), 0);
+                return;
+            }
             for record in records {
                 state.tail_bytes += bytes_at_most(&record);
                 state.tail.push_back(record);

@@ -101,12 +101,20 @@ pub(super) struct Log {
     pub(super) queue: VecDeque<Item>,
     /// What the store said of the message ids of the queue.
     pub(super) lookups: HashMap<DedupKey, Lookup>,
+    pub(super) place: Place,
+    /// Somebody has subscribed.
+    pub(super) followed: bool,
+    /// When it was last written to, on the boot clock; zero if it was not since it is in use.
+    pub(super) written_ms: u64,
+}
+
+/// Where a log stands for those who follow it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
     /// The last entry that was published, or would have been; `None` before the log was loaded once.
     pub(super) published: Option<Position>,
     /// Up to where it is known to be replicated.
     pub(super) replicated: Position,
-    /// Somebody has subscribed.
-    pub(super) followed: bool,
 }
 
 /// Why a log's first record cannot be written here.
@@ -145,6 +153,11 @@ impl Log {
             Some(None) => true,
             Some(Some(state)) => state.devices.is_new(&key.sender, key.device, key.message_id),
         }
+    }
+
+    /// Whether the store tells everything about it, and nothing is under way in it.
+    pub(super) fn can_rest(&self, released: Lsn) -> bool {
+        self.queue.is_empty() && self.state.is_some() && self.last_lsn() <= released
     }
 
     /// The LSN of its last record; zero where it has none or is not loaded.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use types::{LogId, Lsn, Position};
 
 /// Above this many marks those of one log are merged.
-const MARKS_MAX: usize = 32_768;
+const MARKS_MAX: usize = 1_024;
 
 #[derive(Debug, Clone, Copy)]
 struct Mark {

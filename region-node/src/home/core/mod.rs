@@ -21,6 +21,7 @@
 mod in_sync;
 mod lag;
 mod log;
+mod logs;
 mod marks;
 mod message;
 mod recent;
@@ -38,23 +39,21 @@ pub(crate) use sequence::bytes_at_most;
 use crate::{clock::Now, service::NotHome};
 use in_sync::{InSync, ProposeAt};
 use lag::Lag;
-use log::Log;
 use log_store::{
     EpochBegin,
     locate::{Located, locate_record},
 };
+use logs::Logs;
 use marks::Marks;
 use recent::Recent;
 use settle::Waiter;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use types::{Epoch, LogId, Lsn, NodeId, PartitionId, PartitionPosition, Record, Replica};
+use std::collections::{BTreeMap, VecDeque};
+use types::{Epoch, Lsn, NodeId, PartitionId, PartitionPosition, Record, Replica};
 
 /// Records of a partition that may be sequenced and not released, or wait to be sequenced.
 pub const PENDING_MAX: usize = 8_192;
 /// Their bytes.
 pub const PENDING_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Logs of a partition that are kept in memory while nothing is under way in them.
-const LOGS_MAX: usize = 2_048;
 /// Message ids that are kept in memory.
 const RECENT_MAX: usize = 4_096;
 
@@ -80,7 +79,7 @@ pub struct Core {
     /// The watermark that subscribers were told of.
     announced: Lsn,
 
-    logs: HashMap<LogId, Log>,
+    logs: Logs,
     /// Items in the queues of logs.
     queued: usize,
     recent: Recent,
@@ -120,9 +119,9 @@ impl Core {
             released: last,
             watermark: watermark.min(last),
             announced: watermark.min(last),
-            logs: HashMap::new(),
+            logs: Logs::default(),
             queued: 0,
-            recent: Recent::new(last),
+            recent: Recent::new(last, now.boot_ms),
             marks: Marks::default(),
             batch: Vec::new(),
             batch_bytes: 0,
@@ -150,11 +149,7 @@ impl Core {
                 self.admit(cx, ticket, *write, deadline_ms, out);
             }
             Input::Subscribe { ticket, log } => self.subscribe(cx, ticket, log, out),
-            Input::Unsubscribe { log } => {
-                if let Some(log) = self.logs.get_mut(&log) {
-                    log.followed = false;
-                }
-            }
+            Input::Unsubscribe { log } => self.logs.unfollow(log),
             Input::Loaded { log, as_of, loaded } => self.loaded(cx, log, as_of, *loaded, out),
             Input::Durable { last } => self.durable(cx, last, out),
             Input::AppendFailed { first, failure } => self.failed(first, failure, out),
@@ -223,7 +218,8 @@ impl Core {
 
     fn tick(&mut self, cx: Context, out: &mut Vec<Output>) {
         self.drop_overdue(cx.now.boot_ms, out);
-        self.forget_idle_logs();
+        self.logs.rest(cx.now.boot_ms, self.released);
+        self.recent.age(cx.now.boot_ms, self.last, self.durable.lsn);
         let at = ProposeAt {
             now_ms: cx.now.boot_ms,
             watermark: self.watermark,
@@ -234,21 +230,5 @@ impl Core {
         if let Some(proposal) = self.in_sync.propose(&at) {
             out.push(Output::Propose(proposal));
         }
-    }
-
-    /// A log is forgotten only while the store tells everything about it.
-    fn forget_idle_logs(&mut self) {
-        if self.logs.len() <= LOGS_MAX {
-            return;
-        }
-        let released = self.released;
-        let mut surplus = self.logs.len() - LOGS_MAX / 2;
-        self.logs.retain(|_, log| {
-            let idle =
-                log.queue.is_empty() && log.state.is_some() && !log.followed && log.last_lsn() <= released;
-            let forget = idle && surplus > 0;
-            surplus -= usize::from(forget);
-            !forget
-        });
     }
 }

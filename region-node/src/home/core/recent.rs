@@ -3,8 +3,12 @@
 //! Invariant: every entry with an LSN above [`Recent::from`] is in here. An answer of the store that was
 //! asked for when everything up to `as_of` was durable is therefore complete if `as_of >= from`.
 
-use std::collections::{HashMap, VecDeque};
+use foldhash::HashMap;
+use std::collections::VecDeque;
 use types::{BodyHash, DedupKey, LogId, Lsn, Position};
+
+/// How long a message id is kept at least, if there is room, in ms.
+const KEEP_MS: u64 = 30_000;
 
 /// What stands under a message id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +27,13 @@ pub(super) struct Recent {
     known: HashMap<Key, Known>,
     order: VecDeque<(Lsn, Key)>,
     from: Lsn,
+    /// What stands up to here was there at that time.
+    aged: (Lsn, u64),
 }
 
 impl Recent {
-    pub(super) fn new(from: Lsn) -> Self {
-        Self { known: HashMap::new(), order: VecDeque::new(), from }
+    pub(super) fn new(from: Lsn, now_ms: u64) -> Self {
+        Self { known: HashMap::default(), order: VecDeque::new(), from, aged: (from, now_ms) }
     }
 
     /// Above which LSN every entry is known.
@@ -46,12 +52,30 @@ impl Recent {
 
     /// Forgets the oldest beyond `keep`, but none above `durable`.
     pub(super) fn trim(&mut self, durable: Lsn, keep: usize) {
-        while self.order.len() > keep && self.order.front().is_some_and(|(lsn, _)| *lsn <= durable) {
-            if let Some((lsn, key)) = self.order.pop_front() {
-                self.known.remove(&key);
-                self.from = lsn;
-            }
+        while self.order.len() > keep && self.forget_first(durable) {}
+    }
+
+    /// Time has passed: forgets what has been there for long, but nothing above `durable`.
+    pub(super) fn age(&mut self, now_ms: u64, last: Lsn, durable: Lsn) {
+        let (old, at_ms) = self.aged;
+        if now_ms < at_ms + KEEP_MS {
+            return;
         }
+        self.aged = (last, now_ms);
+        while self.forget_first(durable.min(old)) {}
+        if self.order.is_empty() {
+            self.order = VecDeque::new();
+            self.known = HashMap::default();
+        }
+    }
+
+    /// Forgets the oldest one, if it is not above `last`.
+    fn forget_first(&mut self, last: Lsn) -> bool {
+        let first = self.order.pop_front_if(|(lsn, _)| *lsn <= last);
+        let Some((lsn, key)) = first else { return false };
+        self.known.remove(&key);
+        self.from = lsn;
+        true
     }
 
     /// Forgets everything above `end`: it was not written.
@@ -90,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_is_not_durable_is_never_forgotten() {
-        let mut recent = Recent::new(Lsn::new(10));
+        let mut recent = Recent::new(Lsn::new(10), 0);
         for lsn in 11..=20 {
             recent.insert(LOG, key(lsn as u8), known(lsn));
         }
@@ -101,8 +125,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_old_and_durable_is_forgotten() {
+        let mut recent = Recent::new(Lsn::ZERO, 0);
+        for lsn in 1..=4 {
+            recent.insert(LOG, key(lsn as u8), known(lsn));
+        }
+        recent.age(KEEP_MS, Lsn::new(4), Lsn::new(4));
+        recent.insert(LOG, key(5), known(5));
+        recent.age(2 * KEEP_MS - 1, Lsn::new(5), Lsn::new(5));
+        assert_eq!(recent.from(), Lsn::ZERO);
+        recent.age(2 * KEEP_MS, Lsn::new(5), Lsn::new(3));
+        assert_eq!(recent.from(), Lsn::new(3));
+        assert!(recent.get(LOG, &key(3)).is_none() && recent.get(LOG, &key(4)).is_some());
+        recent.age(3 * KEEP_MS, Lsn::new(5), Lsn::new(5));
+        assert_eq!(recent.from(), Lsn::new(5));
+    }
+
+    #[test]
     fn what_was_not_written_is_forgotten() {
-        let mut recent = Recent::new(Lsn::ZERO);
+        let mut recent = Recent::new(Lsn::ZERO, 0);
         for lsn in 1..=4 {
             recent.insert(LOG, key(lsn as u8), known(lsn));
         }

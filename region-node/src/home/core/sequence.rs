@@ -2,7 +2,7 @@
 
 use super::{
     Context, Core, Loaded, Output, PENDING_MAX, PENDING_MAX_BYTES, RECENT_MAX, Ticket,
-    log::{Asked, Item, Log, Lookup, Need, PinProblem, Queued},
+    log::{Asked, Item, Log, Lookup, Need, PinProblem, Place, Queued},
     recent::Known,
     rules::{self, Verdict},
     settle::Waiter,
@@ -52,7 +52,8 @@ impl Core {
         }
         let queued = Box::new(Queued { ticket, write, deadline_ms });
         let id = queued.write.log;
-        let log = self.logs.entry(id).or_default();
+        let log = self.logs.wake(id, cx.now.boot_ms);
+        log.written_ms = cx.now.boot_ms;
         if log.queue.is_empty() {
             log.queue.push_back(Item::Write(queued));
             self.queued += 1;
@@ -73,7 +74,11 @@ impl Core {
     }
 
     pub(super) fn subscribe(&mut self, cx: Context, ticket: Ticket, id: LogId, out: &mut Vec<Output>) {
-        self.logs.entry(id).or_default().queue.push_back(Item::Subscribe(ticket));
+        if let Some(place) = self.logs.resting(id) {
+            out.push(Output::Subscribed { ticket, log: id, result: Ok(self.subscribed(place)) });
+            return;
+        }
+        self.logs.wake(id, cx.now.boot_ms).queue.push_back(Item::Subscribe(ticket));
         self.queued += 1;
         self.advance(cx, id, out);
     }
@@ -86,7 +91,7 @@ impl Core {
         loaded: Result<Loaded, Refusal>,
         out: &mut Vec<Output>,
     ) {
-        let Some(log) = self.logs.get_mut(&id) else { return };
+        let Some(log) = self.logs.get_mut(id) else { return };
         let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(refusal) => {
@@ -119,34 +124,38 @@ impl Core {
 
     /// Notes where a log stood when it was loaded.
     fn note_loaded(&mut self, id: LogId) {
-        let Some(log) = self.logs.get_mut(&id) else { return };
+        let Some(log) = self.logs.get_mut(id) else { return };
         let state = log.state.as_ref().and_then(Option::as_ref);
         let (head, last) = state.map_or((Position::START, Lsn::ZERO), |state| (state.head, state.last.lsn));
-        log.published.get_or_insert(head);
+        log.place.published.get_or_insert(head);
         if last <= self.announced {
-            log.replicated = head;
+            log.place.replicated = head;
         } else {
             self.marks.note(last, id, head);
         }
     }
 
+    fn subscribed(&self, place: &Place) -> Subscribed {
+        let head = place.published.unwrap_or(Position::START);
+        Subscribed { head, replicated: place.replicated, epoch: self.epoch }
+    }
+
     /// Goes through a log's queue as far as everything is known.
     pub(super) fn advance(&mut self, cx: Context, id: LogId, out: &mut Vec<Output>) {
-        while let Some(mut log) = self.logs.remove(&id) {
+        while let Some(mut log) = self.logs.take(id) {
             let Some(item) = log.queue.pop_front() else {
                 log.lookups.clear();
-                self.logs.insert(id, log);
+                self.logs.put(id, log);
                 return;
             };
             let step = match &item {
                 Item::Subscribe(_) if log.state.is_none() => Step::Need(Need::default()),
                 Item::Subscribe(ticket) => {
                     log.followed = true;
-                    let (head, replicated) = (log.published.unwrap_or(Position::START), log.replicated);
-                    let result = Ok(Subscribed { head, replicated, epoch: self.epoch });
+                    let result = Ok(self.subscribed(&log.place));
                     out.push(Output::Subscribed { ticket: *ticket, log: id, result });
                     self.queued -= 1;
-                    self.logs.insert(id, log);
+                    self.logs.put(id, log);
                     continue;
                 }
                 Item::Write(queued) => self.step(cx, queued, &mut log),
@@ -158,14 +167,14 @@ impl Core {
                     out.push(Output::Load { log: id, as_of: self.durable.lsn, need });
                 }
                 log.queue.push_front(item);
-                self.logs.insert(id, log);
+                self.logs.put(id, log);
                 return;
             }
             let Item::Write(queued) = item else { continue };
             log.forget_lookups(&queued);
             self.queued -= 1;
             self.take(cx, *queued, step, &mut log, out);
-            self.logs.insert(id, log);
+            self.logs.put(id, log);
         }
     }
 
@@ -341,7 +350,7 @@ impl Core {
         not_home: &NotHome,
         out: &mut Vec<Output>,
     ) {
-        let Some(log) = self.logs.get_mut(&id) else { return };
+        let Some(log) = self.logs.get_mut(id) else { return };
         log.lookups.clear();
         for item in log.queue.drain(..) {
             self.queued -= 1;

@@ -87,12 +87,16 @@ impl Core {
                 out.push(Output::Reply { ticket: waiter.ticket, result: Err(refusal.clone().into()) });
             }
         }
-        for log in self.logs.values_mut().filter(|log| log.last_lsn() > end) {
-            log.state = None;
-            log.first = log.first.filter(|first| first.lsn <= end);
+        let mut stalled = Vec::new();
+        for (id, log) in self.logs.iter_mut() {
+            if log.last_lsn() > end {
+                log.state = None;
+                log.first = log.first.filter(|first| first.lsn <= end);
+            }
+            if !log.queue.is_empty() {
+                stalled.push(id);
+            }
         }
-        let stalled: Vec<LogId> =
-            self.logs.iter().filter(|(_, log)| !log.queue.is_empty()).map(|(id, _)| *id).collect();
         let error = WriteError::Refused(refusal);
         let not_home = self.not_home(true);
         for id in stalled {
@@ -126,11 +130,13 @@ impl Core {
             let Some(record) = self.unreleased.pop_front() else { return };
             self.pending_bytes -= bytes_at_most(&record);
             self.released = record.lsn;
-            let (Some(log), Some(position)) = (self.logs.get_mut(&record.log), record.position()) else {
+            let (Some((place, is_followed)), Some(position)) =
+                (self.logs.place_mut(record.log), record.position())
+            else {
                 continue;
             };
-            let before = log.published.replace(position);
-            if log.followed {
+            let before = place.published.replace(position);
+            if is_followed {
                 let previous_epoch = before.map_or(Epoch::ZERO, |before| before.epoch);
                 out.push(Output::Publish(Arc::new(Published { record, previous_epoch })));
             }
@@ -143,9 +149,9 @@ impl Core {
         }
         self.announced = replicated;
         for (id, position) in self.marks.pass(replicated) {
-            let Some(log) = self.logs.get_mut(&id) else { continue };
-            log.replicated = log.replicated.max(position);
-            if log.followed {
+            let Some((place, is_followed)) = self.logs.place_mut(id) else { continue };
+            place.replicated = place.replicated.max(position);
+            if is_followed {
                 out.push(Output::Replicated { log: id, position });
             }
         }
@@ -176,7 +182,7 @@ impl Core {
                 });
             }
         }
-        let logs: Vec<LogId> = self.logs.keys().copied().collect();
+        let logs: Vec<LogId> = self.logs.iter_mut().map(|(id, _)| id).collect();
         for id in logs {
             self.refuse_queue(id, &not_home.clone().into(), &not_home, out);
         }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use log_store::{Deduped, PartitionEnd, fold::LogState};
 use proptest::prelude::*;
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 use types::{
-    AckPolicy, Code, DedupKey, DeviceId, EntryBody, Generation, MemberRole, MessageId, Offset, Pin,
+    AckPolicy, Code, DedupKey, DeviceId, EntryBody, Generation, LogId, MemberRole, MessageId, Offset, Pin,
     PinSegment, RegionId, StoreId, UserId,
 };
 
@@ -158,10 +158,17 @@ impl World {
                     let offset = published.record.entry().expect("an entry").offset.get();
                     let before = self.published.insert(published.record.log, offset).unwrap_or(0);
                     assert_eq!(offset, before + 1, "entries are published in order");
+                    let previous_epoch = if offset == 1 { Epoch::ZERO } else { EPOCH };
+                    assert_eq!(published.previous_epoch, previous_epoch);
                     assert!(published.record.lsn.get() <= self.store.len() as u64, "and durable");
                 }
+                Output::Subscribed { log, result: Ok(subscribed), .. } => {
+                    let head = subscribed.head.offset.get();
+                    let published = *self.published.entry(log).or_insert(head);
+                    assert_eq!(published, head, "what is published follows the head that was told");
+                }
+                Output::Subscribed { result: Err(_), .. } | Output::Ended(_) => {}
                 Output::Durable { .. } | Output::Watermark(_) | Output::Replicated { .. } => {}
-                Output::Subscribed { .. } | Output::Ended(_) => {}
             }
         }
     }
@@ -281,6 +288,10 @@ impl World {
         self.say(Input::Proposed { number, outcome });
     }
 
+    fn follow(&mut self, log: LogId) {
+        self.say(Input::Subscribe { ticket: Ticket(u64::MAX), log });
+    }
+
     fn time(&mut self, ms: u64) {
         self.now.boot_ms += ms;
         self.now.wall_ms += ms;
@@ -340,13 +351,22 @@ enum Directory {
 #[derive(Debug, Clone)]
 enum Event {
     Create(u8),
-    Send { log: u8, message: u8, text: u8, ack: AckPolicy, after: Option<u8> },
+    Send {
+        log: u8,
+        message: u8,
+        text: u8,
+        ack: AckPolicy,
+        after: Option<u8>,
+    },
     Load,
     Sync(usize),
     NoRoom,
     Report(usize, u64),
     Directory(Directory),
     Time(u64),
+    /// Long enough for logs to rest, and for message ids to be forgotten.
+    Quiet,
+    Follow(u8),
     Renew,
     Row(bool),
 }
@@ -369,6 +389,8 @@ fn event() -> impl Strategy<Value = Event> {
             Just(Directory::Accepts), Just(Directory::AcceptsUnheard), Just(Directory::Refuses)
         ].prop_map(Event::Directory),
         3 => (0..2_500_u64).prop_map(Event::Time),
+        1 => Just(Event::Quiet),
+        1 => (1..3_u8).prop_map(Event::Follow),
         3 => Just(Event::Renew),
         1 => any::<bool>().prop_map(Event::Row),
     ]
@@ -388,6 +410,11 @@ fn run(world: &mut World, event: Event) {
         Event::Report(follower, more) => world.report(follower, more),
         Event::Directory(answer) => world.directory(answer),
         Event::Time(ms) => world.time(ms),
+        Event::Quiet => {
+            world.lease_until_ms = world.now.boot_ms + 20_000 + TTL_MS;
+            world.time(20_000);
+        }
+        Event::Follow(number) => world.follow(log(number)),
         Event::Renew => {
             world.lease_until_ms = world.now.boot_ms + TTL_MS;
             world.say(Input::Tick);
@@ -414,7 +441,7 @@ proptest! {
     #[test]
     fn no_order_of_events_breaks_a_promise(events in proptest::collection::vec(event(), 1..150)) {
         let mut world = World::new();
-        world.say(Input::Subscribe { ticket: Ticket(u64::MAX), log: log(1) });
+        world.follow(log(1));
         for event in events {
             run(&mut world, event);
         }
@@ -651,4 +678,21 @@ fn who_is_no_member_may_not_write() {
     assert_eq!(world.refused(unknown), Code::UnknownChat);
     assert_eq!(world.refused(exists), Code::ChatExists);
     assert_eq!(world.ok(again).position.offset, Offset::FIRST);
+}
+
+#[test]
+fn a_log_that_rests_is_published_on_from_where_it_stood() {
+    let mut world = World::with_chat();
+    world.follow(log(1));
+    for _ in 0..10 {
+        run(&mut world, Event::Quiet);
+    }
+    world.follow(log(1));
+    assert!(world.loads.is_empty(), "where it stands is known");
+    let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
+    assert_eq!(world.loads.len(), 1, "its state is not");
+    world.load_all();
+    world.sync(1);
+    assert_eq!(world.ok(ticket).position.offset.get(), 2);
+    assert_eq!(world.published[&log(1)], 2);
 }
