@@ -2,17 +2,22 @@
 
 mod support;
 
-use futures_util::future::join_all;
-use proto::client::{client_frame::Frame as Ask, server_frame::Frame as Answer};
+use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
+use prost::Message as _;
+use proto::client::{
+    ClientFrame, Ping, ReadHistory, client_frame::Frame as Ask, server_frame::Frame as Answer,
+};
 use std::time::{Duration, Instant};
 use support::{
     World,
     ws::{Client, message},
 };
+use tokio_tungstenite::tungstenite::Message;
 
 const STALLED: usize = 1_000;
 const BODY_BYTES: usize = 4_096;
 const MESSAGES: u64 = 300;
+const PATIENCE: Duration = Duration::from_secs(20);
 const COST_MAX_BYTES: usize = 256 * 1024;
 
 /// The memory of this process that is in use, in bytes.
@@ -66,4 +71,37 @@ async fn clients_that_stop_reading_cost_a_bounded_amount() {
     client.follow(&log, &behind.position).await;
     let caught_up = client.entries_to(MESSAGES + 1).await;
     assert!(caught_up.windows(2).all(|pair| pair[0].offset + 1 == pair[1].offset));
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_let_go() {
+    let world = World::start_with(&["us-east"], |config| config.session_silence_ms = 400).await;
+    let mut silent = Client::hello(world.nodes[0].address, "alice", 1).await;
+    let message = tokio::time::timeout(PATIENCE, silent.socket.next()).await.expect("it is let go");
+    let Some(Ok(Message::Close(Some(close)))) = message else { panic!("{message:?}") };
+    assert_eq!((u16::from(close.code), close.reason.as_str()), (4000, "no sign of life"));
+}
+
+#[tokio::test]
+async fn a_client_that_sends_and_never_reads_is_let_go() {
+    let world = World::start_with(&["us-east"], |config| config.session_silence_ms = 1_000).await;
+    let address = world.nodes[0].address;
+    let mut writer = Client::hello(address, "alice", 1).await;
+    let log = writer.open_direct("bob").await;
+    let mut deaf = Client::hello(address, "bob", 1).await;
+    let text = "x".repeat(60_000);
+    for _ in 0..20 {
+        writer.send(&log, &text).await;
+    }
+    // Each page is over a megabyte: soon nothing more fits into the connection, while pings go on.
+    let read = || Ask::ReadHistory(ReadHistory { log: log.clone(), limit: 20, ..ReadHistory::default() });
+    let began = Instant::now();
+    loop {
+        let frame = ClientFrame { request_id: 1, frame: Some(read()) };
+        if deaf.socket.send(Message::binary(frame.encode_to_vec())).await.is_err() {
+            break;
+        }
+        writer.ask(Ask::Ping(Ping { nonce: 1 })).await;
+        assert!(began.elapsed() < PATIENCE, "it holds its connection for good");
+    }
 }

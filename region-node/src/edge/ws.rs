@@ -36,7 +36,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::{Instant, Interval, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite;
 use types::{Code, Position, Record, Refusal, limits};
 
@@ -104,6 +104,8 @@ async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
     if edge.0.parts.shutdown.is_cancelled() {
         queue.leave();
     }
+    let mut ticks = interval(patience / TICKS_IN_SILENCE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let terms = Terms {
         region: config.region.to_string(),
         node: config.node.to_string(),
@@ -119,7 +121,7 @@ async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
         queue,
         socket: Socket::new(socket),
         tasks: FuturesUnordered::new(),
-        ticks: interval(patience / TICKS_IN_SILENCE),
+        ticks,
         patience,
     };
     poll_fn(|cx| connection.poll(cx)).await;
@@ -185,8 +187,10 @@ impl Connected {
                     return Poll::Ready(());
                 }
             }
-            if self.ticks.poll_tick(cx).is_ready() && self.tick() == Next::Ends {
-                return Poll::Ready(());
+            while self.ticks.poll_tick(cx).is_ready() {
+                if self.tick() == Next::Ends {
+                    return Poll::Ready(());
+                }
             }
             let takes_more = match self.socket.poll_write(cx, &self.queue) {
                 Poll::Ready(Ok(true)) => true,

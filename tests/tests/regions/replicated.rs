@@ -79,7 +79,6 @@ async fn nothing_is_called_replicated_while_one_region_holds_it() {
         slowest = slowest.max(began.elapsed());
     }
     println!("{MESSAGES} acks at `home` while nothing was copied, the slowest after {slowest:?}");
-    assert!(slowest < lease(), "`home` waits for no other region");
     assert!(stalled.elapsed() > Duration::from_millis(2 * ISR_LAG_MS.unsigned_abs()), "the lag was noticed");
 
     let at_home = status(&lab, home, partition).await.expect("a status");
