@@ -8,7 +8,7 @@ use super::{
     Connection, Edge, Seat,
     errors::{Problem, close},
     frame::Encoding,
-    queue::SessionQueue,
+    queue::{Errands, SessionQueue},
     session::{Finished, Input, Output, Session, Terms},
     socket::{Broken, Socket},
 };
@@ -32,6 +32,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use proto::client::{self, server_frame::Frame};
 use std::{
     future::poll_fn,
+    ops::ControlFlow,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -148,13 +149,6 @@ struct Connected {
     patience: Duration,
 }
 
-/// Whether the connection goes on.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Goes,
-    Ends,
-}
-
 impl Connected {
     /// Does all that can be done now: first what has come in, from the node and from the client, then
     /// everything that this gave to write, at once. Ready when the session has ended.
@@ -162,36 +156,8 @@ impl Connected {
         self.queue.register(cx.waker());
         loop {
             let errands = self.queue.errands();
-            if errands.is_leaving {
-                self.go_away();
-                return Poll::Ready(());
-            }
-            for finished in errands.outcomes {
-                if self.handle(Input::Finished(finished)) == Next::Ends {
-                    return Poll::Ready(());
-                }
-            }
-            let mut frames = 0;
-            while !errands.is_congested
-                && frames < ROUND_FRAMES_MAX
-                && let Poll::Ready(message) = self.socket.poll_read(cx)
-            {
-                frames += 1;
-                if self.hear(message) == Next::Ends {
-                    return Poll::Ready(());
-                }
-            }
-            // Behind the frames, since a task is woken only once it has been polled.
-            while let Poll::Ready(Some(finished)) = self.tasks.poll_next_unpin(cx) {
-                if self.handle(Input::Finished(finished)) == Next::Ends {
-                    return Poll::Ready(());
-                }
-            }
-            while self.ticks.poll_tick(cx).is_ready() {
-                if self.tick() == Next::Ends {
-                    return Poll::Ready(());
-                }
-            }
+            let was_congested = errands.is_congested;
+            let ControlFlow::Continue(heard) = self.take_in(cx, errands) else { return Poll::Ready(()) };
             let takes_more = match self.socket.poll_write(cx, &self.queue) {
                 Poll::Ready(Ok(true)) => true,
                 Poll::Pending => false,
@@ -200,36 +166,67 @@ impl Connected {
                     return Poll::Ready(());
                 }
             };
-            if frames == ROUND_FRAMES_MAX {
+            if heard == ROUND_FRAMES_MAX {
                 // Others have their turn before the rest of what this client sends.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let hears_again = errands.is_congested && !self.queue.is_congested();
+            let hears_again = was_congested && !self.queue.is_congested();
             if !hears_again && self.queue.rest(takes_more) {
                 return Poll::Pending;
             }
         }
     }
 
-    fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> Next {
+    /// Acts on everything that has come; breaks where that ends the session. Answers how many messages of
+    /// the client there were.
+    fn take_in(&mut self, cx: &mut Context<'_>, errands: Errands) -> ControlFlow<(), usize> {
+        if errands.is_leaving {
+            self.go_away();
+            return ControlFlow::Break(());
+        }
+        for finished in errands.outcomes {
+            self.handle(Input::Finished(finished))?;
+        }
+        let mut heard = 0;
+        while !errands.is_congested
+            && heard < ROUND_FRAMES_MAX
+            && let Poll::Ready(message) = self.socket.poll_read(cx)
+        {
+            heard += 1;
+            self.hear(message)?;
+        }
+        // Behind the messages, since a task that they start is woken only once it has been polled.
+        while let Poll::Ready(Some(finished)) = self.tasks.poll_next_unpin(cx) {
+            self.handle(Input::Finished(finished))?;
+        }
+        while self.ticks.poll_tick(cx).is_ready() {
+            self.tick()?;
+        }
+        ControlFlow::Continue(heard)
+    }
+
+    fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> ControlFlow<()> {
         match message {
-            Some(Ok(message)) => self.read(message).map_or(Next::Goes, |input| self.handle(input)),
+            Some(Ok(message)) => match self.read(message) {
+                Some(input) => self.handle(input),
+                None => ControlFlow::Continue(()),
+            },
             Some(Err(error)) => {
                 self.broken(&error);
-                Next::Ends
+                ControlFlow::Break(())
             }
             None => {
                 self.queue.abandon();
-                Next::Ends
+                ControlFlow::Break(())
             }
         }
     }
 
-    fn tick(&mut self) -> Next {
+    fn tick(&mut self) -> ControlFlow<()> {
         if self.socket.is_blocked_for(self.patience) {
             self.queue.abandon();
-            return Next::Ends;
+            return ControlFlow::Break(());
         }
         self.handle(Input::Tick { congested: self.queue.is_congested() })
     }
@@ -268,18 +265,13 @@ impl Connected {
         self.close(close::GOING_AWAY, "going down");
     }
 
-    fn handle(&mut self, input: Input) -> Next {
+    fn handle(&mut self, input: Input) -> ControlFlow<()> {
         let mut outputs = Vec::new();
         self.core.handle(clock::boot_ms(), input, &mut outputs);
-        for output in outputs {
-            if self.act(output) == Next::Ends {
-                return Next::Ends;
-            }
-        }
-        Next::Goes
+        outputs.into_iter().try_for_each(|output| self.act(output))
     }
 
-    fn act(&mut self, output: Output) -> Next {
+    fn act(&mut self, output: Output) -> ControlFlow<()> {
         let edge = Arc::clone(&self.edge.0);
         match output {
             Output::Welcome { request_id } => {
@@ -288,7 +280,7 @@ impl Connected {
             }
             Output::Answer { frame: Frame::Sent(_), .. } if is_cut() => {
                 self.queue.abandon();
-                return Next::Ends;
+                return ControlFlow::Break(());
             }
             Output::Answer { request_id, frame } => self.queue.answer(request_id, frame),
             Output::Append { request_id, user, device, message } => {
@@ -335,10 +327,10 @@ impl Connected {
             Output::Leave(log) => edge.delivery.leave(self.seat.id, log),
             Output::Close { code, reason } => {
                 self.close(code, reason);
-                return Next::Ends;
+                return ControlFlow::Break(());
             }
         }
-        Next::Goes
+        ControlFlow::Continue(())
     }
 
     fn start(&mut self, task: impl Future<Output = Finished> + Send + 'static) {
