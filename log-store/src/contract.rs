@@ -2,6 +2,7 @@
 
 use crate::{AppendError, ReadError, StoreError, TailError, fold::LogState};
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 use types::{
@@ -23,6 +24,15 @@ pub struct Append {
     /// none above `obeys`. Between 1 and [`types::limits::BATCH_MAX_RECORDS`] records and at most
     /// [`types::limits::BATCH_MAX_BYTES`] encoded.
     pub records: Vec<Record>,
+}
+
+/// A record as it is stored: bytes that [`proto::decode_record`] reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// Where it stands.
+    pub position: PartitionPosition,
+    /// The record.
+    pub bytes: Bytes,
 }
 
 /// Where an epoch begins in a partition log, as far as the log itself tells.
@@ -152,6 +162,17 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     /// tells the rest. More than the engine's bound under way: `Busy`.
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Durable, AppendError>>;
 
+    /// [`LogStore::append`] of records that the caller has decoded from `encoded`, one each and in their
+    /// order, so that an engine need not encode them again.
+    fn append_encoded(
+        &self,
+        append: Append,
+        encoded: Vec<Bytes>,
+    ) -> BoxFuture<'static, Result<Durable, AppendError>> {
+        drop(encoded);
+        self.append(append)
+    }
+
     /// Raises a partition's fence to at least `epoch` and answers its end. Appends called before are in
     /// that end or are refused. A lower `epoch` than the fence changes nothing and is no error: the
     /// answer's `fence` tells.
@@ -191,6 +212,22 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<Record>, ReadError>;
+
+    /// [`LogStore::read_partition`] for those who pass the records on and need not look into them.
+    async fn read_encoded(
+        &self,
+        partition: PartitionId,
+        from: Lsn,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Encoded>, ReadError> {
+        let records = self.read_partition(partition, from, max_records, max_bytes).await?;
+        let encoded = |record: &Record| Encoded {
+            position: record.partition_position(),
+            bytes: proto::encode_record(record),
+        };
+        Ok(records.iter().map(encoded).collect())
+    }
 
     /// Entries of a log, in the scan's direction, bounded likewise. An entry whose expiry is at or
     /// before `now_ms` comes as [`types::EntryBody::Erased`], as does a deleted one, at once.

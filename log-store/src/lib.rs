@@ -26,6 +26,7 @@ pub mod locate;
 pub mod memory;
 
 pub use contract::{
-    Append, Archive, ArchiveId, Deduped, Durable, EpochBegin, LogStore, PartitionEnd, Reclaimed, Scan,
+    Append, Archive, ArchiveId, Deduped, Durable, Encoded, EpochBegin, LogStore, PartitionEnd, Reclaimed,
+    Scan,
 };
 pub use error::{AppendError, ReadError, StoreError, TailError};

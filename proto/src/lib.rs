@@ -32,11 +32,14 @@ mod hearth {
 
 pub use hearth::{client::v1 as client, directory::v1 as directory, log::v1 as log, node::v1 as node};
 
+mod batch;
 mod convert;
 mod entry;
+pub mod outbox;
 mod placement;
 mod record;
 
+pub use batch::{batch_records, epoch_runs};
 pub use convert::{Malformed, log_id, message_id, request_id, store_id};
 pub use entry::{ack_policy_from_client, ack_policy_to_client, client_entry, client_error};
 pub use record::{ack_policy, decode_record, encode_record, entry_body};

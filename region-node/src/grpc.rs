@@ -8,7 +8,7 @@ use crate::{
 use futures_util::stream::BoxStream;
 use proto::node::{self as wire, node_server};
 use std::sync::Arc;
-use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding};
+use tonic::{Request, Response, Status, Streaming};
 use types::{Replica, limits};
 
 /// See the module.
@@ -21,13 +21,11 @@ pub(crate) struct NodeService {
 }
 
 impl NodeService {
-    /// The service with its bounds and with compression for those who ask for it.
+    /// The service with its bounds.
     pub(crate) fn into_server(self) -> node_server::NodeServer<Self> {
         node_server::NodeServer::new(self)
             .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
             .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .send_compressed(CompressionEncoding::Zstd)
     }
 }
 

@@ -44,8 +44,10 @@ pub(crate) const RECONNECT_MAX: Duration = Duration::from_secs(1);
 pub(crate) const CONNECTION_SETTLED: Duration = Duration::from_secs(5);
 /// HTTP/2 windows: 80 MB/s over a round trip of 200 ms.
 pub(crate) const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// Messages from streams that wait for their feeder; a full queue holds the streams back.
+/// What may wait for a feeder from its streams; a full queue holds the streams back.
 pub(crate) const INBOX_MAX: usize = 64;
+/// Messages of one stream that reach the feeder as one.
+pub(crate) const EVENT_MESSAGES_MAX: usize = 256;
 
 /// What each partition of a stream may have under way.
 pub(crate) fn credit_bytes(partitions: usize) -> u32 {

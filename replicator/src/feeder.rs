@@ -8,10 +8,11 @@ use crate::{
     health::Health,
     link::{self, Ends, Event, LinkId},
     meters::{self, Standing, Traffic},
-    outbox::{Outbox, Reports, Sayings},
+    outbox::{Reports, Sayings},
     pump::{Input, Note, Output, Pump, Route, Say},
     routes, wire,
 };
+use proto::outbox::Outbox;
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -110,8 +111,9 @@ impl Feeder {
                     None => return,
                 },
                 _ = tick.tick() => {
-                    let partitions: Vec<_> = self.pumps.keys().copied().collect();
-                    self.tell(partitions, || Input::Tick);
+                    let now = Instant::now();
+                    let due = self.pumps.iter().filter(|(_, pump)| pump.is_due(now));
+                    self.tell(due.map(|(partition, _)| *partition).collect(), || Input::Tick);
                 }
                 _ = meter.tick() => self.meter(),
             }
@@ -195,7 +197,11 @@ impl Feeder {
                 self.health.connected(&self.target.follower.node, false);
                 self.tell(self.pumps.keys().copied().collect(), || Input::FollowDown);
             }
-            Event::Followed(partition, followed) => self.tell_one(partition, Input::Follow(followed)),
+            Event::Followed(answers) => {
+                for (partition, followed) in answers {
+                    self.tell_one(partition, Input::Follow(followed));
+                }
+            }
             Event::FetchUp(id, outbox) => {
                 if let Some(node) = self.set_outbox(id, Some(outbox)) {
                     self.tell(self.fetched_from(&node), || Input::FetchUp);
@@ -206,11 +212,13 @@ impl Feeder {
                     self.tell(self.fetched_from(&node), || Input::FetchDown);
                 }
             }
-            Event::Fetched(id, partition, fetched) => {
-                let route = self.pumps.get(&partition).and_then(Pump::route);
-                let link = route.and_then(|route| self.homes.get(&route.home));
-                if link.is_some_and(|link| link.id == id) {
-                    self.tell_one(partition, Input::Fetch(fetched));
+            Event::Fetched(id, words) => {
+                for (partition, fetched) in words {
+                    let route = self.pumps.get(&partition).and_then(Pump::route);
+                    let link = route.and_then(|route| self.homes.get(&route.home));
+                    if link.is_some_and(|link| link.id == id) {
+                        self.tell_one(partition, Input::Fetch(fetched));
+                    }
                 }
             }
         }

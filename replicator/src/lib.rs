@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!    home nodes (other regions)                        follower nodes (this region)
-//!      us-east-1 ══ Fetch, zstd ══╗                 ╔══ Follow ══▶ eu-west-1
-//!                                 ╠══ feeder ═══════╝
-//!      ap-south-1 ═ Fetch, zstd ══╝     one per follower: a pump for each partition
+//!      us-east-1 ══ Fetch ══╗                       ╔══ Follow ══▶ eu-west-1
+//!                           ╠══ feeder ═════════════╝
+//!      ap-south-1 ═ Fetch ══╝     one per follower: a pump for each partition
 //! ```
 //!
+//! Records pass through it as the bytes that the home made and the follower stores; it reads none of them.
 //! It keeps nothing: what a follower holds is asked from the follower, and whether that is right from the
 //! home. It may be killed at any time, and be wrong about the placement: a home that is none refuses, and
 //! a follower's fence refuses for a home that is none any more.

@@ -1,22 +1,27 @@
 //! Connections that are opened anew for ever: one to the follower, one to each home.
 //!
-//! A link carries messages between an outbox, the wire and the feeder's inbox, and decides nothing. A
-//! full inbox stops it from reading, and so HTTP/2 from granting more.
+//! A link carries messages between an outbox, the wire and the feeder's inbox, and decides nothing. What
+//! has arrived goes into the inbox in one piece. A full inbox stops the link from reading, and so HTTP/2
+//! from granting more.
 
 use crate::{
     backoff::Backoff,
     bounds,
     endpoint::endpoint,
     meters,
-    outbox::{Outbox, Outgoing, Reports, Sayings, outbox},
+    outbox::{Reports, Sayings},
     pump::{Fetched, Followed},
     wire::{self, FromFollower, FromHome, Unusable},
 };
-use proto::node::{self, node_client::NodeClient};
+use futures_util::StreamExt as _;
+use proto::{
+    node::{self, node_client::NodeClient},
+    outbox::{Outbox, Outgoing, outbox},
+};
 use std::convert::Infallible;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Streaming, codec::CompressionEncoding, transport::Channel};
+use tonic::{Streaming, transport::Channel};
 use types::{NodeId, PartitionId, RegionId, Replica, limits};
 
 /// Tells the links of one feeder apart; a link that was given up may still have messages in the inbox.
@@ -27,10 +32,10 @@ pub(crate) struct LinkId(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) enum Event {
     FollowUp(Outbox<Sayings>),
-    Followed(PartitionId, Followed),
+    Followed(Vec<(PartitionId, Followed)>),
     FollowDown,
     FetchUp(LinkId, Outbox<Reports>),
-    Fetched(LinkId, PartitionId, Fetched),
+    Fetched(LinkId, Vec<(PartitionId, Fetched)>),
     FetchDown(LinkId),
 }
 
@@ -118,21 +123,23 @@ async fn follow_once(
     let (queue, outgoing) = outbox(Sayings::default());
     queue.with(|sayings| sayings.push(wire::follow_hello()));
     let opening = open_follow(ends, outgoing);
-    let mut replies = timeout(bounds::CONNECT_TIMEOUT, opening).await??;
+    let replies = timeout(bounds::CONNECT_TIMEOUT, opening).await??;
     backoff.connected();
     tracing::info!(follower = %ends.follower.node, "connected to the follower");
     inbox.send(Event::FollowUp(queue)).await.map_err(|_| LinkError::FeederGone)?;
-    while let Some(reply) = replies.message().await? {
-        match wire::from_follower(reply)? {
-            FromFollower::Hello(Some(said)) if said != ends.follower => {
-                return Err(LinkError::OtherStore { said, named: ends.follower.clone() });
-            }
-            FromFollower::Hello(_) => {}
-            FromFollower::Of(partition, followed) => {
-                let event = Event::Followed(partition, followed);
-                inbox.send(event).await.map_err(|_| LinkError::FeederGone)?;
+    let mut replies = replies.ready_chunks(bounds::EVENT_MESSAGES_MAX);
+    while let Some(arrived) = replies.next().await {
+        let mut answers = Vec::with_capacity(arrived.len());
+        for reply in arrived {
+            match wire::from_follower(reply?)? {
+                FromFollower::Hello(Some(said)) if said != ends.follower => {
+                    return Err(LinkError::OtherStore { said, named: ends.follower.clone() });
+                }
+                FromFollower::Hello(_) => {}
+                FromFollower::Of(partition, followed) => answers.push((partition, followed)),
             }
         }
+        inbox.send(Event::Followed(answers)).await.map_err(|_| LinkError::FeederGone)?;
     }
     Err(LinkError::Ended)
 }
@@ -158,18 +165,20 @@ async fn fetch_once(
     };
     let (queue, outgoing) = outbox(Reports::new(hello));
     let opening = open_fetch(ends, outgoing);
-    let mut replies = timeout(bounds::CONNECT_TIMEOUT, opening).await??;
+    let replies = timeout(bounds::CONNECT_TIMEOUT, opening).await??;
     backoff.connected();
     tracing::info!(node = %ends.peer, follower = %ends.follower.node, "connected to a home");
     inbox.send(Event::FetchUp(id, queue)).await.map_err(|_| LinkError::FeederGone)?;
-    while let Some(reply) = replies.message().await? {
-        match wire::from_home(reply)? {
-            FromHome::Hello => {}
-            FromHome::Of(partition, fetched) => {
-                let event = Event::Fetched(id, partition, fetched);
-                inbox.send(event).await.map_err(|_| LinkError::FeederGone)?;
+    let mut replies = replies.ready_chunks(bounds::EVENT_MESSAGES_MAX);
+    while let Some(arrived) = replies.next().await {
+        let mut words = Vec::with_capacity(arrived.len());
+        for reply in arrived {
+            match wire::from_home(reply?)? {
+                FromHome::Hello => {}
+                FromHome::Of(partition, fetched) => words.push((partition, fetched)),
             }
         }
+        inbox.send(Event::Fetched(id, words)).await.map_err(|_| LinkError::FeederGone)?;
     }
     Err(LinkError::Ended)
 }
@@ -178,7 +187,6 @@ async fn open_fetch(
     ends: &Ends,
     outgoing: Outgoing<Reports>,
 ) -> Result<Streaming<node::FetchReply>, LinkError> {
-    // Worth its CPU between regions, and only there.
-    let mut client = connect(ends).await?.accept_compressed(CompressionEncoding::Zstd);
+    let mut client = connect(ends).await?;
     Ok(client.fetch(outgoing).await?.into_inner())
 }

@@ -1,80 +1,10 @@
-//! What is to be said on one stream and was not taken by the connection yet.
-//!
-//! The connection pulls when HTTP/2 has room, so a slow peer leaves things here, where they can still be
-//! coalesced, and not in a queue behind. Bounds: per partition one report; for the follower the batches
+//! What a feeder has to say on its streams. Bounds: per partition one report; for the follower the batches
 //! under way, which the credit bounds, and a few questions.
 
 use crate::pump::Fetch;
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
-use proto::node;
-use std::{
-    collections::{BTreeMap, VecDeque},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-};
-use tokio_stream::Stream;
+use proto::{node, outbox::Queue};
+use std::collections::{BTreeMap, VecDeque};
 use types::PartitionId;
-
-/// Something that a stream is fed from.
-pub(crate) trait Queue: Send + 'static {
-    type Item: Send + 'static;
-    fn pop(&mut self) -> Option<Self::Item>;
-}
-
-#[derive(Debug)]
-struct Shared<Q> {
-    queue: Mutex<Q>,
-    waker: AtomicWaker,
-    closed: AtomicBool,
-}
-
-/// The feeder's end.
-#[derive(Debug)]
-pub(crate) struct Outbox<Q>(Arc<Shared<Q>>);
-
-/// The connection's end; it ends when the outbox is dropped.
-#[derive(Debug)]
-pub(crate) struct Outgoing<Q>(Arc<Shared<Q>>);
-
-pub(crate) fn outbox<Q: Queue>(queue: Q) -> (Outbox<Q>, Outgoing<Q>) {
-    let shared = Arc::new(Shared {
-        queue: Mutex::new(queue),
-        waker: AtomicWaker::new(),
-        closed: AtomicBool::new(false),
-    });
-    (Outbox(Arc::clone(&shared)), Outgoing(shared))
-}
-
-impl<Q: Queue> Outbox<Q> {
-    pub(crate) fn with(&self, put: impl FnOnce(&mut Q)) {
-        put(&mut self.0.queue.lock());
-        self.0.waker.wake();
-    }
-}
-
-impl<Q> Drop for Outbox<Q> {
-    fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Release);
-        self.0.waker.wake();
-    }
-}
-
-impl<Q: Queue> Stream for Outgoing<Q> {
-    type Item = Q::Item;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Q::Item>> {
-        self.0.waker.register(cx.waker());
-        if self.0.closed.load(Ordering::Acquire) {
-            return Poll::Ready(None);
-        }
-        self.0.queue.lock().pop().map_or(Poll::Pending, |item| Poll::Ready(Some(item)))
-    }
-}
 
 /// Said to a follower, in order.
 #[derive(Debug, Default)]

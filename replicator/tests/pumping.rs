@@ -59,7 +59,6 @@ async fn followers_of_a_region_become_copies_of_homes_in_others() {
             converges(homes(partition), follower, partition..partition + 1).await;
         }
     }
-    assert!(a.told(|told| told.zstd), "the stream is offered to be compressed");
     until("the watermark reaches the follower", || c.told(|told| told.watermarks.get(&0) == Some(&600)))
         .await;
 }

@@ -1,15 +1,19 @@
 //! One direction between two places: how long bytes take, and whether any arrive at all.
 
+use super::alarm::Alarms;
 use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 /// Bytes that one connection may have under way in one direction, at least: what kernel buffers hold anyway.
@@ -58,16 +62,18 @@ pub(super) struct Lane {
     departures: Mutex<Departures>,
     /// Sent so far, by all connections.
     bytes: AtomicU64,
+    alarms: Arc<Alarms>,
 }
 
 impl Lane {
-    pub(super) fn new(conditions: Conditions, seed: u64) -> Self {
+    pub(super) fn new(conditions: Conditions, seed: u64, alarms: Arc<Alarms>) -> Self {
         let state = State { conditions, cut: false, silent: false, stalled_until: None, resets: 0 };
         let departures = Departures { jitter: StdRng::seed_from_u64(seed), free_at: None };
         Self {
             state: watch::Sender::new(state),
             departures: Mutex::new(departures),
             bytes: AtomicU64::new(0),
+            alarms,
         }
     }
 
@@ -142,9 +148,7 @@ impl Lane {
     ///
     /// Cancellation safe: it changes nothing.
     pub(super) async fn pass(&self, arrives: Instant) {
-        if arrives > Instant::now() {
-            sleep_until(arrives).await;
-        }
+        self.alarms.wait_until(arrives.into_std()).await;
         if self.state.borrow().is_clear() {
             return;
         }

@@ -17,6 +17,7 @@
 //! When a cut or a silence ends, what was held arrives at once: connections whose two ends still live go
 //! on, as TCP does after an outage; one whose end has died in between is reset then.
 
+mod alarm;
 mod lane;
 mod link;
 mod pump;
@@ -25,6 +26,7 @@ pub use lane::Conditions;
 pub use link::Link;
 
 use crate::{place::Place, table::WanTable};
+use alarm::Alarms;
 use lane::Lane;
 use parking_lot::Mutex;
 use std::{
@@ -70,7 +72,11 @@ pub struct NoLane(pub Place, pub Place);
 
 impl Wan {
     /// Lanes between every two of `places`, as far apart as `table` says. `seed` decides all jitter.
+    ///
+    /// # Panics
+    /// The system has no thread left.
     pub fn new(places: &[Place], table: &WanTable, seed: u64) -> Self {
+        let alarms = Arc::new(Alarms::start().expect("a thread can be started"));
         let mut lanes = BTreeMap::new();
         for (a, b) in places.iter().flat_map(|a| places.iter().map(move |b| (a, b))) {
             if a == b {
@@ -88,7 +94,7 @@ impl Wan {
             ];
             for ends in ends {
                 let lane_seed = seed ^ (lanes.len() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                lanes.insert(ends, Arc::new(Lane::new(conditions, lane_seed)));
+                lanes.insert(ends, Arc::new(Lane::new(conditions, lane_seed, Arc::clone(&alarms))));
             }
         }
         Self { lanes, silent: Mutex::new(BTreeSet::new()) }

@@ -5,12 +5,16 @@
 //!                        ▲ waits while bytes under way are at their bound ◀──────┘ frees
 //! ```
 //!
-//! Delay therefore costs no bandwidth. The end of a stream, and its reset, travel through the queue like
+//! What has arrived by the time of a write is written with it. Delay therefore costs no bandwidth. The end of a stream, and its reset, travel through the queue like
 //! bytes: while the lane is cut the far side learns of neither.
 
 use super::lane::Lane;
 use bytes::{Bytes, BytesMut};
-use std::{future::pending, sync::Arc};
+use std::{
+    future::pending,
+    io::{self, IoSlice},
+    sync::Arc,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::tcp::{ReadHalf, WriteHalf},
@@ -22,6 +26,8 @@ use tokio::{
 const CHUNK_MAX_BYTES: usize = 64 * 1024;
 /// A read buffer with less room than this is replaced.
 const CHUNK_MIN_BYTES: usize = 4 * 1024;
+/// Parcels that are written at once.
+const PARCELS_AT_ONCE: usize = 64;
 /// Chunks under way per connection and direction, beside the bound in bytes.
 const CHUNKS_MAX: usize = 8 * 1024;
 
@@ -90,20 +96,53 @@ async fn collect(from: &mut ReadHalf<'_>, lane: &Lane, queue: mpsc::Sender<Parce
 }
 
 async fn deliver(mut parcels: mpsc::Receiver<Parcel>, to: &mut WriteHalf<'_>, lane: &Lane) -> Ended {
-    while let Some(parcel) = parcels.recv().await {
+    let mut next = parcels.recv().await;
+    while let Some(parcel) = next.take() {
         lane.pass(parcel.arrives).await;
         match parcel.what {
             What::Bytes(bytes, room) => {
-                if to.write_all(&bytes).await.is_err() {
+                let mut arrived = vec![(bytes, room)];
+                next = take_arrived(&mut parcels, &mut arrived);
+                if write_all(to, &arrived).await.is_err() {
                     return Ended::ReceiverGone;
                 }
-                drop(room);
             }
             What::Finish => {
                 return if to.shutdown().await.is_ok() { Ended::Finished } else { Ended::ReceiverGone };
             }
             What::Reset => return Ended::SenderReset,
         }
+        if next.is_none() {
+            next = parcels.recv().await;
+        }
     }
     Ended::Finished
+}
+
+type Arrived = Vec<(Bytes, OwnedSemaphorePermit)>;
+
+/// Takes the bytes that have arrived by now; answers the first parcel that is none of them.
+fn take_arrived(parcels: &mut mpsc::Receiver<Parcel>, arrived: &mut Arrived) -> Option<Parcel> {
+    let now = Instant::now();
+    while arrived.len() < PARCELS_AT_ONCE {
+        match parcels.try_recv().ok()? {
+            Parcel { arrives, what: What::Bytes(bytes, room) } if arrives <= now => {
+                arrived.push((bytes, room))
+            }
+            other => return Some(other),
+        }
+    }
+    None
+}
+
+async fn write_all(to: &mut WriteHalf<'_>, arrived: &[(Bytes, OwnedSemaphorePermit)]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = arrived.iter().map(|(bytes, _)| IoSlice::new(bytes)).collect();
+    let mut left = slices.as_mut_slice();
+    while !left.is_empty() {
+        match to.write_vectored(left).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => IoSlice::advance_slices(&mut left, written),
+        }
+    }
+    Ok(())
 }

@@ -23,7 +23,7 @@
 //! | `queue`, `staged`, `group`, `writer`, `prepare` | the way of a change to the disk |
 //! | `view` | what is durable and not yet folded |
 //! | `fold`, `rows`, `state_row`, `folding`, `cache` | the fold |
-//! | `index`, `read` | the way of a read |
+//! | `index`, `read`, `encoded` | the way of a read |
 //! | `tail` | archives and truncations |
 //! | `reclaim` | erasing |
 //! | `recovery` | opening |
@@ -39,6 +39,7 @@
 mod cache;
 mod config;
 mod core;
+mod encoded;
 mod errors;
 mod fold;
 mod folder;

@@ -67,7 +67,11 @@ impl Page {
 
 impl Core {
     /// Locations of a partition's records.
-    fn lsns(&self, partition: PartitionId, wanted: RangeInclusive<u64>) -> Result<Vec<Location>, StoreError> {
+    pub(super) fn lsns(
+        &self,
+        partition: PartitionId,
+        wanted: RangeInclusive<u64>,
+    ) -> Result<Vec<Location>, StoreError> {
         let found = index::unfolded_lsns(&self.view.read(), partition, wanted);
         let Some(below) = found.below else { return Ok(found.locations) };
         let mut locations = self.index.folded_lsns(partition, below)?;
@@ -243,7 +247,7 @@ impl Core {
     }
 }
 
-fn within(partition: PartitionId, from: Lsn, end: Lsn) -> Result<(), ReadError> {
+pub(super) fn within(partition: PartitionId, from: Lsn, end: Lsn) -> Result<(), ReadError> {
     if from > end.plus(1) { Err(ReadError::PastEnd { partition, from, end }) } else { Ok(()) }
 }
 

@@ -17,12 +17,13 @@ use super::{
     writer::{Tail, Writer},
 };
 use crate::{
-    Append, AppendError, Archive, ArchiveId, Deduped, Durable, LogStore, PartitionEnd, ReadError, Reclaimed,
-    Scan, StoreError, TailError, check,
+    Append, AppendError, Archive, ArchiveId, Deduped, Durable, Encoded, LogStore, PartitionEnd, ReadError,
+    Reclaimed, Scan, StoreError, TailError, check,
     files::{Files, Guard, RealFiles},
     fold::LogState,
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::{Mutex, RwLock};
 use std::{path::Path, sync::Arc, thread::JoinHandle};
@@ -175,8 +176,16 @@ impl LogStore for EmbeddedStore {
     }
 
     fn append(&self, append: Append) -> BoxFuture<'static, Result<Durable, AppendError>> {
-        let encoded: Vec<_> = append.records.iter().map(proto::encode_record).collect();
-        if let Err(refusal) = check::shape(&append, encoded.iter().map(bytes::Bytes::len).sum()) {
+        let encoded = append.records.iter().map(proto::encode_record).collect();
+        self.append_encoded(append, encoded)
+    }
+
+    fn append_encoded(
+        &self,
+        append: Append,
+        encoded: Vec<Bytes>,
+    ) -> BoxFuture<'static, Result<Durable, AppendError>> {
+        if let Err(refusal) = check::shape(&append, encoded.iter().map(Bytes::len).sum()) {
             return ready(Err(refusal)).boxed();
         }
         let bytes = encoded.iter().map(|payload| frame::stride(payload.len())).sum();
@@ -225,6 +234,16 @@ impl LogStore for EmbeddedStore {
         max_bytes: usize,
     ) -> Result<Vec<Record>, ReadError> {
         blocking(&self.core, move |core| core.read_partition(partition, from, max_records, max_bytes)).await
+    }
+
+    async fn read_encoded(
+        &self,
+        partition: PartitionId,
+        from: Lsn,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Encoded>, ReadError> {
+        blocking(&self.core, move |core| core.read_encoded(partition, from, max_records, max_bytes)).await
     }
 
     async fn read_log(

@@ -27,6 +27,12 @@ pub(crate) async fn a_partition_is_read_in_order_within_bounds(bed: impl Bed) {
         let page = store.read_partition(PARTITION, Lsn::new(from), max, ALL_BYTES).await.expect("readable");
         let at = from as usize - 1;
         assert_eq!(page, records[at..records.len().min(at + max)]);
+        let encoded = store.read_encoded(PARTITION, Lsn::new(from), max, ALL_BYTES).await.expect("readable");
+        assert_eq!(encoded.len(), page.len());
+        for (encoded, record) in encoded.into_iter().zip(page) {
+            assert_eq!(encoded.position, record.partition_position());
+            assert_eq!(proto::decode_record(encoded.bytes), Ok(record));
+        }
     }
     for max_bytes in [500, 2_000, 5_000] {
         let (mut from, mut read) = (1, Vec::new());

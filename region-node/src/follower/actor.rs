@@ -1,23 +1,28 @@
-//! The task of one followed partition: it does what the core decides.
+//! One request of one followed partition: it does what the core decides.
 
-use super::core::{Action, Batch, Core, Outcome, Request};
-use crate::home::NodeHomes;
-use log_store::{Append, AppendError, LogStore, StoreError, TailError};
+use super::{
+    Replies, Shared,
+    core::{Action, Core, Outcome, Request},
+};
+use log_store::{Append, AppendError, StoreError, TailError};
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::OwnedSemaphorePermit;
 use types::{Code, Epoch, Lsn, PartitionId, PartitionPosition, Refusal, limits};
 
 /// Something a replicator brings, and where its answer goes.
 #[derive(Debug)]
 pub struct Ask {
+    /// Whom it is for.
+    pub partition: PartitionId,
     /// The epoch of the home on whose behalf it comes.
     pub epoch: Epoch,
     /// What.
     pub request: Request,
     /// Takes the answer.
-    pub reply: mpsc::Sender<Reply>,
+    pub reply: Replies,
+    /// The room that it takes up; see [`super::Followers::room_for`].
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// The answer of a partition.
@@ -33,54 +38,44 @@ pub struct Reply {
     pub outcome: Result<Outcome, Refusal>,
 }
 
+/// A request that was put into the one before it.
+pub(super) struct Joined {
+    reply: Replies,
+    /// The records lie in the other one's append for as long.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
 pub(super) struct Actor {
     pub(super) partition: PartitionId,
-    pub(super) store: Arc<dyn LogStore>,
     pub(super) core: Arc<Mutex<Core>>,
-    pub(super) homes: Option<Arc<NodeHomes>>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Actor {
-    pub(super) async fn run(self, mut asks: mpsc::Receiver<Ask>, shutdown: CancellationToken) {
-        let mut waiting: VecDeque<Ask> = VecDeque::new();
-        loop {
-            if waiting.is_empty() {
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    ask = asks.recv() => match ask {
-                        Some(ask) => waiting.push_back(ask),
-                        None => return,
-                    },
-                }
-            }
-            while let Ok(ask) = asks.try_recv() {
-                waiting.push_back(ask);
-            }
-            let Some(mut first) = waiting.pop_front() else { continue };
-            let joined = join(&mut first, &mut waiting);
-            let outcome = self.serve(first.epoch, &mut first.request).await;
-            let outcome = self.know_the_end().await.and(outcome);
-            let (fence, last) = self.core.lock().standing();
-            let reply = Reply { partition: self.partition, fence, last, outcome };
-            for to in std::iter::once(first.reply).chain(joined) {
-                // A stream that has gone asks again when it is back.
-                let _ = to.send(reply.clone()).await;
-            }
+    /// Serves a request, and answers it and those that were joined to it.
+    pub(super) async fn serve(self, mut first: Ask, joined: Vec<Joined>) {
+        let outcome = self.carry_out(first.epoch, &mut first.request).await;
+        let outcome = self.know_the_end().await.and(outcome);
+        let (fence, last) = self.core.lock().standing();
+        let reply = Reply { partition: self.partition, fence, last, outcome };
+        for joined in joined {
+            joined.reply.put(reply.clone());
         }
+        first.reply.put(reply);
     }
 
-    async fn serve(&self, epoch: Epoch, request: &mut Request) -> Result<Outcome, Refusal> {
+    async fn carry_out(&self, epoch: Epoch, request: &mut Request) -> Result<Outcome, Refusal> {
         loop {
             let action = self.core.lock().decide(epoch, request);
             let done = match action {
                 Action::Answer(outcome) => return Ok(outcome),
                 Action::ReadEnd => {
-                    self.store.end(self.partition).await.map(|end| self.core.lock().learn(end))
+                    self.shared.store.end(self.partition).await.map(|end| self.core.lock().learn(end))
                 }
                 Action::Raise(epoch) => self.raise(epoch).await,
-                Action::Append { obeys, records } => {
+                Action::Append { obeys, records, encoded } => {
                     let append = Append { partition: self.partition, obeys, records };
-                    match self.store.append(append).await {
+                    match self.shared.store.append_encoded(append, encoded).await {
                         Ok(last) => self.core.lock().appended(last),
                         Err(error) => return self.refused(&error),
                     }
@@ -105,15 +100,15 @@ impl Actor {
     /// Every answer tells where the partition ends.
     async fn know_the_end(&self) -> Result<(), Refusal> {
         if !self.core.lock().knows_the_end() {
-            let end = self.store.end(self.partition).await.map_err(|error| internal(&error))?;
+            let end = self.shared.store.end(self.partition).await.map_err(|error| internal(&error))?;
             self.core.lock().learn(end);
         }
         Ok(())
     }
 
     async fn raise(&self, epoch: Epoch) -> Result<(), StoreError> {
-        let end = self.store.fence(self.partition, epoch).await?;
-        if let Some(homes) = &self.homes {
+        let end = self.shared.store.fence(self.partition, epoch).await?;
+        if let Some(homes) = self.shared.homes.get() {
             homes.fenced(self.partition, epoch).await;
         }
         self.core.lock().learn(end);
@@ -134,14 +129,14 @@ impl Actor {
     }
 
     async fn cut_off(&self, obeys: Epoch, from: Lsn) -> Result<(), TailError> {
-        let archive = self.store.archive_tail(self.partition, obeys, from).await?;
+        let archive = self.shared.store.archive_tail(self.partition, obeys, from).await?;
         if let Some(archive) = archive {
             tracing::warn!(
                 partition = %self.partition, epoch = %obeys, archive = %archive.id, first = %archive.first,
                 last = %archive.last, records = archive.records, "a divergent tail was archived"
             );
         }
-        let end = self.store.truncate(self.partition, obeys, from).await?;
+        let end = self.shared.store.truncate(self.partition, obeys, from).await?;
         self.core.lock().learn(end);
         Ok(())
     }
@@ -154,30 +149,27 @@ fn internal(error: &dyn std::error::Error) -> Refusal {
 
 /// Puts batches that wait directly behind `first` into it, as long as one append holds them. Answers who
 /// else is to be told.
-fn join(first: &mut Ask, waiting: &mut VecDeque<Ask>) -> Vec<mpsc::Sender<Reply>> {
+pub(super) fn join(first: &mut Ask, waiting: &mut VecDeque<Ask>) -> Vec<Joined> {
     let mut joined = Vec::new();
     let Request::Batch(batch) = &mut first.request else { return joined };
     let Some(mut last) = batch.records.last().map(|record| record.lsn) else { return joined };
-    let mut bytes: usize = batch.records.iter().map(crate::home::core::bytes_at_most).sum();
+    let mut bytes = batch.bytes();
     while let Some(Ask { epoch, request: Request::Batch(next), .. }) = waiting.front() {
         let follows = next.records.first().is_some_and(|record| record.lsn == last.plus(1));
-        let more: usize = next.records.iter().map(crate::home::core::bytes_at_most).sum();
+        let more = next.bytes();
         let fits = batch.records.len() + next.records.len() <= limits::BATCH_MAX_RECORDS
             && bytes + more <= limits::BATCH_MAX_BYTES;
         if *epoch != first.epoch || !follows || !fits || batch.end.is_none() || next.end.is_none() {
             break;
         }
-        let Some(Ask { request: Request::Batch(Batch { records, watermark, end }), reply, .. }) =
-            waiting.pop_front()
-        else {
-            break;
-        };
-        last = records.last().map_or(last, |record| record.lsn);
+        let Some(Ask { request: Request::Batch(next), reply, room, .. }) = waiting.pop_front() else { break };
+        last = next.records.last().map_or(last, |record| record.lsn);
         bytes += more;
-        batch.records.extend(records);
-        batch.watermark = batch.watermark.max(watermark);
-        batch.end = end;
-        joined.push(reply);
+        batch.records.extend(next.records);
+        batch.encoded.extend(next.encoded);
+        batch.watermark = batch.watermark.max(next.watermark);
+        batch.end = next.end;
+        joined.push(Joined { reply, _room: room });
     }
     joined
 }

@@ -11,6 +11,7 @@
 //!   then no older home can have changed what they follow.
 //! - A tail is cut off only after it was archived.
 
+use bytes::Bytes;
 use log_store::{EpochBegin, PartitionEnd};
 use types::{Epoch, Lsn, PartitionPosition, Record};
 
@@ -19,10 +20,19 @@ use types::{Epoch, Lsn, PartitionPosition, Record};
 pub struct Batch {
     /// Dense, behind what was sent before; may be empty.
     pub records: Vec<Record>,
+    /// What they were decoded from, one each.
+    pub encoded: Vec<Bytes>,
     /// The home's watermark.
     pub watermark: Lsn,
     /// The home's last record, if the home found that this copy is a part of its own.
     pub end: Option<PartitionPosition>,
+}
+
+impl Batch {
+    /// The bytes of its records.
+    pub fn bytes(&self) -> usize {
+        self.encoded.iter().map(Bytes::len).sum()
+    }
 }
 
 /// What a replicator asks.
@@ -39,6 +49,16 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The bytes of its records.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.bytes(),
+            Self::Probe | Self::Diverged { .. } => 0,
+        }
+    }
+}
+
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -52,6 +72,8 @@ pub enum Action {
         obeys: Epoch,
         /// The records.
         records: Vec<Record>,
+        /// What they were decoded from.
+        encoded: Vec<Bytes>,
     },
     /// Archive everything from here on, truncate, and tell the end by [`Core::learn`].
     CutOff {
@@ -115,7 +137,8 @@ impl Core {
                     return Action::Answer(Outcome::Gap);
                 }
                 self.appending = epoch_begins(end.last.epoch, &batch.records);
-                Action::Append { obeys: epoch, records: std::mem::take(&mut batch.records) }
+                let records = std::mem::take(&mut batch.records);
+                Action::Append { obeys: epoch, records, encoded: std::mem::take(&mut batch.encoded) }
             }
             Request::Diverged { common } => {
                 let keep = last_shared(end, *common);
@@ -233,7 +256,8 @@ mod tests {
     }
 
     fn batch(records: Vec<Record>, end: Option<PartitionPosition>) -> Request {
-        Request::Batch(Batch { records, watermark: Lsn::new(100), end })
+        let encoded = records.iter().map(proto::encode_record).collect();
+        Request::Batch(Batch { records, encoded, watermark: Lsn::new(100), end })
     }
 
     #[test]
@@ -253,7 +277,8 @@ mod tests {
         assert_eq!(core.decide(Epoch::new(3), &mut early), Action::Answer(Outcome::Gap));
         let mut matched = batch(vec![record(6, 3)], Some(at(3, 6)));
         let action = core.decide(Epoch::new(3), &mut matched);
-        assert_eq!(action, Action::Append { obeys: Epoch::new(3), records: vec![record(6, 3)] });
+        let encoded = vec![proto::encode_record(&record(6, 3))];
+        assert_eq!(action, Action::Append { obeys: Epoch::new(3), records: vec![record(6, 3)], encoded });
         core.appended(at(3, 6));
         assert_eq!(core.decide(Epoch::new(3), &mut matched), Action::Answer(Outcome::Done));
         assert!(core.is_matched());

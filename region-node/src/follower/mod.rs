@@ -1,99 +1,121 @@
 //! The partitions that this node follows: it takes what replicators bring.
 //!
-//! One task per partition that something was brought for. It runs [`core`] against the store, one request
-//! at a time; records that wait behind each other become one append.
+//! ```text
+//!   Follow streams ─► asks, bounded in bytes ─► driver ─► one request of each partition at a time ─► store
+//!         ▲                                                                                           │
+//!         └───────────── replies, the newest of each partition ◄──────────────────────────────────────┘
+//! ```
+//!
+//! One task drives all partitions. For each it runs [`core`] against the store, one request at a time;
+//! records that wait behind each other become one append.
 
 mod actor;
 pub mod core;
+mod driver;
+mod replies;
 
 pub use actor::{Ask, Reply};
 pub use core::{Batch, Outcome, Request};
+pub use replies::{Answered, Replies, replies};
 
 use crate::home::{Feed, NodeHomes};
-use actor::Actor;
+use driver::Driver;
 use log_store::LogStore;
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use types::{Lsn, PartitionId};
 
-/// Requests that may wait for one partition; beyond it the stream that brings them waits.
-const WAITING_MAX: usize = 64;
+/// Bytes of requests that may wait in a node, all partitions and streams together; beyond it the streams
+/// that bring them wait.
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// What a request counts for beside its records.
+const ASK_BYTES: usize = 256;
+/// Bunches of requests that may wait for the driver.
+const BUNCHES_MAX: usize = 64;
 
-/// A partition as a follower.
+type Cores = Mutex<HashMap<PartitionId, Arc<Mutex<core::Core>>>>;
+
+/// What followed partitions stand on.
 #[derive(Debug)]
-struct Followed {
-    core: Arc<Mutex<core::Core>>,
-    asks: mpsc::Sender<Ask>,
+struct Shared {
+    store: Arc<dyn LogStore>,
+    cores: Cores,
+    homes: OnceLock<Arc<NodeHomes>>,
+}
+
+impl Shared {
+    fn core(&self, partition: PartitionId) -> Arc<Mutex<core::Core>> {
+        Arc::clone(self.cores.lock().entry(partition).or_default())
+    }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.saturating_add(ASK_BYTES).min(WAITING_BYTES)).unwrap_or(u32::MAX)
 }
 
 /// All partitions that this node follows, or has followed.
 #[derive(Debug)]
 pub struct Followers {
-    store: Arc<dyn LogStore>,
-    followed: Mutex<HashMap<PartitionId, Followed>>,
-    homes: OnceLock<Arc<NodeHomes>>,
-    shutdown: CancellationToken,
+    shared: Arc<Shared>,
+    asks: mpsc::Sender<Vec<Ask>>,
+    room: Arc<Semaphore>,
 }
 
 impl Followers {
     /// Follows nothing yet.
     pub fn new(store: Arc<dyn LogStore>, shutdown: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { store, followed: Mutex::default(), homes: OnceLock::new(), shutdown })
+        let shared = Arc::new(Shared { store, cores: Mutex::default(), homes: OnceLock::new() });
+        let (asks, waiting) = mpsc::channel(BUNCHES_MAX);
+        let driver = Driver::new(Arc::clone(&shared));
+        tokio::spawn(shutdown.run_until_cancelled_owned(driver.run(waiting)));
+        Arc::new(Self { shared, asks, room: Arc::new(Semaphore::new(WAITING_BYTES)) })
     }
 
     /// Tells where the homes of this node are: one of a lower epoch ends when its partition is fenced.
     pub fn set_homes(&self, homes: Arc<NodeHomes>) {
-        let _ = self.homes.set(homes);
+        let _ = self.shared.homes.set(homes);
     }
 
-    /// Asks a partition for something; waits while too much waits there already.
-    pub async fn ask(&self, partition: PartitionId, ask: Ask) {
-        let asks = self.with(partition, |followed| followed.asks.clone());
-        // The task ends only with the node.
-        let _ = asks.send(ask).await;
+    /// Room for an ask of so many bytes, if there is some now. It goes with the ask.
+    pub fn room_now(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_many_owned(permits(bytes)).ok()
+    }
+
+    /// Waits for such room.
+    pub async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).acquire_many_owned(permits(bytes)).await.ok()
+    }
+
+    /// Asks partitions for something; the asks of each are served in this order.
+    pub async fn ask(&self, asks: Vec<Ask>) {
+        // The driver ends only with the node.
+        let _ = self.asks.send(asks).await;
     }
 
     /// Whether this node's copy has been found to be a part of its home's, and may be served.
     pub fn is_matched(&self, partition: PartitionId) -> bool {
-        let followed = self.followed.lock();
-        followed.get(&partition).is_some_and(|followed| followed.core.lock().is_matched())
+        let core = self.shared.cores.lock().get(&partition).cloned();
+        core.is_some_and(|core| core.lock().is_matched())
     }
 
     /// Up to where the partition is known here to be replicated.
     pub fn watermark(&self, partition: PartitionId) -> Lsn {
-        let followed = self.followed.lock();
-        followed.get(&partition).map_or(Lsn::ZERO, |followed| followed.core.lock().watermark())
+        let core = self.shared.cores.lock().get(&partition).cloned();
+        core.map_or(Lsn::ZERO, |core| core.lock().watermark())
     }
 
     /// This node is no longer home of the partition.
     pub(crate) fn end_of_home(&self, partition: PartitionId, feed: &Feed) {
-        self.with(partition, |followed| followed.core.lock().end_of_home(feed.watermark()));
+        self.shared.core(partition).lock().end_of_home(feed.watermark());
     }
 
     /// The partition's fence was raised elsewhere.
     pub(crate) fn forget(&self, partition: PartitionId) {
-        self.with(partition, |followed| followed.core.lock().forget());
-    }
-
-    fn with<T>(&self, partition: PartitionId, then: impl FnOnce(&Followed) -> T) -> T {
-        let mut followed = self.followed.lock();
-        let entry = followed.entry(partition).or_insert_with(|| {
-            let (asks, waiting) = mpsc::channel(WAITING_MAX);
-            let core = Arc::<Mutex<core::Core>>::default();
-            let actor = Actor {
-                partition,
-                store: Arc::clone(&self.store),
-                core: Arc::clone(&core),
-                homes: self.homes.get().cloned(),
-            };
-            tokio::spawn(actor.run(waiting, self.shutdown.clone()));
-            Followed { core, asks }
-        });
-        then(entry)
+        self.shared.core(partition).lock().forget();
     }
 }

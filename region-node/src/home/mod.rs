@@ -12,6 +12,6 @@ mod shard;
 mod sinks;
 mod switches;
 
-pub use feed::{Bell, Feed, OpenHomes, Standing};
+pub use feed::{Behind, Bell, Feed, OpenHomes, Rung, Standing};
 pub(crate) use homes::not_home;
 pub use homes::{HomeDeps, NodeHomes, Report};

@@ -3,7 +3,7 @@
 //! One task per other node dials, says hello, hands answers to those who asked and bus events to
 //! delivery, and dials again, with a growing pause, when the stream breaks. Each stream that comes up is
 //! a new [`Channel`]; a request goes out on one channel or not at all, and when that breaks its asker is
-//! told so. The queue and the number of the unanswered are bounded.
+//! told so. The bytes that wait and the number of the unanswered are bounded.
 
 use crate::{
     Config, PlacementView,
@@ -12,23 +12,26 @@ use crate::{
 };
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use proto::node::{
-    self, PeerReply, PeerRequest, node_client::NodeClient, peer_reply::Reply, peer_request::Request,
+use prost::Message as _;
+use proto::{
+    node::{self, PeerReply, PeerRequest, node_client::NodeClient, peer_reply::Reply, peer_request::Request},
+    outbox::{Outbox, Queue, outbox},
 };
 use rand::RngExt;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use types::{Epoch, NodeId, PartitionId, Record, limits};
 
-/// Requests that wait to be sent to one peer.
-const QUEUE_MAX: usize = 8_192;
+/// Bytes of requests that wait to be sent to one peer.
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+/// Replies that are taken in one go.
+const REPLIES_MAX: usize = 256;
 /// Requests to one peer that are unanswered at a time.
 const UNANSWERED_MAX: usize = 65_536;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -78,8 +81,38 @@ struct Link {
 struct Live {
     channel: Channel,
     next_id: u64,
-    requests: mpsc::Sender<PeerRequest>,
+    requests: Outbox<Requests>,
     unanswered: HashMap<u64, oneshot::Sender<Reply>>,
+}
+
+/// Requests that the connection has not taken.
+#[derive(Debug, Default)]
+struct Requests {
+    queue: VecDeque<(PeerRequest, usize)>,
+    bytes: usize,
+}
+
+impl Requests {
+    /// Puts a request behind the others, if there is room.
+    fn push(&mut self, request: PeerRequest) -> Result<(), NotSent> {
+        let bytes = request.encoded_len();
+        if self.bytes + bytes > QUEUE_BYTES {
+            return Err(NotSent::Full);
+        }
+        self.bytes += bytes;
+        self.queue.push_back((request, bytes));
+        Ok(())
+    }
+}
+
+impl Queue for Requests {
+    type Item = PeerRequest;
+
+    fn pop(&mut self) -> Option<PeerRequest> {
+        let (request, bytes) = self.queue.pop_front()?;
+        self.bytes -= bytes;
+        Some(request)
+    }
 }
 
 impl Peers {
@@ -162,7 +195,8 @@ impl Peers {
     pub(crate) fn tell(&self, node: &NodeId, channel: Channel, request: Request) {
         let Some(link) = self.0.links.lock().get(node).map(Arc::clone) else { return };
         if let Some(live) = link.live.lock().as_ref().filter(|live| live.channel == channel) {
-            let _ = live.requests.try_send(PeerRequest { request_id: 0, request: Some(request) });
+            let request = PeerRequest { request_id: 0, request: Some(request) };
+            let _ = live.requests.with(|requests| requests.push(request));
         }
     }
 }
@@ -173,12 +207,8 @@ impl Live {
             return Err(NotSent::Full);
         }
         let request_id = self.next_id;
-        self.requests.try_send(PeerRequest { request_id, request: Some(request) }).map_err(|error| {
-            match error {
-                mpsc::error::TrySendError::Full(_) => NotSent::Full,
-                mpsc::error::TrySendError::Closed(_) => NotSent::Down,
-            }
-        })?;
+        let request = PeerRequest { request_id, request: Some(request) };
+        self.requests.with(|requests| requests.push(request))?;
         self.next_id += 1;
         let (sender, receiver) = oneshot::channel();
         self.unanswered.insert(request_id, sender);
@@ -207,7 +237,7 @@ async fn keep(shared: Arc<Shared>, node: NodeId, link: Arc<Link>) {
     }
 }
 
-type Opened = (mpsc::Sender<PeerRequest>, tonic::Streaming<PeerReply>);
+type Opened = (Outbox<Requests>, tonic::Streaming<PeerReply>);
 
 /// Opens a stream and exchanges hellos.
 async fn connect(shared: &Shared, node: &NodeId) -> anyhow::Result<Opened> {
@@ -222,15 +252,16 @@ async fn connect(shared: &Shared, node: &NodeId) -> anyhow::Result<Opened> {
         .tcp_nodelay(true);
     let channel = tokio::time::timeout(DIAL_TIMEOUT, endpoint.connect()).await??;
     let mut client = NodeClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
-    let (requests, outgoing) = mpsc::channel(QUEUE_MAX);
+    let (requests, outgoing) = outbox(Requests::default());
     let hello = node::PeerHello {
         protocol_version: limits::PROTOCOL_VERSION,
         node: shared.config.node.to_string(),
         incarnation: shared.identity.incarnation().get(),
     };
-    requests.try_send(PeerRequest { request_id: 0, request: Some(Request::Hello(hello)) })?;
+    let hello = PeerRequest { request_id: 0, request: Some(Request::Hello(hello)) };
+    requests.with(|requests| requests.push(hello))?;
     let open = async {
-        let mut replies = client.peer(ReceiverStream::new(outgoing)).await?.into_inner();
+        let mut replies = client.peer(outgoing).await?.into_inner();
         let first = replies.message().await?.and_then(|reply| reply.reply);
         anyhow::Ok((first, replies))
     };
@@ -252,7 +283,7 @@ impl Shared {
         Some(if address.contains("://") { address } else { format!("http://{address}") })
     }
 
-    fn come_up(&self, link: &Link, requests: mpsc::Sender<PeerRequest>) -> Channel {
+    fn come_up(&self, link: &Link, requests: Outbox<Requests>) -> Channel {
         let mut channel = Channel::HERE;
         self.changes.send_modify(|number| {
             *number += 1;
@@ -270,21 +301,29 @@ impl Shared {
     }
 
     /// Hands out what comes until the stream ends; answers why it ended.
-    async fn receive(&self, link: &Link, mut replies: tonic::Streaming<PeerReply>) -> String {
-        loop {
-            match replies.next().await {
-                None => return "the peer ended it".to_owned(),
-                Some(Err(status)) => return status.to_string(),
-                Some(Ok(PeerReply { request_id: 0, reply: Some(reply) })) => self.publish(reply),
-                Some(Ok(PeerReply { request_id, reply: Some(reply) })) => {
-                    let asker =
-                        link.live.lock().as_mut().and_then(|live| live.unanswered.remove(&request_id));
-                    if let Some(asker) = asker {
-                        let _ = asker.send(reply);
+    async fn receive(&self, link: &Link, replies: tonic::Streaming<PeerReply>) -> String {
+        let mut replies = replies.ready_chunks(REPLIES_MAX);
+        while let Some(arrived) = replies.next().await {
+            for reply in arrived {
+                match reply {
+                    Ok(PeerReply { request_id, reply: Some(reply) }) => {
+                        self.hand_out(link, request_id, reply)
                     }
+                    Ok(PeerReply { reply: None, .. }) => {}
+                    Err(status) => return status.to_string(),
                 }
-                Some(Ok(PeerReply { reply: None, .. })) => {}
             }
+        }
+        "the peer ended it".to_owned()
+    }
+
+    fn hand_out(&self, link: &Link, request_id: u64, reply: Reply) {
+        if request_id == 0 {
+            return self.publish(reply);
+        }
+        let asker = link.live.lock().as_mut().and_then(|live| live.unanswered.remove(&request_id));
+        if let Some(asker) = asker {
+            let _ = asker.send(reply);
         }
     }
 

@@ -13,47 +13,78 @@ use crate::{
     service::WriteReply,
 };
 use futures_util::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use proto::node::{self, PeerReply, PeerRequest, peer_reply::Reply, peer_request::Request};
-use std::{collections::HashMap, sync::Arc};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use prost::Message as _;
+use proto::{
+    node::{self, PeerReply, PeerRequest, peer_reply::Reply, peer_request::Request},
+    outbox::{Outbox, Queue, outbox},
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 use tonic::Status;
 use types::{LogId, PartitionId, limits};
 
 /// Requests of one peer that are unanswered at a time; past it nothing more is read from the peer.
 const UNANSWERED_MAX: usize = 16_384;
-/// Replies that wait for a peer to read them.
-const REPLIES_MAX: usize = 1_024;
+/// Bytes of replies that wait for a peer to read them; the last one may pass it.
+const REPLIES_BYTES: usize = 4 * 1024 * 1024;
 /// Logs that one peer follows at a time.
 const FOLLOWED_MAX: usize = 262_144;
 
 type Answer = BoxFuture<'static, (u64, Reply)>;
+
+/// Replies that the connection has not taken.
+#[derive(Debug, Default)]
+struct Replies {
+    queue: VecDeque<(PeerReply, usize)>,
+    bytes: usize,
+}
+
+impl Replies {
+    const fn have_room(&self) -> bool {
+        self.bytes < REPLIES_BYTES
+    }
+
+    fn push(&mut self, reply: PeerReply) {
+        let bytes = reply.encoded_len();
+        self.bytes += bytes;
+        self.queue.push_back((reply, bytes));
+    }
+}
+
+impl Queue for Replies {
+    type Item = Result<PeerReply, Status>;
+
+    fn pop(&mut self) -> Option<Self::Item> {
+        let (reply, bytes) = self.queue.pop_front()?;
+        self.bytes -= bytes;
+        Some(Ok(reply))
+    }
+}
 
 /// Serves one stream until it ends or the node goes down. Dropping the replies ends it too.
 pub(crate) fn serve<S>(parts: &Parts, requests: S) -> PeerReplies
 where
     S: Stream<Item = Result<PeerRequest, Status>> + Send + Unpin + 'static,
 {
-    let (replies, outgoing) = mpsc::channel(REPLIES_MAX);
-    tokio::spawn(run(parts.clone(), requests, replies));
-    ReceiverStream::new(outgoing).boxed()
+    let (replies, outgoing) = outbox(Replies::default());
+    let shutdown = parts.shutdown.clone();
+    tokio::spawn(shutdown.run_until_cancelled_owned(run(parts.clone(), requests, replies)));
+    outgoing.boxed()
 }
 
-async fn run<S>(parts: Parts, mut requests: S, replies: mpsc::Sender<Result<PeerReply, Status>>)
+async fn run<S>(parts: Parts, mut requests: S, replies: Outbox<Replies>)
 where
     S: Stream<Item = Result<PeerRequest, Status>> + Send + Unpin + 'static,
 {
     let (sink, mut events) = bus_sink(SINK_MAX_EVENTS);
     let mut stream = PeerStream { parts, sink, followed: HashMap::new(), answers: FuturesUnordered::new() };
-    let shutdown = stream.parts.shutdown.clone();
-    loop {
+    while replies.has_room(Replies::have_room).await {
         let reply = tokio::select! {
             biased;
-            () = shutdown.cancelled() => break,
-            () = replies.closed() => break,
-            Some((request_id, reply)) = stream.answers.next(), if !stream.answers.is_empty() => {
-                Some((request_id, reply))
-            }
+            () = replies.abandoned() => break,
+            Some(answer) = stream.answers.next(), if !stream.answers.is_empty() => Some(answer),
             event = events.recv() => event.map(|event| (0, event_reply(event))),
             request = requests.next(), if stream.answers.len() < UNANSWERED_MAX => match request {
                 Some(Ok(request)) => stream.take(request),
@@ -64,12 +95,10 @@ where
                 None => break,
             },
         };
-        let Some((request_id, reply)) = reply else { continue };
-        if replies.send(Ok(PeerReply { request_id, reply: Some(reply) })).await.is_err() {
-            break;
+        if let Some((request_id, reply)) = reply {
+            replies.with(|replies| replies.push(PeerReply { request_id, reply: Some(reply) }));
         }
     }
-    stream.end();
 }
 
 struct PeerStream {
@@ -158,7 +187,11 @@ impl PeerStream {
             let why = format!("this peer follows {FOLLOWED_MAX} logs already");
             return Ok(Some(wire::refused(&types::Refusal::new(types::Code::Overloaded, why))));
         }
-        self.followed.insert(log, partition);
+        if let Some(before) = self.followed.insert(log, partition)
+            && before != partition
+        {
+            self.parts.homes.unsubscribe(before, log, self.sink.id());
+        }
         let (homes, sink) = (Arc::clone(&self.parts.homes), self.sink.clone());
         self.answers.push(
             async move { (id, wire::subscribed_reply(&homes.subscribe(partition, log, &sink).await)) }
@@ -166,10 +199,12 @@ impl PeerStream {
         );
         Ok(None)
     }
+}
 
+impl Drop for PeerStream {
     /// A write that its home has taken goes on there; only its answer has nowhere to go.
-    fn end(self) {
-        for (log, partition) in self.followed {
+    fn drop(&mut self) {
+        for (log, partition) in self.followed.drain() {
             self.parts.homes.unsubscribe(partition, log, self.sink.id());
         }
     }

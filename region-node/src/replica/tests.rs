@@ -1,8 +1,8 @@
 use super::*;
-use crate::follower::{Ask, Batch, Outcome, Request};
+use crate::follower::{self, Ask, Batch, Outcome, Request};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use log_store::{Append, memory::MemoryStore};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use types::{
     AckPolicy, Body, DeviceId, Entry, EntryBody, MemberRole, MessageId, NodeId, PartitionPosition, StoreId,
@@ -59,11 +59,12 @@ async fn follower() -> NodeReplicas {
 }
 
 async fn heartbeat(replicas: &NodeReplicas) {
-    let (reply, mut replies) = mpsc::channel(1);
+    let (reply, mut answered) = follower::replies();
     let end = Some(PartitionPosition::new(Epoch::new(3), Lsn::new(10)));
-    let request = Request::Batch(Batch { records: vec![], watermark: Lsn::new(8), end });
-    replicas.followers.ask(PARTITION, Ask { epoch: Epoch::new(3), request, reply }).await;
-    assert_eq!(replies.recv().await.expect("an answer").outcome, Ok(Outcome::Done));
+    let request = Request::Batch(Batch { records: vec![], encoded: vec![], watermark: Lsn::new(8), end });
+    let ask = Ask { partition: PARTITION, epoch: Epoch::new(3), request, reply, room: None };
+    replicas.followers.ask(vec![ask]).await;
+    assert_eq!(answered.next().await.expect("an answer").outcome, Ok(Outcome::Done));
 }
 
 async fn read(replicas: &NodeReplicas, who: &str, from: ReadFrom) -> Result<Vec<u64>, ReadRefusal> {

@@ -1,7 +1,12 @@
 //! Serves `Fetch`: sends a home's records to its followers as they become durable.
 //!
 //! One task per stream. It takes reports, looks again at each partition that its [`Bell`] rang for, and
-//! sends one batch per partition and round, so that no partition starves the others.
+//! puts one batch per partition and round into the stream's outbox, so that no partition starves the
+//! others. What memory does not hold is read from the store on the side, a few partitions at a time, so
+//! that a follower that is far behind holds up nobody. While the outbox is full only reports are taken.
+//!
+//! A watermark rides on the next batch of its partition; alone it is told for all partitions together, a
+//! moment after the first of them has moved. Nothing is sent while nothing happens.
 
 use super::{
     fetched::{Answer, Fetch, Fetched},
@@ -10,38 +15,38 @@ use super::{
 use crate::{
     PlacementView,
     clock::Now,
-    home::{Bell, Feed, NodeHomes, Report, not_home},
+    home::{Behind, Bell, Feed, NodeHomes, Report, Rung, not_home},
     ready::Identity,
 };
-use futures_util::stream::BoxStream;
-use log_store::LogStore;
-use proto::node::{self as wire, fetch_reply, fetch_request};
+use bytes::Bytes;
+use futures_util::{
+    FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream, stream::FuturesUnordered,
+};
+use log_store::{Encoded, LogStore, ReadError};
+use proto::{
+    node::{self as wire, fetch_reply, fetch_request},
+    outbox::{Outbox, Queue, outbox},
+};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    sync::mpsc,
-    time::{MissedTickBehavior, interval},
-};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
-use types::{Code, Epoch, Lsn, PartitionId, Record, Refusal, Replica, limits};
+use types::{Code, Epoch, Lsn, PartitionId, PartitionPosition, Refusal, Replica, limits};
 
-/// Batches that may wait on one stream.
-const BATCHES_MAX: usize = 8;
+/// Bytes of records that may wait for one stream's connection; the batches on their way in may pass it.
+const OUTBOX_BYTES: usize = 2 * 1024 * 1024;
 /// The most bytes of one batch.
 const BATCH_BYTES: usize = 256 * 1024;
-/// The least time between two batches to one partition that only tell the watermark, while it moves, in ms.
-const WATERMARK_EVERY_MS: u64 = 20;
-/// A follower hears from its home at least this often, in ms.
-const HEARTBEAT_EVERY_MS: u64 = 500;
-/// How often the heartbeats are looked after.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-type Out = mpsc::Sender<Result<wire::FetchReply, Status>>;
+/// Partitions that are read from the store at a time, for one stream.
+const READS_MAX: usize = 4;
+/// Reports that are taken in one go.
+const REPORTS_MAX: usize = 256;
+/// How long a watermark that nothing else carries may wait for others.
+const WATERMARKS_AFTER: Duration = Duration::from_millis(100);
 
 /// What the streams stand on. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -58,13 +63,36 @@ pub struct Fetches {
     pub shutdown: CancellationToken,
 }
 
+/// Replies that the connection has not taken.
+#[derive(Debug, Default)]
+struct Replies {
+    queue: VecDeque<(Result<wire::FetchReply, Status>, usize)>,
+    bytes: usize,
+}
+
+impl Replies {
+    const fn has_room(&self) -> bool {
+        self.bytes < OUTBOX_BYTES
+    }
+}
+
+impl Queue for Replies {
+    type Item = Result<wire::FetchReply, Status>;
+
+    fn pop(&mut self) -> Option<Self::Item> {
+        let (reply, bytes) = self.queue.pop_front()?;
+        self.bytes -= bytes;
+        Some(reply)
+    }
+}
+
 impl Fetches {
     /// Serves one stream until it ends or the node goes down.
     pub fn serve(
         &self,
         requests: Streaming<wire::FetchRequest>,
     ) -> BoxStream<'static, Result<wire::FetchReply, Status>> {
-        let (out, outgoing) = mpsc::channel(BATCHES_MAX);
+        let (out, outgoing) = outbox(Replies::default());
         let fetches = self.clone();
         tokio::spawn(async move {
             let shutdown = fetches.shutdown.clone();
@@ -73,40 +101,59 @@ impl Fetches {
                 ended = fetches.run(requests, &out) => ended,
             };
             if let Err(status) = ended {
-                let _ = out.send(Err(status)).await;
+                out.with(|replies| replies.queue.push_back((Err(status), 0)));
             }
         });
-        Box::pin(ReceiverStream::new(outgoing))
+        Box::pin(outgoing)
     }
 
-    async fn run(self, mut requests: Streaming<wire::FetchRequest>, out: &Out) -> Result<(), Status> {
+    async fn run(
+        self,
+        mut requests: Streaming<wire::FetchRequest>,
+        out: &Outbox<Replies>,
+    ) -> Result<(), Status> {
         let Some(hello) = requests.message().await? else { return Ok(()) };
         let follower = follower_of(hello)?;
-        let hello = wire::FetchHello {
-            protocol_version: limits::PROTOCOL_VERSION,
-            follower: Some((&follower).into()),
-            ..wire::FetchHello::default()
-        };
-        let reply = Some(fetch_reply::Reply::Hello(hello));
         let mut stream = Stream {
             fetches: self,
             follower,
             bell: Arc::default(),
             partitions: HashMap::new(),
-            out: out.clone(),
+            round: VecDeque::new(),
+            again: BTreeSet::new(),
+            reads: FuturesUnordered::new(),
+            unread: BTreeSet::new(),
+            out,
         };
-        stream.send(PartitionId::new(0), Epoch::ZERO, reply).await?;
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        stream.hello();
         let bell = Arc::clone(&stream.bell);
+        let mut requests = requests.ready_chunks(REPORTS_MAX);
+        let mut tell_at: Option<Instant> = None;
         loop {
             tokio::select! {
-                request = requests.message() => match request? {
-                    None => return Ok(()),
-                    Some(request) => stream.request(request).await?,
+                taken = requests.next() => {
+                    let Some(taken) = taken else { return Ok(()) };
+                    for request in taken {
+                        stream.request(request?)?;
+                    }
+                }
+                Rung { partitions, moved } = bell.listen() => {
+                    stream.again.extend(partitions);
+                    if moved {
+                        tell_at = tell_at.or_else(|| Some(Instant::now() + WATERMARKS_AFTER));
+                    }
+                }
+                () = sleep_until(tell_at.unwrap_or_else(Instant::now)), if tell_at.is_some() => {
+                    tell_at = None;
+                    stream.tell_watermarks();
+                }
+                Some(read) = stream.reads.next() => stream.take_read(read),
+                roomy = out.has_room(Replies::has_room), if stream.has_work() => if !roomy {
+                    return Ok(());
                 },
-                rung = bell.listen() => stream.look_at(rung).await?,
-                _ = look.tick() => stream.heartbeats().await?,
+            }
+            while stream.has_work() && out.with(|replies| replies.has_room()) {
+                stream.look();
             }
         }
     }
@@ -122,168 +169,235 @@ fn follower_of(request: wire::FetchRequest) -> Result<Replica, Status> {
     Replica::try_from(follower).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
+/// One partition on one stream.
+struct Partition {
+    feed: Arc<Feed>,
+    fetched: Fetched,
+    /// The store is being read for it.
+    reading: bool,
+}
+
+/// Records that were read behind a position.
+struct Read {
+    partition: PartitionId,
+    epoch: Epoch,
+    after: Lsn,
+    read: Result<Vec<Encoded>, ReadError>,
+}
+
+/// Records on their way into one batch, and what the home says with them.
+struct Records {
+    encoded: Vec<Bytes>,
+    epochs: Vec<wire::EpochRun>,
+    first: Lsn,
+    end: PartitionPosition,
+    watermark: Lsn,
+}
+
 /// One follower's stream.
-struct Stream {
+struct Stream<'a> {
     fetches: Fetches,
     follower: Replica,
     bell: Arc<Bell>,
-    partitions: HashMap<PartitionId, (Arc<Feed>, Fetched)>,
-    out: Out,
+    partitions: HashMap<PartitionId, Partition>,
+    /// The partitions that are looked at in this round …
+    round: VecDeque<PartitionId>,
+    /// … and in the next one.
+    again: BTreeSet<PartitionId>,
+    reads: FuturesUnordered<BoxFuture<'static, Read>>,
+    /// Partitions that wait for one of the reads to end.
+    unread: BTreeSet<PartitionId>,
+    out: &'a Outbox<Replies>,
 }
 
-impl Stream {
-    async fn request(&mut self, request: wire::FetchRequest) -> Result<(), Status> {
+impl Stream<'_> {
+    fn hello(&self) {
+        let hello = wire::FetchHello {
+            protocol_version: limits::PROTOCOL_VERSION,
+            follower: Some((&self.follower).into()),
+            ..wire::FetchHello::default()
+        };
+        self.send(PartitionId::new(0), Epoch::ZERO, fetch_reply::Reply::Hello(hello), 0);
+    }
+
+    fn request(&mut self, request: wire::FetchRequest) -> Result<(), Status> {
         let Some(fetch_request::Request::Fetch(fetch)) = request.request else {
             return Err(Status::invalid_argument("the stream has said hello already, or says nothing"));
         };
         let partition = PartitionId::new(fetch.partition);
-        let Some(feed) = self.fetches.homes.open().get(partition) else {
-            return self.not_home(partition).await;
-        };
-        let Some(standing) = feed.standing() else { return self.not_home(partition).await };
         let report = Fetch {
             obeys: Epoch::new(fetch.epoch),
             last: fetch.last.unwrap_or_default().into(),
             credit_bytes: fetch.credit_bytes as usize,
             restart: fetch.restart,
         };
+        let Some(feed) = self.fetches.homes.open().get(partition) else {
+            self.not_home(partition);
+            return Ok(());
+        };
         let epoch = feed.epoch();
-        let known = self.partitions.remove(&partition).filter(|(_, fetched)| fetched.epoch() == epoch);
-        let mut fetched = known.map_or_else(|| Fetched::new(epoch), |(_, fetched)| fetched);
-        let answer = fetched.report(report, &standing);
-        feed.register(&self.bell);
-        self.partitions.insert(partition, (Arc::clone(&feed), fetched));
+        if self.partitions.get(&partition).is_none_or(|known| known.fetched.epoch() != epoch) {
+            feed.register(&self.bell);
+            let fetched = Fetched::new(epoch);
+            self.partitions.insert(partition, Partition { feed: Arc::clone(&feed), fetched, reading: false });
+        }
+        let Some(known) = self.partitions.get_mut(&partition) else { return Ok(()) };
+        let Some(answer) = feed.with_standing(|standing| known.fetched.report(report, standing)) else {
+            self.not_home(partition);
+            return Ok(());
+        };
         let (replica, obeys, last) = (self.follower.clone(), report.obeys, report.last);
         self.fetches.homes.report(Report { partition, epoch, replica, obeys, last });
         match answer {
             Answer::Nothing => {
-                self.bell.ring(partition);
-                Ok(())
+                self.again.insert(partition);
             }
             Answer::Obey => {
                 let batch = wire::Batch { sent_at_ms: Now::read().wall_ms, ..wire::Batch::default() };
-                self.send(partition, epoch, Some(fetch_reply::Reply::Batch(batch))).await
+                self.send(partition, epoch, fetch_reply::Reply::Batch(batch), 0);
             }
             Answer::Diverged(common) => {
                 let diverged = wire::FetchDiverged { common: Some(common.into()) };
-                self.send(partition, epoch, Some(fetch_reply::Reply::Diverged(diverged))).await
+                self.send(partition, epoch, fetch_reply::Reply::Diverged(diverged), 0);
             }
-            Answer::Stale => self.not_home(partition).await,
+            Answer::Stale => self.not_home(partition),
         }
+        Ok(())
     }
 
-    /// Sends to each of the partitions what it may be sent.
-    async fn look_at(&mut self, rung: BTreeSet<PartitionId>) -> Result<(), Status> {
-        for partition in rung {
-            let Some((feed, fetched)) = self.partitions.get(&partition) else { continue };
-            let feed = Arc::clone(feed);
-            let Some(standing) = feed.standing() else {
-                self.partitions.remove(&partition);
-                self.not_home(partition).await?;
-                continue;
-            };
-            let Some((after, credit)) = fetched.may_send() else { continue };
-            if after >= standing.end.lsn {
-                self.tell_watermark(partition, WATERMARK_EVERY_MS).await?;
-                continue;
-            }
-            match self.records(partition, &feed, after, credit.min(BATCH_BYTES)).await {
-                Ok(records) => self.send_records(partition, &feed, records).await?,
-                Err(error) => {
-                    if let Some((_, fetched)) = self.partitions.get_mut(&partition) {
-                        fetched.silence();
-                    }
-                    let reply = fetch_reply::Reply::Refused(error);
-                    self.send(partition, feed.epoch(), Some(reply)).await?;
+    fn has_work(&self) -> bool {
+        !self.round.is_empty() || !self.again.is_empty()
+    }
+
+    /// Sends to the next partition what it may be sent.
+    fn look(&mut self) {
+        if self.round.is_empty() {
+            self.round.extend(std::mem::take(&mut self.again));
+        }
+        let Some(partition) = self.round.pop_front() else { return };
+        let Some(Partition { feed, fetched, reading: false }) = self.partitions.get(&partition) else {
+            return;
+        };
+        let may_send = fetched.may_send();
+        let (after, credit) = may_send.unwrap_or((Lsn::new(u64::MAX), 0));
+        let Some(behind) = feed.behind(after, limits::BATCH_MAX_RECORDS, credit.min(BATCH_BYTES)) else {
+            return self.not_home(partition);
+        };
+        let epoch = feed.epoch();
+        let Behind { end, watermark, records } = behind;
+        match records {
+            Some(encoded) if encoded.is_empty() => {
+                if fetched.owes() {
+                    self.tell_watermark(partition);
                 }
             }
+            Some(encoded) => {
+                let run = wire::EpochRun { epoch: epoch.get(), records: encoded.len() as u32 };
+                let first = after.plus(1);
+                self.send_records(partition, Records { encoded, epochs: vec![run], first, end, watermark });
+            }
+            None => self.read(partition, epoch, after, credit.min(BATCH_BYTES)),
         }
-        Ok(())
     }
 
-    async fn records(
-        &self,
-        partition: PartitionId,
-        feed: &Feed,
-        after: Lsn,
-        max_bytes: usize,
-    ) -> Result<Vec<Record>, wire::Refused> {
-        if let Some(records) = feed.tail_behind(after, limits::BATCH_MAX_RECORDS, max_bytes) {
-            return Ok(records);
+    /// Reads from the store what is behind `after`, or waits for its turn.
+    fn read(&mut self, partition: PartitionId, epoch: Epoch, after: Lsn, max_bytes: usize) {
+        if self.reads.len() >= READS_MAX {
+            self.unread.insert(partition);
+            return;
         }
-        let store = &self.fetches.store;
-        let read = store.read_partition(partition, after.plus(1), limits::BATCH_MAX_RECORDS, max_bytes);
-        let records = read.await.map_err(|error| unreadable(&error))?;
-        if records.is_empty() {
-            let message = format!("partition {partition} has nothing behind lsn {after}");
-            return Err(refused(&Refusal::new(Code::Internal, message)));
-        }
-        Ok(records)
+        let Some(known) = self.partitions.get_mut(&partition) else { return };
+        known.reading = true;
+        let store = Arc::clone(&self.fetches.store);
+        let read = async move {
+            let max_records = limits::BATCH_MAX_RECORDS;
+            let read = store.read_encoded(partition, after.plus(1), max_records, max_bytes).await;
+            Read { partition, epoch, after, read }
+        };
+        self.reads.push(read.boxed());
     }
 
-    async fn send_records(
-        &mut self,
-        partition: PartitionId,
-        feed: &Feed,
-        records: Vec<Record>,
-    ) -> Result<(), Status> {
-        let Some(last) = records.last().map(|record| record.lsn) else { return Ok(()) };
-        let Some(standing) = feed.standing() else { return Ok(()) };
-        let bytes = records.iter().map(crate::home::core::bytes_at_most).sum();
-        let now = Now::read();
-        if let Some((_, fetched)) = self.partitions.get_mut(&partition) {
-            fetched.sent(last, bytes);
-            fetched.told_watermark = standing.watermark;
-            fetched.told_at_ms = now.boot_ms;
+    fn take_read(&mut self, Read { partition, epoch, after, read }: Read) {
+        self.again.extend(self.unread.pop_first());
+        let Some(known) = self.partitions.get_mut(&partition) else { return };
+        known.reading = false;
+        self.again.insert(partition);
+        // In the meantime it may have begun anew, from elsewhere.
+        let as_asked = known.fetched.may_send().is_some_and(|(sent, _)| sent == after);
+        if known.fetched.epoch() != epoch || !as_asked {
+            return;
         }
+        let read = read.map_err(|error| unreadable(&error)).and_then(|read| match read.is_empty() {
+            true => {
+                let message = format!("partition {partition} has nothing behind lsn {after}");
+                Err(refused(&Refusal::new(Code::Internal, message)))
+            }
+            false => Ok(read),
+        });
+        let read = match read {
+            Ok(read) => read,
+            Err(why) => {
+                known.fetched.silence();
+                return self.send(partition, epoch, fetch_reply::Reply::Refused(why), 0);
+            }
+        };
+        let stands = known.feed.with_standing(|standing| (standing.end, standing.watermark));
+        let Some((end, watermark)) = stands else { return };
+        let epochs = proto::epoch_runs(read.iter().map(|record| record.position.epoch));
+        let encoded = read.into_iter().map(|record| record.bytes).collect();
+        self.send_records(partition, Records { encoded, epochs, first: after.plus(1), end, watermark });
+    }
+
+    fn send_records(&mut self, partition: PartitionId, records: Records) {
+        let Records { encoded, epochs, first, end, watermark } = records;
+        let Some(known) = self.partitions.get_mut(&partition) else { return };
+        let bytes = encoded.iter().map(Bytes::len).sum();
+        let last = Lsn::new(first.get() + encoded.len() as u64 - 1);
+        known.fetched.sent(last, bytes);
+        known.fetched.told(watermark);
+        let epoch = known.fetched.epoch();
         let batch = wire::Batch {
-            records: records.iter().map(Into::into).collect(),
-            watermark: standing.watermark.get(),
-            end: Some(standing.end.into()),
-            sent_at_ms: now.wall_ms,
+            records: encoded,
+            watermark: watermark.get(),
+            end: Some(end.into()),
+            sent_at_ms: Now::read().wall_ms,
+            first_lsn: first.get(),
+            epochs,
         };
         metrics::counter!("hearth_fetch_sent_bytes_total").increment(bytes as u64);
-        self.send(partition, feed.epoch(), Some(fetch_reply::Reply::Batch(batch))).await?;
-        // There may be more; the others come first.
-        self.bell.ring(partition);
-        Ok(())
+        self.send(partition, epoch, fetch_reply::Reply::Batch(batch), bytes);
+        if last < end.lsn {
+            // The others come first.
+            self.again.insert(partition);
+        }
     }
 
-    /// Tells the watermark if it has moved and nothing was told for `every_ms`, or as a heartbeat.
-    async fn tell_watermark(&mut self, partition: PartitionId, every_ms: u64) -> Result<(), Status> {
-        let Some((feed, fetched)) = self.partitions.get_mut(&partition) else { return Ok(()) };
-        let now = Now::read();
-        let silent_ms = now.boot_ms.saturating_sub(fetched.told_at_ms);
-        let moved = silent_ms >= every_ms && feed.watermark() > fetched.told_watermark;
-        if !fetched.is_following() || !(moved || silent_ms >= HEARTBEAT_EVERY_MS) {
-            return Ok(());
+    /// Tells the watermarks that have moved and rode on no batch.
+    fn tell_watermarks(&mut self) {
+        for partition in self.bell.moved() {
+            self.tell_watermark(partition);
         }
-        let Some(standing) = feed.standing() else { return Ok(()) };
-        fetched.told_watermark = standing.watermark;
-        fetched.told_at_ms = now.boot_ms;
-        let epoch = feed.epoch();
+    }
+
+    fn tell_watermark(&mut self, partition: PartitionId) {
+        let Some(Partition { feed, fetched, .. }) = self.partitions.get_mut(&partition) else { return };
+        let stands = feed.with_standing(|standing| (standing.end, standing.watermark));
+        let Some((end, watermark)) = stands else { return };
+        if !fetched.should_tell(watermark) {
+            return;
+        }
+        fetched.told(watermark);
+        let epoch = fetched.epoch();
         let batch = wire::Batch {
-            records: vec![],
-            watermark: standing.watermark.get(),
-            end: Some(standing.end.into()),
-            sent_at_ms: now.wall_ms,
+            watermark: watermark.get(),
+            end: Some(end.into()),
+            sent_at_ms: Now::read().wall_ms,
+            ..wire::Batch::default()
         };
-        self.send(partition, epoch, Some(fetch_reply::Reply::Batch(batch))).await
+        self.send(partition, epoch, fetch_reply::Reply::Batch(batch), 0);
     }
 
-    async fn heartbeats(&mut self) -> Result<(), Status> {
-        let now_ms = Now::read().boot_ms;
-        let due = |(partition, (_, fetched)): (&PartitionId, &(Arc<Feed>, Fetched))| {
-            (now_ms.saturating_sub(fetched.told_at_ms) >= WATERMARK_EVERY_MS).then_some(*partition)
-        };
-        let partitions: Vec<PartitionId> = self.partitions.iter().filter_map(due).collect();
-        for partition in partitions {
-            self.tell_watermark(partition, WATERMARK_EVERY_MS).await?;
-        }
-        Ok(())
-    }
-
-    async fn not_home(&mut self, partition: PartitionId) -> Result<(), Status> {
+    fn not_home(&mut self, partition: PartitionId) {
         self.partitions.remove(&partition);
         let known = not_home(&self.fetches.view.load(), partition, self.fetches.identity.node());
         let reply = wire::NotHome {
@@ -292,17 +406,14 @@ impl Stream {
             home: known.home.map(|home| home.to_string()).unwrap_or_default(),
             moving: known.moving,
         };
-        self.send(partition, known.epoch, Some(fetch_reply::Reply::NotHome(reply))).await
+        self.send(partition, known.epoch, fetch_reply::Reply::NotHome(reply), 0);
     }
 
-    async fn send(
-        &self,
-        partition: PartitionId,
-        epoch: Epoch,
-        reply: Option<fetch_reply::Reply>,
-    ) -> Result<(), Status> {
-        let reply = wire::FetchReply { partition: partition.get(), epoch: epoch.get(), reply };
-        // Nobody reads any more: the stream's end tells nobody either.
-        self.out.send(Ok(reply)).await.map_err(|_| Status::cancelled("the replicator has gone"))
+    fn send(&self, partition: PartitionId, epoch: Epoch, reply: fetch_reply::Reply, bytes: usize) {
+        let reply = wire::FetchReply { partition: partition.get(), epoch: epoch.get(), reply: Some(reply) };
+        self.out.with(|replies| {
+            replies.bytes += bytes;
+            replies.queue.push_back((Ok(reply), bytes));
+        });
     }
 }

@@ -49,8 +49,9 @@ pub(super) struct Fetched {
     /// Bytes of the records that were sent and are not held yet, with their LSNs.
     under_way: std::collections::VecDeque<(Lsn, usize)>,
     under_way_bytes: usize,
-    pub(super) told_watermark: Lsn,
-    pub(super) told_at_ms: u64,
+    told_watermark: Lsn,
+    /// A restart is not answered yet.
+    owes: bool,
 }
 
 impl Fetched {
@@ -64,7 +65,7 @@ impl Fetched {
             under_way: std::collections::VecDeque::new(),
             under_way_bytes: 0,
             told_watermark: Lsn::ZERO,
-            told_at_ms: 0,
+            owes: false,
         }
     }
 
@@ -104,7 +105,7 @@ impl Fetched {
         }
         if fetch.restart {
             self.following = true;
-            self.told_at_ms = 0;
+            self.owes = true;
         }
         while self.under_way.front().is_some_and(|(lsn, _)| *lsn <= self.held) {
             if let Some((_, bytes)) = self.under_way.pop_front() {
@@ -126,11 +127,23 @@ impl Fetched {
         self.following = false;
     }
 
-    /// Whether heartbeats make sense.
-    pub(super) const fn is_following(&self) -> bool {
-        self.following
+    /// Whether a batch without records would tell something: a watermark, or that a restart has matched.
+    pub(super) fn should_tell(&self, watermark: Lsn) -> bool {
+        self.following && (self.owes || watermark > self.told_watermark)
     }
 
+    /// Whether a restart waits for its answer.
+    pub(super) const fn owes(&self) -> bool {
+        self.following && self.owes
+    }
+
+    /// A batch was sent, with the watermark.
+    pub(super) const fn told(&mut self, watermark: Lsn) {
+        self.told_watermark = watermark;
+        self.owes = false;
+    }
+
+    /// The batch held records of so many bytes, up to `last`.
     pub(super) fn sent(&mut self, last: Lsn, bytes: usize) {
         self.sent = last;
         self.under_way.push_back((last, bytes));
@@ -165,6 +178,17 @@ mod tests {
         assert_eq!(fetched.may_send(), None);
         assert_eq!(fetched.report(fetch(3, at(1, 10), true), &standing()), Answer::Nothing);
         assert_eq!(fetched.may_send(), Some((Lsn::new(10), 100)));
+    }
+
+    #[test]
+    fn a_restart_is_answered_and_a_watermark_told_once() {
+        let mut fetched = Fetched::new(Epoch::new(3));
+        assert!(!fetched.should_tell(Lsn::new(5)), "it follows nothing yet");
+        fetched.report(fetch(3, at(1, 10), true), &standing());
+        assert!(fetched.owes() && fetched.should_tell(Lsn::ZERO));
+        fetched.told(Lsn::new(5));
+        assert!(!fetched.owes() && !fetched.should_tell(Lsn::new(5)));
+        assert!(fetched.should_tell(Lsn::new(6)));
     }
 
     #[test]

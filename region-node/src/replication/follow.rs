@@ -1,7 +1,10 @@
-//! Serves `Follow`: hands what a replicator brings to the partitions' tasks, and their answers back.
+//! Serves `Follow`: hands what a replicator brings to the partitions, and their answers back.
+//!
+//! What has arrived is decoded and handed on in one piece. The node's bound on what waits for partitions,
+//! and that on answers nobody reads, keep the stream from being read further.
 
-use crate::follower::{Ask, Batch, Followers, Outcome, Reply, Request};
-use futures_util::stream::BoxStream;
+use crate::follower::{Ask, Batch, Followers, Outcome, Replies, Reply, Request, replies};
+use futures_util::{StreamExt as _, stream::BoxStream};
 use proto::{
     Malformed,
     node::{self as wire, follow_reply, follow_request},
@@ -11,10 +14,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
-use types::{Code, Epoch, Lsn, PartitionId, Record, Refusal, Replica, limits};
+use types::{Code, Epoch, Lsn, PartitionId, Refusal, Replica, limits};
 
-/// Answers that may wait on one stream.
-const REPLIES_MAX: usize = 256;
+/// Requests that are taken in one go.
+const BUNCH_MAX: usize = 64;
 
 /// Serves one stream until it ends or the node goes down.
 pub(crate) fn follow(
@@ -23,9 +26,11 @@ pub(crate) fn follow(
     requests: Streaming<wire::FollowRequest>,
     shutdown: CancellationToken,
 ) -> BoxStream<'static, Result<wire::FollowReply, Status>> {
-    let (out, outgoing) = mpsc::channel(REPLIES_MAX);
+    let (replies, answered) = replies();
+    // A hello, and why the stream ends.
+    let (out, outgoing) = mpsc::channel(2);
     tokio::spawn(async move {
-        let served = serve(&followers, &me, requests, &out);
+        let served = serve(&followers, &me, requests, &replies, &out);
         let ended = tokio::select! {
             () = shutdown.cancelled() => Err(Status::unavailable("the node goes down")),
             ended = served => ended,
@@ -34,7 +39,8 @@ pub(crate) fn follow(
             let _ = out.send(Err(status)).await;
         }
     });
-    Box::pin(ReceiverStream::new(outgoing))
+    let answers = answered.map(|reply| Ok(answer_of(reply)));
+    futures_util::stream::select(answers, ReceiverStream::new(outgoing)).boxed()
 }
 
 type Out = mpsc::Sender<Result<wire::FollowReply, Status>>;
@@ -42,58 +48,66 @@ type Out = mpsc::Sender<Result<wire::FollowReply, Status>>;
 async fn serve(
     followers: &Followers,
     me: &Replica,
-    mut requests: Streaming<wire::FollowRequest>,
+    requests: Streaming<wire::FollowRequest>,
+    replies: &Replies,
     out: &Out,
 ) -> Result<(), Status> {
-    let (reply, mut replies) = mpsc::channel::<Reply>(REPLIES_MAX);
-    // Answers flow on their own, so that a partition that cannot answer never waits for one that cannot
-    // be asked.
-    let answers = out.clone();
-    tokio::spawn(async move {
-        while let Some(answer) = replies.recv().await {
-            if answers.send(Ok(answer_of(answer))).await.is_err() {
-                return;
+    let mut requests = requests.ready_chunks(BUNCH_MAX);
+    while let Some(arrived) = requests.next().await {
+        let mut asks = Vec::with_capacity(arrived.len());
+        for wire in arrived {
+            let wire = wire?;
+            if let Some(follow_request::Request::Hello(hello)) = &wire.request {
+                crate::grpc::check_version(hello.protocol_version)?;
+                let _ = out.send(Ok(hello_of(me))).await;
+                continue;
             }
+            let mut ask = ask_of(wire, replies)?;
+            ask.room = match followers.room_now(ask.request.bytes()) {
+                Some(room) => Some(room),
+                None => {
+                    // What was taken in so far must not wait with it: its room may be what is missing.
+                    followers.ask(std::mem::take(&mut asks)).await;
+                    followers.room_for(ask.request.bytes()).await
+                }
+            };
+            asks.push(ask);
         }
-    });
-    while let Some(request) = requests.message().await? {
-        take(followers, me, request, &reply, out).await?;
+        followers.ask(asks).await;
+        if !replies.have_room().await {
+            return Ok(());
+        }
     }
     Ok(())
 }
 
-async fn take(
-    followers: &Followers,
-    me: &Replica,
-    wire: wire::FollowRequest,
-    reply: &mpsc::Sender<Reply>,
-    out: &Out,
-) -> Result<(), Status> {
-    let malformed = |error: Malformed| Status::invalid_argument(error.to_string());
-    let (partition, epoch) = (PartitionId::new(wire.partition), Epoch::new(wire.epoch));
+fn ask_of(wire: wire::FollowRequest, replies: &Replies) -> Result<Ask, Status> {
     let request = match wire.request {
-        Some(follow_request::Request::Hello(hello)) => {
-            crate::grpc::check_version(hello.protocol_version)?;
-            let follower = Some(me.into());
-            let hello = wire::FollowHello { protocol_version: limits::PROTOCOL_VERSION, follower };
-            let outcome = Some(follow_reply::Outcome::Hello(hello));
-            let _ = out.send(Ok(wire::FollowReply { outcome, ..Default::default() })).await;
-            return Ok(());
-        }
         Some(follow_request::Request::Probe(_)) => Request::Probe,
-        Some(follow_request::Request::Batch(batch)) => Request::Batch(batch_of(batch).map_err(malformed)?),
+        Some(follow_request::Request::Batch(batch)) => {
+            let batch = batch_of(batch).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            Request::Batch(batch)
+        }
         Some(follow_request::Request::Diverged(diverged)) => {
             Request::Diverged { common: diverged.common.unwrap_or_default().into() }
         }
-        None => return Err(Status::invalid_argument("a follow request says nothing")),
+        Some(follow_request::Request::Hello(_)) | None => {
+            return Err(Status::invalid_argument("a follow request says nothing"));
+        }
     };
-    followers.ask(partition, Ask { epoch, request, reply: reply.clone() }).await;
-    Ok(())
+    let (partition, epoch) = (PartitionId::new(wire.partition), Epoch::new(wire.epoch));
+    Ok(Ask { partition, epoch, request, reply: replies.clone(), room: None })
 }
 
 fn batch_of(batch: wire::Batch) -> Result<Batch, Malformed> {
-    let records = batch.records.into_iter().map(Record::try_from).collect::<Result<_, _>>()?;
-    Ok(Batch { records, watermark: Lsn::new(batch.watermark), end: batch.end.map(Into::into) })
+    let records = proto::batch_records(&batch)?;
+    let (watermark, end) = (Lsn::new(batch.watermark), batch.end.map(Into::into));
+    Ok(Batch { records, encoded: batch.records, watermark, end })
+}
+
+fn hello_of(me: &Replica) -> wire::FollowReply {
+    let hello = wire::FollowHello { protocol_version: limits::PROTOCOL_VERSION, follower: Some(me.into()) };
+    wire::FollowReply { outcome: Some(follow_reply::Outcome::Hello(hello)), ..Default::default() }
 }
 
 fn answer_of(reply: Reply) -> wire::FollowReply {

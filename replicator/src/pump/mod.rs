@@ -51,6 +51,19 @@ enum State {
     Fenced { fence: Epoch },
 }
 
+/// What time alone brings about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// The wait is over.
+    Again,
+    /// A question was not answered.
+    Unanswered,
+    /// A hole stayed open.
+    Hole,
+    /// The home has more and sends nothing.
+    Silence,
+}
+
 /// Carries one partition from its home to one follower.
 #[derive(Debug)]
 pub(crate) struct Pump {
@@ -172,27 +185,38 @@ impl Pump {
         self.say(Say::Probe, out);
     }
 
-    fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+    /// Whether a tick at this time would do anything.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due(now).is_some()
+    }
+
+    fn due(&self, now: Instant) -> Option<Due> {
+        let is_over = |since: Instant| now.duration_since(since) >= bounds::ANSWER_PATIENCE;
         match self.state {
-            State::Waiting { until } if until <= now => self.begin(now, out),
-            State::Probing { since } | State::Fetching { since }
-                if now.duration_since(since) >= bounds::ANSWER_PATIENCE =>
-            {
+            State::Waiting { until } => (until <= now).then_some(Due::Again),
+            State::Probing { since } | State::Fetching { since } if is_over(since) => Some(Due::Unanswered),
+            State::Fetching { .. } | State::Streaming { .. } if self.has_old_hole(now) => Some(Due::Hole),
+            State::Streaming { heard } => {
+                let lacks = self.handed.is_empty() && self.end > self.durable.lsn;
+                (lacks && is_over(heard)).then_some(Due::Silence)
+            }
+            _ => None,
+        }
+    }
+
+    fn tick(&mut self, now: Instant, out: &mut Vec<Output>) {
+        match self.due(now) {
+            None => {}
+            Some(Due::Again) => self.begin(now, out),
+            Some(Due::Unanswered) => {
                 self.handed.forget();
                 self.trouble(now, Trouble::NoAnswer, None, out);
             }
-            State::Fetching { .. } | State::Streaming { .. } if self.has_old_hole(now) => {
+            Some(Due::Hole) => {
                 let sent = self.sent();
                 self.trouble(now, Trouble::Hole { sent }, None, out);
             }
-            State::Streaming { heard }
-                if self.handed.is_empty()
-                    && self.end > self.durable.lsn
-                    && now.duration_since(heard) >= bounds::ANSWER_PATIENCE =>
-            {
-                self.trouble(now, Trouble::NoAnswer, None, out);
-            }
-            _ => {}
+            Some(Due::Silence) => self.trouble(now, Trouble::NoAnswer, None, out),
         }
     }
 

@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream, wrappers::TcpListenerStream};
 use tokio_util::task::AbortOnDropHandle;
-use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding};
+use tonic::{Request, Response, Status, Streaming};
 use types::{Replica, StoreId, limits};
 
 /// What a node was told that a test asks about.
@@ -33,7 +33,6 @@ pub(crate) struct Told {
     pub watermarks: BTreeMap<u32, u64>,
     pub restarts: u64,
     pub fetch_streams: u64,
-    pub zstd: bool,
 }
 
 #[derive(Debug, Default)]
@@ -70,8 +69,6 @@ impl FakeNode {
         let replica = Replica { node: node_id(name), store: StoreId::from_bytes([7; 16]) };
         let service =
             node_server::NodeServer::new(Service { inner: Arc::clone(&inner), replica: replica.clone() })
-                .accept_compressed(CompressionEncoding::Zstd)
-                .send_compressed(CompressionEncoding::Zstd)
                 .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
         let serving = tonic::transport::Server::builder()
             .add_service(service)
@@ -206,7 +203,14 @@ impl State {
             session.watermark = Some(watermark);
             let most = self.told.under_way_max.entry(partition).or_default();
             *most = under_way.max(*most);
-            let batch = wire::Batch { records, watermark, end: Some(last(log)), sent_at_ms: 0 };
+            let batch = wire::Batch {
+                first_lsn: records.first().map_or(0, |record: &Record| record.lsn),
+                epochs: proto::epoch_runs(records.iter().map(|record| types::Epoch::new(record.epoch))),
+                records: records.iter().map(|record| record.encode_to_vec().into()).collect(),
+                watermark,
+                end: Some(last(log)),
+                sent_at_ms: 0,
+            };
             let reply = Some(fetch_reply::Reply::Batch(batch));
             return Some(wire::FetchReply { partition, epoch, reply });
         }
@@ -224,10 +228,11 @@ impl State {
             match request.request? {
                 follow_request::Request::Batch(batch) => {
                     let next = log.len() as u64 + 1;
-                    if batch.records.first().is_some_and(|record| record.lsn != next) {
+                    if !batch.records.is_empty() && batch.first_lsn != next {
                         follow_reply::Outcome::Gap(wire::FollowGap {})
                     } else {
-                        log.extend(batch.records);
+                        let decode = |record: bytes::Bytes| Record::decode(record).expect("a record");
+                        log.extend(batch.records.into_iter().map(decode));
                         self.told.watermarks.insert(partition, batch.watermark);
                         follow_reply::Outcome::Done(wire::FollowDone {})
                     }
@@ -321,13 +326,7 @@ impl node_server::Node for Service {
         &self,
         request: Request<Streaming<wire::FetchRequest>>,
     ) -> Result<Response<Self::FetchStream>, Status> {
-        let encodings = request.metadata().get("grpc-accept-encoding");
-        let zstd = encodings.is_some_and(|value| value.as_encoded_bytes().starts_with(b"zstd"));
-        {
-            let told = &mut self.inner.state.lock().told;
-            told.fetch_streams += 1;
-            told.zstd |= zstd;
-        }
+        self.inner.state.lock().told.fetch_streams += 1;
         let (replies, stream) = mpsc::channel(4);
         tokio::spawn(serve_fetch(Arc::clone(&self.inner), request.into_inner(), replies));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))

@@ -1,6 +1,7 @@
 //! A model home and a model follower that do what `node.proto` says, in memory.
 
 use super::super::{Fetch, Fetched, Followed, Outcome, Reply, Say};
+use bytes::Bytes;
 use prost::Message as _;
 use proto::{log::Record, node::Batch};
 use std::{collections::BTreeMap, time::Duration};
@@ -103,23 +104,34 @@ impl HomeNode {
         let epoch = self.home_in?;
         let session = self.session.as_mut()?;
         let mut under_way: usize = bytes(&self.log[session.last..session.sent]);
-        let mut records = Vec::new();
+        let mut fitting = 0;
         for record in self.log[session.sent..].iter().take(most) {
             if under_way > 0 && under_way + record.encoded_len() > session.credit_bytes {
                 break;
             }
             under_way += record.encoded_len();
-            records.push(record.clone());
+            fitting += 1;
         }
+        let records = &self.log[session.sent..session.sent + fitting];
         if records.is_empty() && session.watermark == Some(self.matched) {
             return None;
         }
         session.sent += records.len();
         session.watermark = Some(self.matched);
-        let end = Some(last(&self.log).into());
-        let batch = Batch { records, watermark: self.matched, end, sent_at_ms: 0 };
+        let batch = Batch {
+            records: records.iter().map(|record| record.encode_to_vec().into()).collect(),
+            watermark: self.matched,
+            end: Some(last(&self.log).into()),
+            sent_at_ms: 0,
+            first_lsn: records.first().map_or(0, |record| record.lsn),
+            epochs: proto::epoch_runs(records.iter().map(|record| Epoch::new(record.epoch))),
+        };
         Some(Fetched { epoch, reply: Reply::Batch(batch) })
     }
+}
+
+fn decode(record: &Bytes) -> Record {
+    Record::decode(record.clone()).expect("a record")
 }
 
 pub(super) fn bytes(records: &[Record]) -> usize {
@@ -149,10 +161,14 @@ impl Follower {
                 assert!(batch.end.is_some(), "no match is told by a call to a higher epoch");
                 self.matched_in = epoch;
                 let next = self.log.len() as u64 + 1;
-                if batch.records.first().is_some_and(|record| record.lsn != next) {
+                let records: Vec<Record> = batch.records.iter().map(decode).collect();
+                let positions = records.iter().map(|record| Epoch::new(record.epoch));
+                assert_eq!(batch.epochs, proto::epoch_runs(positions), "the batch says other epochs");
+                assert!(records.first().is_none_or(|record| record.lsn == batch.first_lsn));
+                if records.first().is_some_and(|record| record.lsn != next) {
                     return self.answer(Outcome::Gap);
                 }
-                self.log.extend(batch.records);
+                self.log.extend(records);
                 self.watermark = self.watermark.max((epoch, batch.watermark));
                 let home = eras.get(&epoch).expect("an epoch that was homed");
                 assert_eq!(self.log, home[..self.log.len()], "the copy is not a prefix of its home");
