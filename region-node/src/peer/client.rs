@@ -9,6 +9,7 @@ use crate::{
     Config, PlacementView,
     bus::{BusEvent, BusSink, Published},
     ready::Identity,
+    reply::Outcome,
 };
 use futures_util::StreamExt;
 use parking_lot::Mutex;
@@ -77,12 +78,26 @@ struct Link {
     live: Mutex<Option<Live>>,
 }
 
+/// What a peer answered; the error tells that the stream broke first.
+pub(crate) type Answer = Result<Reply, StreamBroke>;
+
+/// The stream broke before the answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the stream to the peer broke")]
+pub(crate) struct StreamBroke;
+
+impl Outcome for Answer {
+    fn unanswered() -> Self {
+        Err(StreamBroke)
+    }
+}
+
 #[derive(Debug)]
 struct Live {
     channel: Channel,
     next_id: u64,
     requests: Outbox<Requests>,
-    unanswered: HashMap<u64, oneshot::Sender<Reply>>,
+    unanswered: HashMap<u64, crate::reply::Reply<Answer>>,
 }
 
 /// Requests that the connection has not taken.
@@ -185,10 +200,35 @@ impl Peers {
         channel: Option<Channel>,
         request: Request,
     ) -> Result<oneshot::Receiver<Reply>, NotSent> {
-        let link = self.0.links.lock().get(node).map(Arc::clone).ok_or(NotSent::Down)?;
-        let mut live = link.live.lock();
-        let live = live.as_mut().filter(|live| channel.is_none_or(|it| it == live.channel));
-        live.ok_or(NotSent::Down)?.ask(request)
+        let (sender, receiver) = oneshot::channel();
+        let take = move |answer: Answer| {
+            if let Ok(reply) = answer {
+                // Whoever no longer waits does not want to know.
+                let _ = sender.send(reply);
+            }
+        };
+        self.ask_then(node, channel, request, crate::reply::Reply::new(take))?;
+        Ok(receiver)
+    }
+
+    /// The same, with a reply that takes the answer; it gets nothing where the request was not sent.
+    pub(crate) fn ask_then(
+        &self,
+        node: &NodeId,
+        channel: Option<Channel>,
+        request: Request,
+        reply: crate::reply::Reply<Answer>,
+    ) -> Result<(), NotSent> {
+        let link = self.0.links.lock().get(node).map(Arc::clone);
+        let mut live = link.as_ref().map(|link| link.live.lock());
+        let live = live.as_mut().and_then(|live| live.as_mut());
+        match live.filter(|live| channel.is_none_or(|it| it == live.channel)) {
+            Some(live) => live.ask(request, reply),
+            None => {
+                reply.forget();
+                Err(NotSent::Down)
+            }
+        }
     }
 
     /// Sends what needs no answer; lost where the stream is not up, and then it need not be said.
@@ -202,17 +242,17 @@ impl Peers {
 }
 
 impl Live {
-    fn ask(&mut self, request: Request) -> Result<oneshot::Receiver<Reply>, NotSent> {
-        if self.unanswered.len() >= UNANSWERED_MAX {
-            return Err(NotSent::Full);
-        }
+    fn ask(&mut self, request: Request, reply: crate::reply::Reply<Answer>) -> Result<(), NotSent> {
         let request_id = self.next_id;
         let request = PeerRequest { request_id, request: Some(request) };
-        self.requests.with(|requests| requests.push(request))?;
+        let full = self.unanswered.len() >= UNANSWERED_MAX;
+        if full || self.requests.with(|requests| requests.push(request)).is_err() {
+            reply.forget();
+            return Err(NotSent::Full);
+        }
         self.next_id += 1;
-        let (sender, receiver) = oneshot::channel();
-        self.unanswered.insert(request_id, sender);
-        Ok(receiver)
+        self.unanswered.insert(request_id, reply);
+        Ok(())
     }
 }
 
@@ -323,7 +363,7 @@ impl Shared {
         }
         let asker = link.live.lock().as_mut().and_then(|live| live.unanswered.remove(&request_id));
         if let Some(asker) = asker {
-            let _ = asker.send(reply);
+            asker.give(Ok(reply));
         }
     }
 

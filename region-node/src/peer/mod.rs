@@ -7,5 +7,5 @@ pub(crate) mod client;
 mod server;
 pub(crate) mod wire;
 
-pub(crate) use client::{Channel, Peers};
+pub(crate) use client::{Answer, Channel, Peers};
 pub(crate) use server::serve;

@@ -20,12 +20,16 @@ use proto::{
 };
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tonic::Status;
 use types::{LogId, PartitionId, limits};
 
-/// Requests of one peer that are unanswered at a time; past it nothing more is read from the peer.
+/// Writes, and as many other requests, of one peer that are unanswered at a time; past it nothing more is
+/// read from the peer.
 const UNANSWERED_MAX: usize = 16_384;
 /// Bytes of replies that wait for a peer to read them; the last one may pass it.
 const REPLIES_BYTES: usize = 4 * 1024 * 1024;
@@ -42,10 +46,6 @@ struct Replies {
 }
 
 impl Replies {
-    const fn have_room(&self) -> bool {
-        self.bytes < REPLIES_BYTES
-    }
-
     fn push(&mut self, reply: PeerReply) {
         let bytes = reply.encoded_len();
         self.bytes += bytes;
@@ -79,8 +79,19 @@ where
     S: Stream<Item = Result<PeerRequest, Status>> + Send + Unpin + 'static,
 {
     let (sink, mut events) = bus_sink(SINK_MAX_EVENTS);
-    let mut stream = PeerStream { parts, sink, followed: HashMap::new(), answers: FuturesUnordered::new() };
-    while replies.has_room(Replies::have_room).await {
+    let replies = Arc::new(replies);
+    let mut stream = PeerStream {
+        parts,
+        sink,
+        followed: HashMap::new(),
+        answers: FuturesUnordered::new(),
+        replies: Arc::clone(&replies),
+        writes: Arc::default(),
+    };
+    let writes = Arc::clone(&stream.writes);
+    let has_room =
+        |replies: &Replies| replies.bytes < REPLIES_BYTES && writes.load(Ordering::Relaxed) < UNANSWERED_MAX;
+    while replies.has_room(has_room).await {
         let reply = tokio::select! {
             biased;
             () = replies.abandoned() => break,
@@ -101,11 +112,30 @@ where
     }
 }
 
+/// A write that is counted until it is answered or forgotten.
+struct Written(Arc<AtomicUsize>);
+
+impl Written {
+    fn count(writes: &Arc<AtomicUsize>) -> Self {
+        writes.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(writes))
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct PeerStream {
     parts: Parts,
     sink: BusSink,
     followed: HashMap<LogId, PartitionId>,
     answers: FuturesUnordered<Answer>,
+    replies: Arc<Outbox<Replies>>,
+    /// Writes that are not answered yet.
+    writes: Arc<AtomicUsize>,
 }
 
 impl PeerStream {
@@ -126,11 +156,9 @@ impl PeerStream {
         let answer: Answer = match request {
             Request::Hello(hello) => return Ok(Some(self.hello(&hello))),
             Request::Append(append) => {
-                let (reply, outcome) = WriteReply::channel();
-                if let Err(error) = self.parts.homes.append(wire::write(append)?, reply) {
-                    return Ok(Some(wire::append_reply(&Err(error))));
-                }
-                outcome.map(move |outcome| (id, wire::append_reply(&outcome))).boxed()
+                let reply = self.reply_to(id);
+                let written = self.parts.homes.append(wire::write(append)?, reply);
+                return Ok(written.err().map(|error| wire::append_reply(&Err(error))));
             }
             Request::Read(read) => {
                 let (asked, from, limit) = wire::read(read)?;
@@ -161,6 +189,19 @@ impl PeerStream {
         };
         self.answers.push(answer);
         Ok(None)
+    }
+
+    /// Takes the outcome of a write straight into the outbox.
+    fn reply_to(&self, request_id: u64) -> WriteReply {
+        let replies = Arc::downgrade(&self.replies);
+        let written = Written::count(&self.writes);
+        WriteReply::new(move |outcome| {
+            drop(written);
+            // Where the stream has ended there is nobody to tell.
+            let Some(replies) = replies.upgrade() else { return };
+            let reply = Some(wire::append_reply(&outcome));
+            replies.with(|replies| replies.push(PeerReply { request_id, reply }));
+        })
     }
 
     fn hello(&self, hello: &node::PeerHello) -> Reply {

@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     Parts, clock,
-    peer::{Channel, Peers, wire},
+    peer::{Answer, Channel, Peers, wire},
     reply::{Outcome, Reply},
     service::{Acked, Write, WriteError},
 };
@@ -241,17 +241,14 @@ impl Router {
             };
         }
         let request = wire::append_request(&write);
-        let Ok(answer) = self.0.peers.ask(&route.node, Some(route.channel), request) else {
-            return Sending::NoRoom;
-        };
-        tokio::spawn(async move {
-            let outcome = match answer.await {
-                Ok(reply) => wire::append_outcome(reply),
-                Err(_) => Err(WriteError::Indeterminate { why: "the stream to the home broke" }),
-            };
-            router.answered(ticket, outcome);
+        let reply = Reply::new(move |answer: Answer| {
+            let broke = Err(WriteError::Indeterminate { why: "the stream to the home broke" });
+            router.answered(ticket, answer.map_or(broke, wire::append_outcome));
         });
-        Sending::Left
+        match self.0.peers.ask_then(&route.node, Some(route.channel), request, reply) {
+            Ok(()) => Sending::Left,
+            Err(_) => Sending::NoRoom,
+        }
     }
 
     fn resolve(&self, lane: LaneKey) {
