@@ -53,6 +53,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How far behind each region is, as the homes say.
+pub(super) async fn replication(directory: &str) -> anyhow::Result<Vec<report::ReplicationReport>> {
+    Ok(report::report(&collect::collect(directory).await?, false).replication)
+}
+
 fn with_scheme(url: String) -> String {
     if url.contains("://") { url } else { format!("http://{url}") }
 }

@@ -98,13 +98,13 @@ pub(super) struct PartitionsReport {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct ReplicationReport {
-    pub(super) region: RegionId,
+pub(crate) struct ReplicationReport {
+    pub(crate) region: RegionId,
     /// Partitions that it follows and that homes tell about.
-    pub(super) follows: usize,
-    pub(super) in_sync: usize,
-    pub(super) lag_records_max: u64,
-    pub(super) lag_ms_max: u64,
+    pub(crate) follows: usize,
+    pub(crate) in_sync: usize,
+    pub(crate) lag_records_max: u64,
+    pub(crate) lag_ms_max: u64,
 }
 
 #[derive(Debug, Serialize)]

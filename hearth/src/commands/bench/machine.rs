@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::{
+    fmt,
     fs::File,
     hint::black_box,
     io::{Read as _, Write as _},
@@ -37,6 +38,24 @@ pub(crate) struct Yardsticks {
     pub(crate) loopback_p99_us: f64,
     /// Of the last minute, when the run began.
     pub(crate) load_average: f64,
+}
+
+impl fmt::Display for Yardsticks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "machine: {} cores, load average {:.1}; SHA-256 {:.0} MB/s on one core; 4 KiB appended and synced {:.0}/s, \
+             p50 {:.2} ms, p99 {:.2} ms; loopback round trip p50 {:.1} µs, p99 {:.1} µs",
+            self.cores,
+            self.load_average,
+            self.sha256_mb_per_s,
+            self.syncs_per_s,
+            self.sync_p50_ms,
+            self.sync_p99_ms,
+            self.loopback_p50_us,
+            self.loopback_p99_us
+        )
+    }
 }
 
 /// Measures, in about three seconds. `dir` is where the servers' data is. Blocks.

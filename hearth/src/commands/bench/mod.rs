@@ -20,13 +20,15 @@ mod machine;
 mod modes;
 mod report;
 mod servers;
+mod suite;
 mod wire;
 
 use crate::shutdown;
-use anyhow::bail;
-use modes::{Bench, Groups, Idle, Pairs};
+use anyhow::{Context as _, bail};
+use modes::{Bench, CatchUp, Groups, History, Idle, Lag, Pairs, Proxied};
 use report::Report;
 use servers::{Deployment, Target};
+use suite::Suite;
 
 /// What to run.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,6 +49,18 @@ enum Mode {
     Groups(Groups),
     /// Idle connections: memory of each, and how long until all have resumed.
     Idle(Idle),
+    /// Pages of a long chat over REST.
+    History(History),
+    /// Writes whose home is in another region: latency above the bare round trip.
+    Proxied(Proxied),
+    /// Replication: time until other regions have a message, above the way there.
+    Lag(Lag),
+    /// A region that was away copies what it missed. Kills that region.
+    CatchUp(CatchUp),
+    /// Every goal beside what is measured, with deployments of its own.
+    Suite(Suite),
+    /// The machine alone: hashing, syncs in --dir, loopback.
+    Machine,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -55,6 +69,9 @@ struct Output {
     /// One JSON object instead of tables.
     #[arg(long, global = true)]
     json: bool,
+    /// Also write one self-contained page with plots.
+    #[arg(long, value_name = "FILE", global = true)]
+    html: Option<std::path::PathBuf>,
     /// Leave out the machine's own yardsticks, which take three seconds.
     #[arg(long, global = true)]
     no_machine: bool,
@@ -66,6 +83,12 @@ impl Mode {
             Self::Pairs(args) => args.check(),
             Self::Groups(args) => args.check(),
             Self::Idle(args) => args.check(),
+            Self::History(args) => args.check(),
+            Self::Proxied(args) => args.check(),
+            Self::Lag(args) => args.check(),
+            Self::CatchUp(args) => args.check(),
+            Self::Suite(args) => args.check(),
+            Self::Machine => Ok(()),
         }
     }
 
@@ -74,6 +97,11 @@ impl Mode {
             Self::Pairs(args) => args.run(bench).await,
             Self::Groups(args) => args.run(bench).await,
             Self::Idle(args) => args.run(bench).await,
+            Self::History(args) => args.run(bench).await,
+            Self::Proxied(args) => args.run(bench).await,
+            Self::Lag(args) => args.run(bench).await,
+            Self::CatchUp(args) => args.run(bench).await,
+            Self::Suite(_) | Self::Machine => bail!("it is no run against one deployment"),
         }
     }
 }
@@ -86,7 +114,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     args.mode.check()?;
     let stop = shutdown::on_signal()?;
     tokio::select! {
-        outcome = measure(&args) => outcome,
+        outcome = run_mode(&args) => outcome,
         () = stop.cancelled() => {
             // Loads that still run would be waited for; a deployment of the run's own has been ended.
             eprintln!("hearth: stopped");
@@ -95,13 +123,29 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-async fn measure(args: &Args) -> anyhow::Result<()> {
+async fn run_mode(args: &Args) -> anyhow::Result<()> {
+    let Output { json, .. } = args.output;
+    match &args.mode {
+        Mode::Suite(suite) => suite.run(&args.target, &args.output).await,
+        Mode::Machine => {
+            let dir = args.target.dir.clone().unwrap_or_else(std::env::temp_dir);
+            let measured = modes::blocking(move || machine::measure(&dir)).await?;
+            println!("{}", if json { serde_json::to_string(&measured)? } else { measured.to_string() });
+            Ok(())
+        }
+        _ => {
+            let report = measure(args).await?;
+            args.output.show(&report)?;
+            if report.faults.is_empty() { Ok(()) } else { bail!("{}", report.faults.join("; ")) }
+        }
+    }
+}
+
+/// One run against one deployment.
+async fn measure(args: &Args) -> anyhow::Result<Report> {
     let deployment = Deployment::open(&args.target).await?;
     let bench = Bench::new(deployment, !args.output.no_machine).await?;
-    let report = args.mode.run(&bench).await?;
-    drop(bench);
-    args.output.show(&report)?;
-    if report.faults.is_empty() { Ok(()) } else { bail!("{}", report.faults.join("; ")) }
+    args.mode.run(&bench).await
 }
 
 impl Output {
@@ -110,6 +154,10 @@ impl Output {
             println!("{}", serde_json::to_string(report)?);
         } else {
             print!("{report}");
+        }
+        if let Some(file) = &self.html {
+            let page = report::page("hearth bench", "", std::slice::from_ref(report));
+            std::fs::write(file, page).with_context(|| format!("cannot write {}", file.display()))?;
         }
         Ok(())
     }

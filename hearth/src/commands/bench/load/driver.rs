@@ -335,10 +335,11 @@ impl Driver<'_> {
     }
 
     fn is_finished(&self, now: u64) -> bool {
-        let until = self.plan.span.sends_until;
-        let settled =
-            || self.parties.iter().all(|party| party.course.unanswered() == 0 && party.missing() == 0);
-        now >= until && (now >= until + self.plan.drain.as_micros() as u64 || settled())
+        let span = &self.plan.span;
+        let settled = |party: &Running| {
+            party.course.has_sent_all(now, span) && party.course.unanswered() == 0 && party.missing() == 0
+        };
+        now >= span.sends_until + self.plan.drain.as_micros() as u64 || self.parties.iter().all(settled)
     }
 
     fn close(mut self) -> Tally {

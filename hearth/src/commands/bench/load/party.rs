@@ -33,6 +33,7 @@ pub(crate) struct Shape {
 /// A sender, its readers, their chats.
 #[derive(Debug)]
 pub(crate) struct Party {
+    owner: UserId,
     pub(super) logs: Vec<String>,
     pub(super) sender: Wire,
     pub(super) readers: Vec<Wire>,
@@ -47,6 +48,16 @@ pub(crate) fn connect_all(shape: &Shape, count: usize) -> anyhow::Result<Vec<Par
 }
 
 impl Party {
+    /// Its chats.
+    pub(crate) fn logs(&self) -> &[String] {
+        &self.logs
+    }
+
+    /// The sender.
+    pub(crate) const fn owner(&self) -> &UserId {
+        &self.owner
+    }
+
     fn connect(shape: &Shape, name: &str) -> anyhow::Result<Self> {
         let user = |member: usize| UserId::new(&format!("{name}-{member}"));
         let members = (0..shape.members).map(user).collect::<Result<Vec<_>, _>>()?;
@@ -56,7 +67,7 @@ impl Party {
         } else {
             open_chats(&mut Wire::open(&shape.home_edge, &members[0], DEVICE)?, shape, &members[1..])?
         };
-        let mut readers = Vec::with_capacity(members.len() - 1);
+        let mut readers = Vec::new();
         for (user, edge) in members[1..].iter().zip(shape.reader_edges.iter().cycle()) {
             let mut reader = Wire::open(edge, user, DEVICE)?;
             for log in &logs {
@@ -66,7 +77,13 @@ impl Party {
         }
         sender.begin()?;
         readers.iter().try_for_each(Wire::begin)?;
-        Ok(Self { logs, sender, readers, reader_classes: shape.reader_edges.len() })
+        Ok(Self {
+            owner: members[0].clone(),
+            logs,
+            sender,
+            readers,
+            reader_classes: shape.reader_edges.len(),
+        })
     }
 }
 

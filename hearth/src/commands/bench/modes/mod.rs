@@ -1,12 +1,21 @@
 //! One file per mode: its options, and its run.
 
+mod catch_up;
+mod distance;
 mod groups;
+mod history;
 mod idle;
+mod lag;
 mod pairs;
+mod proxied;
 
+pub(crate) use catch_up::CatchUp;
 pub(crate) use groups::Groups;
+pub(crate) use history::History;
 pub(crate) use idle::Idle;
+pub(crate) use lag::Lag;
 pub(crate) use pairs::Pairs;
+pub(crate) use proxied::Proxied;
 
 use super::{
     args::{Places, Writing},

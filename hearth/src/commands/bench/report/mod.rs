@@ -3,12 +3,16 @@
 //! The keys of the JSON object are stable; docs/performance.md says what each means and how it is taken.
 
 pub(crate) mod figure;
+mod html;
 mod latency;
 mod process;
+mod svg;
 mod table;
 
+pub(crate) use html::{page, table as html_table};
 pub(crate) use latency::{Latency, above};
 pub(crate) use process::ProcessReport;
+pub(crate) use table::number;
 
 use super::{
     load::{SLICE_US, Tally},
@@ -95,6 +99,11 @@ impl Report {
         self.add_usage(servers, seen, Counts { messages: accepted, deliveries: delivered, body_bytes });
         self.refused.clone_from(&tally.refused);
         self.faults = tally.faults();
+        self.put_rates(tally);
+    }
+
+    /// Adds the rates over time.
+    pub(crate) fn put_rates(&mut self, tally: &Tally) {
         let slice_s = SLICE_US as f64 / 1e6;
         let rate = |(at, (accepted, delivered)): (usize, &(u64, u64))| {
             ((at + 1) as f64 * slice_s, *accepted as f64 / slice_s, *delivered as f64 / slice_s)
@@ -113,9 +122,9 @@ impl Report {
         let switches: f64 = of_servers().map(|process| process.context_switches).sum();
         let of_generator = self.processes.iter().filter(|process| process.role == Role::Generator);
         let generator_us: f64 = of_generator.map(|process| process.user_us + process.system_us).sum();
-        let region_bytes = (seen.last.region_bytes - seen.first.region_bytes) as f64;
+        let region_bytes = seen.last.region_bytes.saturating_sub(seen.first.region_bytes) as f64;
         let has_regions = seen.last.region_bytes > 0;
-        self.put(figure::SYNCS, (seen.last.syncs - seen.first.syncs) as f64 / seen.seconds);
+        self.put(figure::SYNCS, seen.last.syncs.saturating_sub(seen.first.syncs) as f64 / seen.seconds);
         if messages > 0.0 {
             self.put(figure::SERVER_CPU, cpu_us / messages);
             self.put(figure::SERVER_USER_CPU, user_us / messages);

@@ -1,6 +1,6 @@
 //! What each process used in the counted time.
 
-use super::super::servers::{Role, Seen, Servers};
+use super::super::servers::{Role, Seen, Servers, Usage, Watched};
 use serde::Serialize;
 
 /// A process in a run.
@@ -21,8 +21,7 @@ pub(crate) struct ProcessReport {
 
 pub(super) fn reports(servers: &Servers, seen: &Seen, messages: f64) -> Vec<ProcessReport> {
     let looks = seen.first.usage.iter().zip(&seen.last.usage);
-    let report = |(process, (first, last)): (&super::super::servers::Watched, _)| {
-        let (first, last): (&super::super::servers::Usage, &super::super::servers::Usage) = (first, last);
+    let report = |(process, (first, last)): (&Watched, (&Usage, &Usage))| {
         let used = last.since(first);
         ProcessReport {
             name: process.name.clone(),

@@ -1,6 +1,6 @@
 //! A report as text for a terminal.
 
-use super::{Report, figure::rounded};
+use super::{Latency, Report, figure::rounded};
 use crate::{row, tables};
 use std::fmt;
 
@@ -8,37 +8,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.mode, self.what)?;
         if let Some(machine) = &self.machine {
-            let &super::Yardsticks { cores, sha256_mb_per_s, syncs_per_s, .. } = machine;
-            writeln!(
-                f,
-                "machine: {cores} cores, load average {:.1}; SHA-256 {sha256_mb_per_s:.0} MB/s on one; 4 KiB appended \
-                 and synced {syncs_per_s:.0}/s, p50 {:.2} ms, p99 {:.2} ms; loopback round trip p50 {:.1} µs, p99 \
-                 {:.1} µs",
-                machine.load_average,
-                machine.sync_p50_ms,
-                machine.sync_p99_ms,
-                machine.loopback_p50_us,
-                machine.loopback_p99_us
-            )?;
+            writeln!(f, "{machine}")?;
         }
         writeln!(f)?;
         for figure in &self.figures {
             writeln!(f, "{:<38}{:>12} {}", figure.kind.label, number(figure.value), figure.kind.unit)?;
         }
         if !self.latencies.is_empty() {
-            let mut rows = vec![row!["LATENCY", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "COUNT"]];
-            for latency in &self.latencies {
-                let ms = |ms: f64| format!("{ms:.2}");
-                rows.push(row![
-                    latency.name,
-                    ms(latency.p50_ms),
-                    ms(latency.p99_ms),
-                    ms(latency.p99_9_ms),
-                    ms(latency.max_ms),
-                    latency.count
-                ]);
-            }
-            write!(f, "\n{}", tables::render(&rows))?;
+            write!(f, "\n{}", tables::render(&self.latency_rows()))?;
         }
         if !self.processes.is_empty() {
             write!(f, "\n{}", tables::render(&self.process_rows()))?;
@@ -56,7 +33,17 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn process_rows(&self) -> Vec<Vec<String>> {
+    pub(super) fn latency_rows(&self) -> Vec<Vec<String>> {
+        let mut rows = vec![row!["LATENCY", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "COUNT"]];
+        let ms = |ms: f64| format!("{ms:.2}");
+        rows.extend(self.latencies.iter().map(|latency| {
+            let &Latency { p50_ms, p99_ms, p99_9_ms, max_ms, count, .. } = latency;
+            row![latency.name, ms(p50_ms), ms(p99_ms), ms(p99_9_ms), ms(max_ms), count]
+        }));
+        rows
+    }
+
+    pub(super) fn process_rows(&self) -> Vec<Vec<String>> {
         let mut rows =
             vec![row!["PROCESS", "user s", "system s", "µs/message", "RSS MiB", "written MiB", "switches"]];
         for process in &self.processes {

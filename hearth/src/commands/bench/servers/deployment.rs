@@ -36,14 +36,6 @@ pub(crate) struct Target {
     pub(crate) partitions: Option<u32>,
 }
 
-impl Target {
-    /// A deployment of the run's own, of other regions.
-    pub(crate) fn with_up(&self, regions: &[&str], wan: &str) -> Result<Self> {
-        let up = regions.iter().map(|name| RegionId::new(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { base_port: None, up: Some(up), wan: wan.to_owned(), ..self.clone() })
-    }
-}
-
 /// A deployment that runs.
 #[derive(Debug)]
 pub(crate) struct Deployment {

@@ -7,7 +7,6 @@ mod usage;
 mod watch;
 
 pub(super) use deployment::{Deployment, Target};
-pub(super) use disk::refuse_memory;
 pub(super) use http::Http;
 pub(super) use usage::Usage;
 pub(super) use watch::{Look, Role, Seen, Servers, Watched};

@@ -3,7 +3,7 @@
 use super::{deployment::Deployment, http::Http, usage::Usage};
 use crate::commands::bench::load::Plan;
 use anyhow::{Context as _, Result};
-use lab::{Place, control::Client};
+use lab::{Description, Place, control::Client};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -65,7 +65,11 @@ pub(crate) struct Seen {
 impl Servers {
     /// The processes of a deployment, and this one. Inside a runtime.
     pub(crate) fn of(deployment: &Deployment) -> Self {
-        let described = &deployment.described;
+        Self::of_description(&deployment.described, deployment.control)
+    }
+
+    /// The processes that are described, and this one. Inside a runtime.
+    pub(crate) fn of_description(described: &Description, control: Client) -> Self {
         let process = |name: String, role, pid: Option<u32>| pid.map(|pid| Watched { name, role, pid });
         let of_regions = described.regions.iter().flat_map(|region| {
             let node = process(format!("node {}", region.node.id), Role::Server, region.node.pid);
@@ -77,7 +81,7 @@ impl Servers {
         let own = process("generator".to_owned(), Role::Generator, Some(std::process::id()));
         Self {
             processes: [directory].into_iter().chain(of_regions).chain([links, own]).flatten().collect(),
-            control: deployment.control,
+            control,
             nodes: described.regions.iter().map(|region| region.http.clone()).collect(),
             runtime: Handle::current(),
         }
@@ -129,7 +133,8 @@ fn sleep_until(at: Instant) {
 /// How many syncs a node's partition log has made.
 fn syncs(node: &str) -> Result<u64> {
     const COUNT: &str = "hearth_log_sync_seconds_count";
-    let mut http = Http::connect(node)?;
+    // A node that does not listen yet has made none.
+    let Ok(mut http) = Http::connect(node) else { return Ok(0) };
     let metrics = String::from_utf8_lossy(http.get("/metrics", "bench")?);
     // A node that has not synced yet has no such metric.
     let counts =
