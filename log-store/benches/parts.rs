@@ -1,62 +1,18 @@
 //! The pure parts that every append passes: encoding, the check, the fold.
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use log_store::{
-    Append, StoreError,
-    check::{Checker, Ends},
-    fold::LogState,
-};
-use std::hint::black_box;
-use types::{
-    Body, DedupKey, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MessageId, Offset,
-    PartitionId, PartitionPosition, Position, Record, UserId,
-};
+mod support;
 
-const BODY_BYTES: usize = 400;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use log_store::{Append, check::Checker, fold::LogState};
+use std::hint::black_box;
+use support::{Empty, message};
+use types::{Epoch, PartitionId, Record};
+
 const BATCH: u64 = 256;
 const LOGS: u64 = 32;
 
-fn message(lsn: u64, log: u64, offset: u64) -> Record {
-    Record {
-        lsn: Lsn::new(lsn),
-        epoch: Epoch::FIRST,
-        generation: Generation::FIRST,
-        log: LogId::group(u128::from(log).to_be_bytes()),
-        accepted_at_ms: 1_780_000_000_000,
-        body: Body::Entry(Entry {
-            offset: Offset::new(offset),
-            sender: UserId::new("alice").expect("a valid name"),
-            device: DeviceId::new(1),
-            message_id: MessageId::from_bytes(u128::from(lsn).to_be_bytes()),
-            expires_at_ms: None,
-            body: EntryBody::Message { ciphertext: vec![lsn as u8; BODY_BYTES].into() },
-        }),
-    }
-}
-
-/// A partition that is empty.
-struct Empty;
-
-impl Ends for Empty {
-    fn fence(&self) -> Epoch {
-        Epoch::ZERO
-    }
-
-    fn last(&self) -> PartitionPosition {
-        PartitionPosition::ZERO
-    }
-
-    fn head(&mut self, _: &LogId) -> Result<Position, StoreError> {
-        Ok(Position::START)
-    }
-
-    fn holds(&mut self, _: &LogId, _: &DedupKey) -> Result<bool, StoreError> {
-        Ok(false)
-    }
-}
-
 fn records(c: &mut Criterion) {
-    let record = message(1, 1, 1);
+    let record = message(1, 1, 1, 1);
     let bytes = proto::encode_record(&record);
     let mut group = c.benchmark_group("record");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
@@ -69,7 +25,7 @@ fn checks(c: &mut Criterion) {
     let of = |records: u64| Append {
         partition: PartitionId::new(0),
         obeys: Epoch::FIRST,
-        records: (0..records).map(|at| message(at + 1, at % LOGS, at / LOGS + 1)).collect(),
+        records: (0..records).map(|at| message(at + 1, at % LOGS, at / LOGS + 1, 1)).collect(),
     };
     let mut group = c.benchmark_group("check");
     for batch in [of(1), of(BATCH)] {
@@ -84,16 +40,17 @@ fn checks(c: &mut Criterion) {
 }
 
 fn folds(c: &mut Criterion) {
-    let records: Vec<Record> = (1..=BATCH).map(|lsn| message(lsn, 1, lsn)).collect();
     let mut group = c.benchmark_group("fold");
     group.throughput(Throughput::Elements(BATCH));
-    group.bench_function("apply", |b| {
-        b.iter_batched_ref(
-            LogState::default,
-            |state| records.iter().for_each(|record| state.apply(black_box(record)).expect("it follows")),
-            BatchSize::SmallInput,
-        );
-    });
+    for devices in [1, 64, 100] {
+        let records: Vec<Record> = (1..=BATCH).map(|lsn| message(lsn, 1, lsn, lsn % devices)).collect();
+        group.bench_function(format!("records of {devices} devices"), |b| {
+            let apply = |state: &mut LogState| {
+                records.iter().for_each(|record| state.apply(black_box(record)).expect("it follows"));
+            };
+            b.iter_batched_ref(LogState::default, apply, BatchSize::SmallInput);
+        });
+    }
     group.finish();
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct StateCache {
 struct Generations {
     young: HashMap<LogKey, Arc<LogState>>,
     old: HashMap<LogKey, Arc<LogState>>,
+    /// States that were folded, and truncations.
+    changes: u64,
 }
 
 impl StateCache {
@@ -25,23 +27,37 @@ impl StateCache {
         Self { generations: Mutex::default(), generation_max: logs_max.div_ceil(2) }
     }
 
-    pub(crate) fn get(&self, key: &LogKey) -> Option<Arc<LogState>> {
+    /// A log's state; or, where it is not kept, how often what is kept had changed by then.
+    pub(crate) fn get(&self, key: &LogKey) -> Result<Arc<LogState>, u64> {
         let mut generations = self.generations.lock();
         if let Some(state) = generations.young.get(key) {
-            return Some(state.clone());
+            return Ok(state.clone());
         }
-        let state = generations.old.remove(key)?;
+        let state = generations.old.remove(key).ok_or(generations.changes)?;
         self.put(&mut generations, *key, state.clone());
-        Some(state)
+        Ok(state)
     }
 
+    /// Keeps a state that has been folded.
     pub(crate) fn insert(&self, key: LogKey, state: Arc<LogState>) {
-        self.put(&mut self.generations.lock(), key, state);
+        let mut generations = self.generations.lock();
+        generations.changes += 1;
+        self.put(&mut generations, key, state);
+    }
+
+    /// Keeps a state that was read from the fold, unless one was folded since `changes` was told: it may
+    /// be a newer one of the same log.
+    pub(crate) fn insert_if_current(&self, key: LogKey, state: Arc<LogState>, changes: u64) {
+        let mut generations = self.generations.lock();
+        if generations.changes == changes {
+            self.put(&mut generations, key, state);
+        }
     }
 
     /// Forgets all, because a truncation has changed what some of them were.
     pub(crate) fn clear(&self) {
-        *self.generations.lock() = Generations::default();
+        let mut generations = self.generations.lock();
+        *generations = Generations { changes: generations.changes + 1, ..Generations::default() };
     }
 
     fn put(&self, generations: &mut Generations, key: LogKey, state: Arc<LogState>) {

@@ -17,6 +17,9 @@ pub struct Config {
     pub fold_interval_ms: u64,
     /// How many logs' folded states are kept in memory. Default 65,536.
     pub state_cache_logs: usize,
+    /// Of how many entries it is kept in memory where they stand, for reading them again, at 8 bytes
+    /// each. Default 1,048,576.
+    pub run_cache_locations: usize,
     /// The block cache of the fold, in bytes. Default 64 MiB.
     pub fold_cache_bytes: u64,
     /// How many segments are kept open for reading. Default 256.
@@ -47,6 +50,7 @@ impl Default for Config {
             fold_records: 262_144,
             fold_interval_ms: 5_000,
             state_cache_logs: 65_536,
+            run_cache_locations: 1 << 20,
             fold_cache_bytes: 64 * 1024 * 1024,
             open_segments: 256,
             checkpoints: 4,
@@ -65,6 +69,7 @@ impl Config {
         self.fold_records = self.fold_records.max(1);
         self.fold_interval_ms = self.fold_interval_ms.max(1);
         self.state_cache_logs = self.state_cache_logs.max(16);
+        self.run_cache_locations = self.run_cache_locations.max(1024);
         self.open_segments = self.open_segments.max(2);
         self.checkpoints = self.checkpoints.max(1);
         self

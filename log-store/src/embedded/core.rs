@@ -74,14 +74,14 @@ impl Core {
     pub(crate) fn state(&self, view: &View, key: &LogKey) -> Result<Option<Arc<LogState>>, StoreError> {
         match index::unfolded_state(view, key) {
             Some(state) => Ok(Some(state.clone())),
-            None => self.index.folded_state(key, true),
+            None => self.index.folded_state(key),
         }
     }
 
     /// A log's state, where no disk is needed to tell.
     pub(crate) fn state_in_memory(&self, key: &LogKey) -> Option<Arc<LogState>> {
         let view = self.view.read();
-        index::unfolded_state(&view, key).cloned().or_else(|| self.index.states.get(key))
+        index::unfolded_state(&view, key).cloned().or_else(|| self.index.states.get(key).ok())
     }
 
     /// Shows a group of durable records. Only the writer, or the recovery before it, publishes.

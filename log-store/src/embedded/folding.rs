@@ -10,6 +10,7 @@ use super::{
     view::{Frozen, LogKey, Run},
 };
 use crate::{StoreError, fold::LogState};
+use parking_lot::MutexGuard;
 use std::{
     collections::HashMap,
     sync::Arc,
@@ -23,9 +24,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 impl Core {
     /// Folds all that is published. With the writer calling, nothing is left behind.
     pub(crate) fn fold_all(&self) -> Result<(), StoreError> {
-        let _folding = self.folding.lock();
+        self.all_folded().map(drop)
+    }
+
+    /// The same; while the guard is held, nobody else folds.
+    pub(crate) fn all_folded(&self) -> Result<MutexGuard<'_, ()>, StoreError> {
+        let folding = self.folding.lock();
         while self.fold_next()? {}
-        Ok(())
+        Ok(folding)
     }
 
     /// Folds what is frozen, or freezes first; whether there was anything. The caller holds `folding`.

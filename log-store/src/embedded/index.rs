@@ -6,7 +6,9 @@ use super::{
     fold::Fold,
     folder::FOLD,
     frame::Location,
-    rows, state_row,
+    rows,
+    runs::RunCache,
+    state_row,
     view::{LogKey, Overlay, Run, View},
 };
 use crate::{ArchiveId, StoreError, fold::LogState};
@@ -18,6 +20,7 @@ use types::{LogId, PartitionId};
 pub(crate) struct Index {
     pub(crate) fold: Fold,
     pub(crate) states: StateCache,
+    pub(crate) runs: RunCache,
 }
 
 /// A row of the fold that cannot be read; throwing the fold away heals it.
@@ -79,18 +82,16 @@ pub(crate) fn unfolded_logs(view: &View, partition: PartitionId) -> BTreeSet<Log
 }
 
 impl Index {
-    /// A log's state from cache or fold. With `keep`, which only the holder of the view may ask for, it
-    /// is cached: otherwise a fold in between could make it an old one.
-    pub(crate) fn folded_state(&self, key: &LogKey, keep: bool) -> Result<Option<Arc<LogState>>, StoreError> {
-        if let Some(state) = self.states.get(key) {
-            return Ok(Some(state));
-        }
+    /// A log's state from cache or fold.
+    pub(crate) fn folded_state(&self, key: &LogKey) -> Result<Option<Arc<LogState>>, StoreError> {
+        let changes = match self.states.get(key) {
+            Ok(state) => return Ok(Some(state)),
+            Err(changes) => changes,
+        };
         let Some(row) = self.fold.get(&rows::state_key(key.0, &key.1))? else { return Ok(None) };
         let state = state_row::newest(&row).ok_or_else(|| bad_row("the state of a log cannot be read"))?;
         let state = Arc::new(state);
-        if keep {
-            self.states.insert(*key, state.clone());
-        }
+        self.states.insert_if_current(*key, state.clone(), changes);
         Ok(Some(state))
     }
 
@@ -105,7 +106,7 @@ impl Index {
         partition: PartitionId,
         wanted: RangeInclusive<u64>,
     ) -> Result<Vec<Location>, StoreError> {
-        self.run(wanted, |first| rows::lsn_key(partition, first))
+        self.run(wanted, |first| rows::lsn_key(partition, first), |_, _| ())
     }
 
     pub(crate) fn folded_offsets(
@@ -113,7 +114,11 @@ impl Index {
         key: &LogKey,
         wanted: RangeInclusive<u64>,
     ) -> Result<Vec<Location>, StoreError> {
-        self.run(wanted, |first| rows::offset_key(key.0, &key.1, first))
+        if let Some(locations) = self.runs.get(key, wanted.clone()) {
+            return Ok(locations);
+        }
+        let keep = |first, run: &[u8]| self.runs.insert(key, first, rows::locations(run).collect());
+        self.run(wanted, |first| rows::offset_key(key.0, &key.1, first), keep)
     }
 
     /// Locations of an archive's records.
@@ -122,7 +127,7 @@ impl Index {
         archive: ArchiveId,
         wanted: RangeInclusive<u64>,
     ) -> Result<Vec<Location>, StoreError> {
-        self.run(wanted, |first| rows::archive_lsn_key(archive, first))
+        self.run(wanted, |first| rows::archive_lsn_key(archive, first), |_, _| ())
     }
 
     /// The logs of a partition behind one, ascending, at most `max`.
@@ -148,11 +153,13 @@ impl Index {
         Ok(logs)
     }
 
-    /// The locations under a range of dense numbers; an error where one is missing.
+    /// The locations under a range of dense numbers; an error where one is missing. `seen` is shown each
+    /// row that was read.
     fn run(
         &self,
         wanted: RangeInclusive<u64>,
         key: impl Fn(u64) -> Vec<u8>,
+        seen: impl Fn(u64, &[u8]),
     ) -> Result<Vec<Location>, StoreError> {
         let (low, high) = wanted.into_inner();
         let Some((first_key, _)) = self.fold.last(&key(0), &key(low))? else {
@@ -164,6 +171,7 @@ impl Index {
             let (row_key, value) = row?;
             let first =
                 rows::run_first(&row_key).ok_or_else(|| bad_row("the key of an index row is none"))?;
+            seen(first, &value);
             let skip = next.checked_sub(first).ok_or_else(|| bad_row("the index has a gap"))?;
             for location in rows::locations(&value).skip(skip as usize) {
                 if next > high {

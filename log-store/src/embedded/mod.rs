@@ -22,8 +22,9 @@
 //! | `frame`, `segment`, `folder` | the bytes on disk |
 //! | `queue`, `staged`, `group`, `writer`, `prepare` | the way of a change to the disk |
 //! | `view` | what is durable and not yet folded |
-//! | `fold`, `rows`, `state_row`, `folding`, `cache` | the fold |
-//! | `index`, `read`, `encoded` | the way of a read |
+//! | `fold`, `rows`, `state_row`, `folding` | the fold |
+//! | `cache`, `runs` | what was read from it lately |
+//! | `index`, `read`, `encoded`, `reader` | the way of a read |
 //! | `tail` | archives and truncations |
 //! | `reclaim` | erasing |
 //! | `recovery` | opening |
@@ -50,9 +51,11 @@ mod index;
 mod prepare;
 mod queue;
 mod read;
+mod reader;
 mod reclaim;
 mod recovery;
 mod rows;
+mod runs;
 mod segment;
 mod staged;
 mod state_row;

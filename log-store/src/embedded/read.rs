@@ -5,8 +5,8 @@ use super::{
     errors::closed,
     frame::Location,
     index::{self, bad_row},
+    reader::Reader,
     rows,
-    segment::Reader,
     tail::SEQUENTIAL_BYTES,
     view::LogKey,
 };
@@ -26,7 +26,7 @@ pub(crate) fn record(reader: &mut Reader<'_>, location: Location) -> Result<Reco
     decode(reader, location, payload)
 }
 
-fn decode(reader: &Reader<'_>, location: Location, payload: Bytes) -> Result<Record, StoreError> {
+fn decode(reader: &mut Reader<'_>, location: Location, payload: Bytes) -> Result<Record, StoreError> {
     proto::decode_record(payload).map_err(|error| {
         let what = format!("the record cannot be decoded: {error}");
         match reader.segment(location.segment) {
@@ -34,6 +34,17 @@ fn decode(reader: &Reader<'_>, location: Location, payload: Bytes) -> Result<Rec
             Err(error) => error,
         }
     })
+}
+
+/// Which page of a log to read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogPage {
+    pub(crate) key: LogKey,
+    pub(crate) scan: Scan,
+    pub(crate) max_entries: usize,
+    pub(crate) max_bytes: usize,
+    /// Bodies that have expired by then are due.
+    pub(crate) now_ms: u64,
 }
 
 /// A page under construction.
@@ -88,6 +99,15 @@ impl Core {
         Ok(locations)
     }
 
+    /// The same, if no disk is needed to tell.
+    fn cached_offsets(&self, key: &LogKey, wanted: RangeInclusive<u64>) -> Option<Vec<Location>> {
+        let found = index::unfolded_offsets(&self.view.read(), key, wanted);
+        let Some(below) = found.below else { return Some(found.locations) };
+        let mut locations = self.index.runs.get(key, below)?;
+        locations.extend(found.locations);
+        Some(locations)
+    }
+
     /// Where the entry under a message id is.
     pub(crate) fn located(&self, hash: u128) -> Result<Option<Location>, StoreError> {
         let unfolded = index::unfolded_dedup(&self.view.read(), hash);
@@ -96,26 +116,41 @@ impl Core {
 
     pub(crate) fn read_state(&self, key: &LogKey) -> Result<Option<Arc<LogState>>, StoreError> {
         let unfolded = index::unfolded_state(&self.view.read(), key).cloned();
-        unfolded.map_or_else(|| self.index.folded_state(key, false), |state| Ok(Some(state)))
+        unfolded.map_or_else(|| self.index.folded_state(key), |state| Ok(Some(state)))
     }
 
-    /// Puts the record at a location on a page, without its body if that is due.
+    /// Puts the records at some locations on a page, without the bodies that are due; whether the page is
+    /// then complete.
     fn serve(
         &self,
         reader: &mut Reader<'_>,
         page: &mut Page,
-        location: Location,
+        locations: &[Location],
         now_ms: Option<u64>,
     ) -> Result<bool, StoreError> {
-        let (header, payload) = reader.frame(location)?;
-        let mut record = decode(reader, location, payload)?;
-        let mut bytes = header.payload_bytes;
-        let expired = now_ms.is_some_and(|now_ms| erase::is_expired(&record, now_ms));
-        let due = expired || self.view.read().marks.contains_key(&location);
-        if due && erase::erase(&mut record) {
-            bytes = proto::encode_record(&record).len();
+        let marked = self.marked(locations);
+        for location in locations {
+            let (header, payload) = reader.frame(*location)?;
+            let mut record = decode(reader, *location, payload)?;
+            let mut bytes = header.payload_bytes;
+            let expired = now_ms.is_some_and(|now_ms| erase::is_expired(&record, now_ms));
+            if (expired || marked.contains(location)) && erase::erase(&mut record) {
+                bytes = proto::encode_record(&record).len();
+            }
+            if page.push(record, bytes) {
+                return Ok(true);
+            }
         }
-        Ok(page.push(record, bytes))
+        Ok(false)
+    }
+
+    /// Which of the locations hold a body that is due.
+    fn marked(&self, locations: &[Location]) -> Vec<Location> {
+        let view = self.view.read();
+        if view.marks.is_empty() {
+            return Vec::new();
+        }
+        locations.iter().copied().filter(|location| view.marks.contains_key(location)).collect()
     }
 
     pub(crate) fn read_partition(
@@ -133,53 +168,69 @@ impl Core {
         let mut next = from.max(Lsn::FIRST).get();
         while next <= end.get() {
             let until = end.get().min(next + page.wants() - 1);
-            for location in self.lsns(partition, next..=until)? {
-                if self.serve(&mut reader, &mut page, location, None)? {
-                    return Ok(page.records);
-                }
+            if self.serve(&mut reader, &mut page, &self.lsns(partition, next..=until)?, None)? {
+                return Ok(page.records);
             }
             next = until + 1;
         }
         Ok(page.records)
     }
 
-    pub(crate) fn read_log(
-        &self,
-        key: &LogKey,
-        scan: Scan,
-        max_entries: usize,
-        max_bytes: usize,
-        now_ms: u64,
-    ) -> Result<Vec<Record>, ReadError> {
+    /// A page of a log's entries.
+    pub(crate) fn read_log(&self, page: &LogPage) -> Result<Vec<Record>, ReadError> {
         let _gate = self.gate.read();
-        let head = self.read_state(key)?.map_or(Offset::ZERO, |state| state.head.offset).get();
-        let mut page = Page::new(max_entries, max_bytes);
+        let head = self.read_state(&page.key)?.map_or(Offset::ZERO, |state| state.head.offset);
         let mut reader = Reader::new(&self.segments, SCATTERED_BYTES);
-        let (mut low, mut high) = match scan {
+        Ok(self.read_entries(page, head, &mut reader, |wanted| self.offsets(&page.key, wanted).map(Some))?)
+    }
+
+    /// The same page, if no disk is needed for it.
+    pub(crate) fn read_cached_log(&self, page: &LogPage) -> Result<Option<Vec<Record>>, ReadError> {
+        let Some(_gate) = self.gate.try_read() else { return Ok(None) };
+        let Some(state) = self.state_in_memory(&page.key) else { return Ok(None) };
+        let mut reader = Reader::of_cached(&self.segments, SCATTERED_BYTES);
+        let mut is_missing = false;
+        let read = self.read_entries(page, state.head.offset, &mut reader, |wanted| {
+            let locations = self.cached_offsets(&page.key, wanted);
+            is_missing |= locations.is_none();
+            Ok(locations)
+        });
+        if is_missing || reader.would_wait() { Ok(None) } else { Ok(Some(read?)) }
+    }
+
+    /// Reads a page of a log that ends at `head`. `locate` tells where entries are, or with `None` that the
+    /// page ends before them.
+    fn read_entries(
+        &self,
+        of: &LogPage,
+        head: Offset,
+        reader: &mut Reader<'_>,
+        mut locate: impl FnMut(RangeInclusive<u64>) -> Result<Option<Vec<Location>>, StoreError>,
+    ) -> Result<Vec<Record>, StoreError> {
+        let mut page = Page::new(of.max_entries, of.max_bytes);
+        let head = head.get();
+        let (mut low, mut high) = match of.scan {
+            Scan::After(offset) if offset.get() >= head => return Ok(page.records),
             Scan::After(offset) => (offset.plus(1).get(), head),
             Scan::Before(offset) => (1, head.min(offset.prev().get())),
         };
-        if matches!(scan, Scan::After(offset) if offset.get() >= head) {
-            return Ok(page.records);
-        }
         while low <= high {
             let wants = page.wants() - 1;
-            let chunk = match scan {
+            let chunk = match of.scan {
                 Scan::After(_) => low..=high.min(low.saturating_add(wants)),
                 Scan::Before(_) => low.max(high.saturating_sub(wants))..=high,
             };
-            let mut locations = self.offsets(key, chunk.clone())?;
-            match scan {
+            let Some(mut locations) = locate(chunk.clone())? else { return Ok(page.records) };
+            reader.expect(&locations);
+            match of.scan {
                 Scan::After(_) => low = chunk.end() + 1,
                 Scan::Before(_) => {
                     locations.reverse();
                     high = chunk.start() - 1;
                 }
             }
-            for location in locations {
-                if self.serve(&mut reader, &mut page, location, Some(now_ms))? {
-                    return Ok(page.records);
-                }
+            if self.serve(reader, &mut page, &locations, Some(of.now_ms))? {
+                return Ok(page.records);
             }
         }
         Ok(page.records)
@@ -236,10 +287,8 @@ impl Core {
         let (mut next, end) = (from.max(archive.first.lsn).get(), archive.last.lsn.get());
         while next <= end {
             let until = end.min(next + page.wants() - 1);
-            for location in self.index.archived(id, next..=until)? {
-                if self.serve(&mut reader, &mut page, location, None)? {
-                    return Ok(page.records);
-                }
+            if self.serve(&mut reader, &mut page, &self.index.archived(id, next..=until)?, None)? {
+                return Ok(page.records);
             }
             next = until + 1;
         }

@@ -10,11 +10,10 @@ use super::{
     errors::{closed, io_error, is_full},
     frame::{self, Fault, Header, Kind, Location},
     queue::Request,
+    reader::{Reader, describe},
     recovery::highest_group,
     rows::Mark,
-    segment::{
-        self, NEW_SUFFIX, Reader, SEGMENT_HEADER_BYTES, Segment, TABLE_EVERY, Table, describe, sync_error,
-    },
+    segment::{self, NEW_SUFFIX, SEGMENT_HEADER_BYTES, Segment, TABLE_EVERY, Table, sync_error},
     tail::SEQUENTIAL_BYTES,
 };
 use crate::{Archive, Reclaimed, StoreError, erase, files::File};

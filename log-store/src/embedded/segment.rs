@@ -11,13 +11,11 @@
 use super::{
     errors::{damaged, io_error},
     folder::FORMAT_VERSION,
-    frame::{self, Fault, Header, Location},
 };
 use crate::{
     StoreError,
     files::{File, Files},
 };
-use bytes::Bytes;
 use parking_lot::Mutex;
 use std::{collections::HashMap, io::ErrorKind, sync::Arc};
 use types::StoreId;
@@ -175,16 +173,6 @@ impl Segment {
     pub(crate) fn frames_end(&self) -> Option<u32> {
         self.table.as_ref().map(|table| table.at)
     }
-
-    fn read(&self, at: u64, bytes: usize) -> Result<Bytes, StoreError> {
-        let mut buffer = vec![0; bytes];
-        let read = self
-            .file
-            .read_at(at, &mut buffer)
-            .map_err(|error| io_error("cannot read", &self.name, &error))?;
-        buffer.truncate(read);
-        Ok(buffer.into())
-    }
 }
 
 fn read_table(file: &dyn File, name: &str, at: u32, count: usize) -> Result<Table, StoreError> {
@@ -230,6 +218,11 @@ impl Segments {
         Ok(segment)
     }
 
+    /// A segment, if it is open.
+    pub(crate) fn get_open(&self, number: u32) -> Option<Arc<Segment>> {
+        self.open.lock().get(&number).cloned()
+    }
+
     pub(crate) fn insert(&self, segment: Arc<Segment>) {
         self.keep(&mut self.open.lock(), segment);
     }
@@ -253,103 +246,5 @@ impl Segments {
         self.files
             .rename(new_name, &name(number))
             .map_err(|error| io_error("cannot rename", new_name, &error))
-    }
-}
-
-/// Reads frames, a window of the file at a time.
-#[derive(Debug)]
-pub(crate) struct Reader<'a> {
-    segments: &'a Segments,
-    window_bytes: usize,
-    window: Option<Window>,
-}
-
-#[derive(Debug)]
-struct Window {
-    segment: Arc<Segment>,
-    begin: u64,
-    bytes: Bytes,
-}
-
-impl<'a> Reader<'a> {
-    /// A reader that asks the operating system for `window_bytes` at once.
-    pub(crate) fn new(segments: &'a Segments, window_bytes: usize) -> Self {
-        Self { segments, window_bytes, window: None }
-    }
-
-    pub(crate) fn segment(&self, number: u32) -> Result<Arc<Segment>, StoreError> {
-        self.segments.get(number)
-    }
-
-    /// The frame that was first written at a location, checked.
-    ///
-    /// # Errors
-    /// `Damaged`, with the place; `Io`.
-    pub(crate) fn frame(&mut self, location: Location) -> Result<(Header, Bytes), StoreError> {
-        let segment = match &self.window {
-            Some(window) if window.segment.number == location.segment => window.segment.clone(),
-            _ => self.segments.get(location.segment)?,
-        };
-        let mut at = u64::from(segment.near(location.origin));
-        loop {
-            let (header, payload) = match self.checked(&segment, at)? {
-                Ok(found) => found,
-                Err(fault) => return Err(segment.damaged(at, describe(fault))),
-            };
-            let found = header.location;
-            if found == location {
-                return Ok((header, payload));
-            }
-            let walks = segment.table.is_some();
-            if !walks || found.segment != location.segment || found.origin > location.origin {
-                return Err(segment.damaged(at, "another frame stands here than was written"));
-            }
-            at += header.stride() as u64;
-        }
-    }
-
-    /// The frame at a place of a segment, checked; or what is wrong with the bytes there.
-    pub(crate) fn checked(
-        &mut self,
-        segment: &Arc<Segment>,
-        at: u64,
-    ) -> Result<Result<(Header, Bytes), Fault>, StoreError> {
-        if segment.frames_end().is_some_and(|end| at >= u64::from(end)) {
-            return Ok(Err(Fault::Empty));
-        }
-        let mut bytes = self.bytes(segment, at, frame::HEADER_BYTES)?;
-        if let Err(Fault::Short(needed)) = frame::check(&bytes) {
-            bytes = self.bytes(segment, at, needed)?;
-        }
-        Ok(match frame::check(&bytes) {
-            Ok(header) => {
-                let end = frame::HEADER_BYTES + header.payload_bytes;
-                Ok((header, bytes.slice(frame::HEADER_BYTES..end)))
-            }
-            Err(Fault::Short(_)) if bytes.iter().all(|byte| *byte == 0) => Err(Fault::Empty),
-            Err(fault) => Err(fault),
-        })
-    }
-
-    /// The bytes from a place on: at least `needed`, or up to the file's end.
-    fn bytes(&mut self, segment: &Arc<Segment>, at: u64, needed: usize) -> Result<Bytes, StoreError> {
-        if let Some(window) = &self.window
-            && Arc::ptr_eq(&window.segment, segment)
-            && at >= window.begin
-            && at + needed as u64 <= window.begin + window.bytes.len() as u64
-        {
-            return Ok(window.bytes.slice((at - window.begin) as usize..));
-        }
-        let bytes = segment.read(at, needed.max(self.window_bytes))?;
-        self.window = Some(Window { segment: segment.clone(), begin: at, bytes: bytes.clone() });
-        Ok(bytes)
-    }
-}
-
-pub(crate) const fn describe(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Short(_) => "the file ends inside a frame",
-        Fault::Empty => "nothing is written where a frame should be",
-        Fault::Bad(what) => what,
     }
 }

@@ -11,8 +11,9 @@ use super::{
     index::Index,
     prepare::Preparer,
     queue::{Queue, Reply, Request},
-    read::blocking,
+    read::{LogPage, blocking},
     recovery::{self, Found},
+    runs::RunCache,
     segment::{Segment, Segments},
     writer::{Tail, Writer},
 };
@@ -103,7 +104,11 @@ impl EmbeddedStore {
             config: config.clone(),
             files: files.clone(),
             segments: Segments::new(files.clone(), store, config.open_segments),
-            index: Index { fold, states: StateCache::new(config.state_cache_logs) },
+            index: Index {
+                fold,
+                states: StateCache::new(config.state_cache_logs),
+                runs: RunCache::new(config.run_cache_locations),
+            },
             view: RwLock::default(),
             gate: RwLock::default(),
             queue: Queue::new(config.queue_bytes),
@@ -255,8 +260,13 @@ impl LogStore for EmbeddedStore {
         max_bytes: usize,
         now_ms: u64,
     ) -> Result<Vec<Record>, ReadError> {
-        let key = (partition, log);
-        blocking(&self.core, move |core| core.read_log(&key, scan, max_entries, max_bytes, now_ms)).await
+        self.core.check_open()?;
+        let page = LogPage { key: (partition, log), scan, max_entries, max_bytes, now_ms };
+        // What is in memory is read right here: to be woken by another thread would cost more.
+        if let Some(records) = self.core.read_cached_log(&page)? {
+            return Ok(records);
+        }
+        blocking(&self.core, move |core| core.read_log(&page)).await
     }
 
     async fn log_state(

@@ -5,7 +5,7 @@
 //! stay for the archives, and lose their bodies once no archive names them.
 //!
 //! Each of these first folds all that came before, then writes its frame, then commits its rows in one
-//! piece. A crash in between is healed at the opening, which finds the frame behind the fold's position
+//! piece, and keeps the folder out meanwhile. A crash in between is healed at the opening, which finds the frame behind the fold's position
 //! and does the same again.
 
 use super::{
@@ -15,12 +15,13 @@ use super::{
     folding::put_locations,
     frame::{Kind, Location},
     index::bad_row,
+    reader::Reader,
     rows::{self, FoldPosition, Mark, PartitionState},
-    segment::Reader,
     state_row,
     writer::Writer,
 };
 use crate::{Archive, ArchiveId, PartitionEnd, StoreError, TailError, erase, fold::LogState};
+use parking_lot::MutexGuard;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use types::{Epoch, LogId, Lsn, Offset, PartitionId, PartitionPosition, Record};
 
@@ -50,7 +51,8 @@ impl Writer {
         if let Some(known) = self.core.view.read().archives.values().find(same) {
             return Ok(Some(known.clone()));
         }
-        self.fold()?;
+        let core = self.core.clone();
+        let _folding = self.fold(&core)?;
         let position = self.write_alone(Kind::Archive, partition, &rows::encode_archive(&archive))?;
         self.applied(|core| core.apply_archive(&archive, position))?;
         Ok(Some(archive))
@@ -67,7 +69,8 @@ impl Writer {
         if from > state.end.last.lsn {
             return Ok(state.end);
         }
-        self.fold()?;
+        let core = self.core.clone();
+        let _folding = self.fold(&core)?;
         if let Some(lsn) = self.core.first_unarchived(partition, &state.end, from)? {
             return Err(TailError::NotArchived { partition, lsn });
         }
@@ -79,7 +82,8 @@ impl Writer {
     pub(crate) fn discard(&mut self, archive: ArchiveId) -> Result<(), StoreError> {
         let known = self.core.view.read().archives.get(&archive).cloned();
         let known = known.ok_or(StoreError::UnknownArchive { archive })?;
-        self.fold()?;
+        let core = self.core.clone();
+        let _folding = self.fold(&core)?;
         let position = self.write_alone(Kind::Discard, known.partition, &archive.0.to_le_bytes())?;
         self.applied(|core| core.apply_discard(archive, position))
     }
@@ -90,8 +94,10 @@ impl Writer {
         if obeys < fence { Err(TailError::Fenced { partition, obeys, fence }) } else { Ok(state) }
     }
 
-    fn fold(&self) -> Result<(), StoreError> {
-        self.core.fold_all().map_err(|error| self.fatal_unless_full(error))
+    /// Folds everything. While the guard is held nothing else reaches the fold, so its position never goes
+    /// back behind the change that is about to be applied.
+    fn fold<'a>(&self, core: &'a Core) -> Result<MutexGuard<'a, ()>, StoreError> {
+        core.all_folded().map_err(|error| self.fatal_unless_full(error))
     }
 
     /// Shows what a frame that is durable says. Where that fails the store closes: the next opening will
@@ -232,6 +238,7 @@ impl Core {
         let _alone = self.gate.write();
         self.index.fold.commit(changes, position)?;
         self.index.states.clear();
+        self.index.runs.clear();
         let mut view = self.view.write();
         view.partitions.insert(partition, state);
         for (location, mark) in marks {

@@ -400,6 +400,10 @@ impl File for CutFile {
         })
     }
 
+    fn read_cached_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.read_at(at, into)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.files.operate(|disk| {
             if disk.count() {

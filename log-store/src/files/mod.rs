@@ -79,6 +79,12 @@ pub trait File: Send + Sync + fmt::Debug + 'static {
     /// What the operating system answers.
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize>;
 
+    /// Like [`File::read_at`], but only from memory.
+    ///
+    /// # Errors
+    /// `WouldBlock` where the disk would have to be waited for, or where that cannot be told.
+    fn read_cached_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize>;
+
     /// Makes the contents, and the length as far as they need it, durable.
     ///
     /// # Errors

@@ -2,9 +2,10 @@
 
 use super::{File, Files, Guard};
 use nix::fcntl::{FallocateFlags, fallocate};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::{
     fs,
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, IoSliceMut},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -105,22 +106,40 @@ impl Guard for RealGuard {}
 #[derive(Debug)]
 struct RealFile(fs::File);
 
+/// Reads until the buffer is full or nothing more comes. `read` is told how much is there already.
+fn read_whole(
+    into: &mut [u8],
+    mut read: impl FnMut(u64, &mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut done = 0;
+    while done < into.len() {
+        match read(done as u64, &mut into[done..]) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
 impl File for RealFile {
     fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all_at(bytes, at)
     }
 
     fn read_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
-        let mut done = 0;
-        while done < into.len() {
-            match self.0.read_at(&mut into[done..], at + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
+        read_whole(into, |done, rest| self.0.read_at(rest, at + done))
+    }
+
+    fn read_cached_at(&self, at: u64, into: &mut [u8]) -> io::Result<usize> {
+        read_whole(into, |done, rest| {
+            let mut rest = [IoSliceMut::new(rest)];
+            preadv2(&self.0, &mut rest, at + done, ReadWriteFlags::NOWAIT).map_err(|errno| match errno {
+                Errno::OPNOTSUPP | Errno::NOSYS => ErrorKind::WouldBlock.into(),
+                other => other.into(),
+            })
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {
