@@ -36,10 +36,12 @@ mod batch;
 mod convert;
 mod entry;
 pub mod outbox;
+mod page;
 mod placement;
 mod record;
 
 pub use batch::{batch_records, epoch_runs};
 pub use convert::{Malformed, log_id, message_id, request_id, store_id};
 pub use entry::{ack_policy_from_client, ack_policy_to_client, client_entry, client_error};
+pub use page::{history_page, history_page_json};
 pub use record::{ack_policy, decode_record, encode_record, entry_body};

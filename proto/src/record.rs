@@ -1,6 +1,8 @@
 //! Records: the same bytes on disk, between home and follower, and on the bus.
 
+mod decode;
 mod encode;
+mod fields;
 
 use crate::{
     convert::{Malformed, device, id, log_id, message_id, require, user},
@@ -26,6 +28,13 @@ pub fn encode_record(record: &Record) -> Bytes {
 /// # Errors
 /// [`Malformed`] when the bytes are no record, or one outside its bounds.
 pub fn decode_record(bytes: Bytes) -> Result<Record, Malformed> {
+    match decode::message(&bytes) {
+        Some(message) => Ok(message),
+        None => decode_any(bytes),
+    }
+}
+
+fn decode_any(bytes: Bytes) -> Result<Record, Malformed> {
     log::Record::decode(bytes).map_err(|error| Malformed::Undecodable(error.to_string()))?.try_into()
 }
 
@@ -278,6 +287,32 @@ mod tests {
     fn a_record_survives_its_bytes() {
         let record = message(Bytes::from_static(b"sealed"));
         assert_eq!(decode_record(encode_record(&record)), Ok(record));
+    }
+
+    #[test]
+    fn a_message_is_decoded_as_the_generated_code_would() {
+        let whole = encode_record(&message(vec![7; 300].into()));
+        assert!(decode::message(&whole).is_some());
+        for at in 0..whole.len() {
+            for changed in [0, 1, 0x7F, 0x80, 0xFF, whole[at] ^ 1, whole[at] ^ 8, whole[at] ^ 0x80] {
+                let mut bytes = whole.to_vec();
+                bytes[at] = changed;
+                assert_as_generated(bytes.into());
+            }
+            assert_as_generated(whole.slice(..at));
+            assert_as_generated([&whole[..at], &whole[..]].concat().into());
+        }
+        let mut bodiless = log::Record::from(&message(Bytes::new()));
+        if let Some(log::record::Body::Entry(entry)) = &mut bodiless.body {
+            entry.body = None;
+        }
+        assert!(decode_record(bodiless.encode_to_vec().into()).is_err());
+    }
+
+    fn assert_as_generated(bytes: Bytes) {
+        if let Some(decoded) = decode::message(&bytes) {
+            assert_eq!(Ok(decoded), decode_any(bytes));
+        }
     }
 
     #[test]

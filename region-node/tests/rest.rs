@@ -3,6 +3,8 @@
 mod support;
 
 use http::StatusCode;
+use prost::Message as _;
+use proto::client;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use support::World;
@@ -69,6 +71,26 @@ async fn a_chat_is_opened_written_and_read() {
     let (_, _, page) = call(there, "GET", &format!("{path}?before={}", positions[0]), "alice", "").await;
     assert_eq!(page["entries"].as_array().expect("entries").len(), 1);
     assert_eq!(page["atEnd"], true);
+    let page = read_protobuf(here, &path).await;
+    let offsets: Vec<u64> = page.entries.iter().map(|entry| entry.offset).collect();
+    assert_eq!(offsets, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(page.entries[1].position, positions[0]);
+}
+
+/// The newest page of a chat, as protobuf.
+async fn read_protobuf(address: SocketAddr, path: &str) -> client::HistoryPage {
+    let mut stream = TcpStream::connect(address).await.expect("the node listens");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: hearth\r\nconnection: close\r\nx-hearth-user: alice\r\n\
+         accept: text/html, application/x-protobuf;q=0.9\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("the connection stands");
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.expect("the answer ends");
+    let end = response.windows(4).position(|end| end == b"\r\n\r\n").expect("a head");
+    let head = String::from_utf8_lossy(&response[..end]);
+    assert!(head.contains("content-type: application/x-protobuf"), "{head}");
+    client::HistoryPage::decode(&response[end + 4..]).expect("a page")
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Reading records as they are stored, for those who pass them on.
 
-use super::{core::Core, read, segment::Reader, tail::SEQUENTIAL_BYTES};
+use super::{core::Core, read, reader::Reader, tail::SEQUENTIAL_BYTES};
 use crate::{Encoded, EpochBegin, ReadError, erase};
 use types::{Epoch, Lsn, PartitionId, PartitionPosition};
 

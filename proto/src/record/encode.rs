@@ -1,33 +1,13 @@
 //! Entries as bytes, without a copy of their names and ids on the way: every message is encoded by each
 //! store that holds it. The bytes are those of the generated code.
 
+use super::fields::{entry, record};
 use crate::log;
 use bytes::BufMut;
 use prost::encoding::{
     WireType, encode_key, encode_varint, encoded_len_varint, fixed64, key_len, uint32, uint64,
 };
 use types::{Entry, EntryBody, LogId, Record};
-
-/// The numbers of the fields of `Record`.
-mod record {
-    pub(super) const LSN: u32 = 1;
-    pub(super) const EPOCH: u32 = 2;
-    pub(super) const GENERATION: u32 = 3;
-    pub(super) const LOG: u32 = 4;
-    pub(super) const ACCEPTED_AT_MS: u32 = 5;
-    pub(super) const ENTRY: u32 = 6;
-}
-
-/// The numbers of the fields of `Entry`, and of the one of `Message`.
-mod entry {
-    pub(super) const OFFSET: u32 = 1;
-    pub(super) const SENDER: u32 = 2;
-    pub(super) const DEVICE: u32 = 3;
-    pub(super) const MESSAGE_ID: u32 = 4;
-    pub(super) const EXPIRES_AT_MS: u32 = 5;
-    pub(super) const MESSAGE: u32 = 7;
-    pub(super) const CIPHERTEXT: u32 = 1;
-}
 
 /// Encodes a record that is an entry.
 pub(super) fn record_of_entry(of: &Record, body: &Entry) -> Vec<u8> {

@@ -1,23 +1,19 @@
 //! REST: the same as over WebSocket, for scripts.
 //!
 //! Bodies are the JSON of the client protocol's messages; a user and a device are named by headers, in
-//! development mode. Errors are RFC 9457 problems.
+//! development mode. A page of history is also answered as protobuf. Errors are RFC 9457 problems.
 
-use super::{
-    Edge,
-    errors::Problem,
-    request,
-    session::{history_page, sent},
-};
+use super::{Edge, errors::Problem, request, session::sent};
 use crate::{delivery::token, router::Draft};
 use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use prost::Message as _;
 use proto::client::{self, server_frame::Frame};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::time::Duration;
@@ -28,6 +24,9 @@ use types::{Code, DeviceId, Position, Refusal, UserId, limits};
 const USER_HEADER: &str = "x-hearth-user";
 /// Names the device: a number; absent: 0.
 const DEVICE_HEADER: &str = "x-hearth-device";
+/// The media types of a page of history.
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/x-protobuf";
 
 pub(super) fn routes(edge: &Edge) -> Router {
     Router::new()
@@ -107,10 +106,21 @@ async fn read(
         .read(reading.log, &user, reading.from, reading.limit, Position::START)
         .await
         .map_err(|refusal| Problem::of_read(reading.log, refusal))?;
-    match history_page(reading.log, &page) {
-        Frame::HistoryPage(page) => Ok(Json(page).into_response()),
-        _ => Err(Refusal::new(Code::Internal, "a page is told by a HistoryPage").into()),
+    let (records, at_end) = (&page.records, page.at_end);
+    if accepts_protobuf(&headers) {
+        let page = proto::history_page(reading.log, records, at_end).encode_to_vec();
+        return Ok(([(header::CONTENT_TYPE, PROTOBUF)], page).into_response());
     }
+    let page = proto::history_page_json(reading.log, records, at_end)
+        .map_err(|error| Refusal::new(Code::Internal, format!("the page cannot be told as JSON: {error}")))?;
+    Ok(([(header::CONTENT_TYPE, JSON)], page).into_response())
+}
+
+/// Whether the answer is wanted as protobuf: the media type stands among those accepted.
+fn accepts_protobuf(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut media_types = accepted.flat_map(|value| value.split(',')).map(|range| range.split(';').next());
+    media_types.any(|media_type| media_type.is_some_and(|name| name.trim() == PROTOBUF))
 }
 
 fn who(edge: &Edge, headers: &HeaderMap) -> Result<(UserId, DeviceId), Refusal> {

@@ -418,11 +418,7 @@ pub(crate) fn sent(log: LogId, message_id: MessageId, acked: &Acked) -> Frame {
 }
 
 pub(crate) fn history_page(log: LogId, page: &Page) -> Frame {
-    Frame::HistoryPage(client::HistoryPage {
-        log: log.to_string(),
-        entries: page.records.iter().filter_map(proto::client_entry).collect(),
-        at_end: page.at_end,
-    })
+    Frame::HistoryPage(proto::history_page(log, &page.records, page.at_end))
 }
 
 fn refuse(request_id: u64, refusal: Refusal, out: &mut Vec<Output>) {
