@@ -18,6 +18,8 @@
 //! - [`routes`] and [`placement`] tell from where to fetch.
 
 mod backoff;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod bounds;
 mod config;
 mod endpoint;
