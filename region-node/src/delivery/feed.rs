@@ -138,10 +138,10 @@ pub(crate) struct Feed {
     /// The last entry of the log that is known, in `epoch`.
     head: Position,
     replicated: Position,
-    /// The sessions that are current at `head`, checked in `epoch`, and know what is `told`.
+    /// The sessions that are current at `head` and checked in `epoch`.
     level: SmallVec<[SessionId; 2]>,
-    /// The last tick of the level sessions.
-    told: Position,
+    /// Whether the level sessions know how far it is `replicated`.
+    is_told: bool,
     subscribed: Option<Arc<Route>>,
     next_fill: FillId,
     /// `None` rather than empty.
@@ -193,7 +193,7 @@ impl Feed {
             head: Position::START,
             replicated: Position::START,
             level: SmallVec::new(),
-            told: Position::START,
+            is_told: false,
             subscribed: None,
             next_fill: 1,
             unsettled: None,
@@ -225,7 +225,7 @@ impl Feed {
             Input::Route(route) => self.follow(route, out),
             Input::Subscribed(route, answer) => self.subscribed(route, answer),
             Input::Published(burst) => self.published(burst, out),
-            Input::Replicated(position) => self.replicated = self.replicated.max(position),
+            Input::Replicated(position) => self.reached(position),
             Input::Lagged => self.ask_again(out),
             Input::Ended(epoch) => {
                 if epoch >= self.epoch {
@@ -290,7 +290,8 @@ impl Feed {
         if self.level.is_empty() {
             return;
         }
-        let member = Member { position: self.head, checked: self.epoch, state, told: self.told };
+        let told = if self.is_told { self.replicated } else { Position::START };
+        let member = Member { position: self.head, checked: self.epoch, state, told };
         let level = std::mem::take(&mut self.level);
         self.unsettled().members.extend(level.into_iter().map(|session| (session, member)));
     }

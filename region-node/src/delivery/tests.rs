@@ -596,7 +596,7 @@ fn a_session_that_overflows_leaves_and_the_others_stay() {
 
 #[test]
 fn a_quiet_feed_is_small() {
-    assert!(size_of::<Feed>() <= 160, "{}", size_of::<Feed>());
+    assert!(size_of::<Feed>() <= 128, "{}", size_of::<Feed>());
     let (feed, _) = level_feed([1, 2]);
     assert!(feed.is_settled(), "{feed:?}");
 }

@@ -53,6 +53,12 @@ struct State {
     is_woken: bool,
 }
 
+impl State {
+    fn messages_bytes(&self) -> usize {
+        self.bytes - self.ticks.len() * TICK_BYTES
+    }
+}
+
 /// What the task has to do beside writing.
 #[derive(Debug, Default)]
 pub(crate) struct Errands {
@@ -228,6 +234,10 @@ impl SessionQueue {
         {
             let mut state = self.state.lock();
             let mut bytes = 0;
+            if before == 0 && state.messages_bytes() < BATCH_MAX_BYTES {
+                bytes = state.messages_bytes();
+                std::mem::swap(batch, &mut state.messages);
+            }
             while bytes < BATCH_MAX_BYTES
                 && let Some(message) = state.messages.pop_front()
             {
@@ -247,6 +257,11 @@ impl SessionQueue {
         }
         self.drained.notify_waiters();
         true
+    }
+
+    /// Gives back the room that more messages needed than are there now.
+    pub(crate) fn shrink(&self) {
+        self.state.lock().messages.shrink_to_fit();
     }
 
     fn tick(&self, log: LogId, position: Position) -> Message {

@@ -85,6 +85,11 @@ impl Socket {
         }
     }
 
+    /// Gives back the room that a burst needed.
+    pub(super) fn shrink(&mut self) {
+        self.writing.shrink_to_fit();
+    }
+
     /// Whether it has taken nothing for so long.
     pub(super) fn is_blocked_for(&self, patience: Duration) -> bool {
         self.blocked_since.is_some_and(|since| since.elapsed() >= patience)

@@ -41,8 +41,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite;
 use types::{Code, Position, Record, Refusal, limits};
 
-/// What is kept of a connection's input.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// What is kept of a connection's input, for as long as it lasts.
+const READ_BUFFER_BYTES: usize = 2 * 1024;
 /// Frames up to this are written by one call. Allocated only while something waits.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// What a client that does not read, but pings, can make a connection hold: the largest frame, a page as
@@ -228,6 +228,8 @@ impl Connected {
             self.queue.abandon();
             return ControlFlow::Break(());
         }
+        self.queue.shrink();
+        self.socket.shrink();
         self.handle(Input::Tick { congested: self.queue.is_congested() })
     }
 

@@ -1,12 +1,14 @@
 //! Who follows which log of one partition.
 
 use crate::bus::{BusEvent, BusSink, SinkId};
-use std::collections::{BTreeMap, HashMap};
+use foldhash::HashMap;
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
 use types::LogId;
 
-/// See the module.
+/// See the module. Most logs have one sink: that of this node's own sessions.
 #[derive(Debug, Default)]
-pub(super) struct Sinks(HashMap<LogId, Vec<BusSink>>);
+pub(super) struct Sinks(HashMap<LogId, SmallVec<[BusSink; 1]>>);
 
 impl Sinks {
     /// Adds a follower of a log; once is enough.

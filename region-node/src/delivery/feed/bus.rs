@@ -64,7 +64,15 @@ impl Feed {
                 self.clear_tail();
             }
         }
-        self.replicated = self.replicated.max(answer.replicated);
+        self.reached(answer.replicated);
+    }
+
+    /// The log is replicated up to here.
+    pub(super) fn reached(&mut self, position: Position) {
+        if position > self.replicated {
+            self.replicated = position;
+            self.is_told = false;
+        }
     }
 
     /// From now on the log is told in this epoch: every position must be found to stand in it.

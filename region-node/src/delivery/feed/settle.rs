@@ -8,7 +8,7 @@ use types::Position;
 
 impl Feed {
     /// Brings every session one step further, and those that got level to the others. Answers which of them
-    /// do not know yet what the others were told.
+    /// do not know yet how far the log is replicated.
     pub(super) fn settle(&mut self, out: &mut Vec<Output>) -> Vec<SessionId> {
         let Some(unsettled) = self.unsettled.as_deref_mut() else { return Vec::new() };
         let (head, epoch) = (self.head, self.epoch);
@@ -106,7 +106,7 @@ impl Feed {
 
     /// Puts those that stand at the head to the level ones.
     fn level(&mut self) -> Vec<SessionId> {
-        let (head, epoch, told) = (self.head, self.epoch, self.told);
+        let (head, epoch, replicated) = (self.head, self.epoch, self.replicated);
         let mut untold = Vec::new();
         let is_level = |member: &Member| {
             member.state == State::Current && member.position == head && member.checked == epoch
@@ -118,7 +118,7 @@ impl Feed {
                 return true;
             }
             level.push(*session);
-            if member.told < told {
+            if member.told < replicated {
                 untold.push(*session);
             }
             false
@@ -225,13 +225,12 @@ impl Feed {
     /// those that have just become level (`untold`) what they missed.
     pub(super) fn tick_replicated(&mut self, untold: Vec<SessionId>, out: &mut Vec<Output>) {
         let (position, head, epoch) = (self.replicated, self.head, self.epoch);
-        if self.told < position && reaches(head, position) {
-            self.told = position;
-            if !self.level.is_empty() {
-                out.push(Output::Replicated { position, has: head, to: self.level.to_vec() });
+        if position != Position::START && reaches(head, position) {
+            let to = if self.is_told { untold } else { self.level.to_vec() };
+            self.is_told = true;
+            if !to.is_empty() {
+                out.push(Output::Replicated { position, has: head, to });
             }
-        } else if !untold.is_empty() && reaches(head, self.told) {
-            out.push(Output::Replicated { position: self.told, has: head, to: untold });
         }
         let Some(unsettled) = &mut self.unsettled else { return };
         for (session, member) in &mut unsettled.members {
