@@ -34,6 +34,8 @@ pub mod service;
 mod view;
 
 pub use config::{Config, Engine};
+#[cfg(feature = "bench")]
+pub use delivery::FanOut;
 pub use edge::{Connection, Edge, EdgeListener};
 pub use node::{Deps, Error, run};
 pub use parts::{Parts, PeerReplies, PeerService};

@@ -5,11 +5,15 @@
 //! encoding, and reach each session with one wake-up. Between two bursts the sessions get their turn, so that a busy
 //! log fills the wires before it fills the queues. No session can hold up another one, a feed, or the bus.
 
+#[cfg(feature = "bench")]
+mod fan_out;
 mod feed;
 mod frames;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "bench")]
+pub use fan_out::FanOut;
 pub(crate) use feed::SessionId;
 
 use crate::{
