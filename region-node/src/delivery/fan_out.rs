@@ -23,7 +23,12 @@ impl FanOut {
         fan_out.say(Input::Route(Some(Arc::clone(&route))));
         fan_out.say(Input::Subscribed(route, Some(answer)));
         for session in 0..sessions {
-            fan_out.say(Input::Join { session: SessionId(session), position, checked: Epoch::FIRST });
+            fan_out.say(Input::Join {
+                session: SessionId(session),
+                position,
+                checked: Epoch::FIRST,
+                at_end: true,
+            });
         }
         fan_out
     }

@@ -13,9 +13,11 @@
 //! ```text
 //!             join (checked in this epoch)          met the bus
 //!   session ──────────────────────────► Filling ─────────────────► Current ──► overflow: left
-//!      │  join (checked in an older one)   ▲ ▲ └──── gap ◄────────────┤
-//!      └─────────────► Checking ───────────┘ └──── (continue, or told diverged)
-//!                         ▲────────── a higher epoch: at the home, or on the bus ┘
+//!    │ │  join (checked in an older one)   ▲ ▲ └──── gap ◄────────────┤ ▲
+//!    │ └─────────────► Checking ───────────┘ └──── (continue, or told diverged)
+//!    │                    ▲────────── a higher epoch: at the home, or on the bus ┘
+//!    │ join (with all that is known, while the home is being asked)       │
+//!    └───────────────► Waiting ── answered: is it the end? then current, else Filling
 //! ```
 //!
 //! Invariants: a session gets entries in offset order, each following the one before; what the bus tells in
@@ -50,10 +52,12 @@ pub(crate) type FillId = u64;
 #[derive(Debug)]
 pub(crate) enum Input {
     /// A session follows the log behind a position that was checked in an epoch; it leaves its old place.
+    /// `at_end`: nothing was known behind the position when it was checked.
     Join {
         session: SessionId,
         position: Position,
         checked: Epoch,
+        at_end: bool,
     },
     Leave(SessionId),
     /// Where the log can be followed now, if anywhere.
@@ -175,6 +179,8 @@ struct Member {
 enum State {
     /// Its position must be checked by the home.
     Checking,
+    /// It has all that was known when it joined; the subscription that is under way tells of the rest.
+    Waiting,
     /// It is behind the feed; nothing is under way for it.
     Lacking,
     /// It is being filled.
@@ -220,7 +226,9 @@ impl Feed {
 
     pub(crate) fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Join { session, position, checked } => self.join(session, position, checked),
+            Input::Join { session, position, checked, at_end } => {
+                self.join(session, position, checked, at_end);
+            }
             Input::Leave(session) => drop(self.remove(session)),
             Input::Route(route) => self.follow(route, out),
             Input::Subscribed(route, answer) => self.subscribed(route, answer),
@@ -269,9 +277,13 @@ impl Feed {
         self.level.is_empty() && self.unsettled.as_ref().is_none_or(|unsettled| unsettled.members.is_empty())
     }
 
-    fn join(&mut self, session: SessionId, position: Position, checked: Epoch) {
+    fn join(&mut self, session: SessionId, position: Position, checked: Epoch, at_end: bool) {
         self.remove(session);
-        let state = if checked < self.epoch { State::Checking } else { State::Lacking };
+        let state = match () {
+            () if checked < self.epoch => State::Checking,
+            () if at_end && self.subscribed.is_none() && self.is_asking() => State::Waiting,
+            () => State::Lacking,
+        };
         let member = Member { position, checked, state, told: Position::START };
         self.unsettled().members.insert(session, member);
     }

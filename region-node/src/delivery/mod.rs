@@ -132,14 +132,14 @@ impl Delivery {
 
     /// A session follows a log behind a position that was found to stand in an epoch.
     pub(crate) fn join(&self, session: SessionId, join: Join) {
-        let Join { log, partition, user, position, checked } = join;
+        let Join { log, partition, user, position, checked, at_end } = join;
         let mut hub = self.0.hub.lock();
         let Some(follower) = hub.sessions.get_mut(&session) else { return };
         follower.user = Some(user);
         hub.feeds.entry(log).or_insert_with(|| Box::new(Feed::new(partition)));
         let route = self.route(&mut hub, partition);
         self.drive(&mut hub, log, Input::Route(route));
-        self.drive(&mut hub, log, Input::Join { session, position, checked });
+        self.drive(&mut hub, log, Input::Join { session, position, checked, at_end });
     }
 
     /// A session no longer follows a log.
@@ -430,6 +430,8 @@ pub(crate) struct Join {
     pub(crate) user: UserId,
     pub(crate) position: Position,
     pub(crate) checked: Epoch,
+    /// Nothing was known behind the position.
+    pub(crate) at_end: bool,
 }
 
 #[derive(Debug, Clone)]

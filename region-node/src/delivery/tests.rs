@@ -85,6 +85,7 @@ enum Step {
         session: u64,
         at: prop::sample::Index,
         is_stale: bool,
+        at_end: bool,
     },
     Leave {
         session: u64,
@@ -111,8 +112,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (1usize..12, prop::bool::weighted(0.1))
             .prop_map(|(count, is_lost)| Step::Bus { count, is_lost }),
         1 => Just(Step::Lag),
-        3 => (0u64..4, any::<prop::sample::Index>(), any::<bool>())
-            .prop_map(|(session, at, is_stale)| Step::Join { session, at, is_stale }),
+        3 => (0u64..4, any::<prop::sample::Index>(), any::<bool>(), any::<bool>())
+            .prop_map(|(session, at, is_stale, at_end)| Step::Join { session, at, is_stale, at_end }),
         1 => (0u64..4).prop_map(|session| Step::Leave { session }),
         1 => (0u64..4, 0usize..4).prop_map(|(session, takes)| Step::Overflow { session, takes }),
         10 => (any::<prop::sample::Index>(), prop::bool::weighted(0.1))
@@ -187,7 +188,7 @@ impl Model {
             Step::Bus { .. } if self.bus.is_empty() => self.lag(),
             Step::Bus { count, .. } => self.burst(count),
             Step::Lag => self.lag(),
-            Step::Join { session, at, is_stale } => self.join(session, at, is_stale),
+            Step::Join { session, at, is_stale, at_end } => self.join(session, at, is_stale, at_end),
             Step::Leave { session } => {
                 self.sessions.remove(&session);
                 self.handle(Input::Leave(SessionId(session)));
@@ -238,7 +239,7 @@ impl Model {
         self.handle(Input::Tick);
     }
 
-    fn join(&mut self, session: u64, at: prop::sample::Index, is_stale: bool) {
+    fn join(&mut self, session: u64, at: prop::sample::Index, is_stale: bool, at_end: bool) {
         let offset = at.index(self.log.records.len() + 1);
         let held: Vec<Position> = self.log.records[..offset].iter().filter_map(Record::position).collect();
         let position = held.last().copied().unwrap_or(Position::START);
@@ -246,7 +247,7 @@ impl Model {
         self.told_behind.remove(&session);
         let checked = if is_stale { Epoch::new(self.epoch.get() - 1) } else { self.epoch };
         let session = SessionId(session);
-        self.handle(Input::Join { session, position, checked });
+        self.handle(Input::Join { session, position, checked, at_end });
     }
 
     fn answer(&mut self, asked: Asked, fails: bool) {
@@ -444,7 +445,7 @@ fn what_was_read_from_an_old_copy_is_checked_again_and_not_called_replicated() {
     let session = SessionId(1);
     let mut feed = Feed::new(PARTITION);
     let mut out = Vec::new();
-    let join = Input::Join { session, position: at(1, 11), checked: Epoch::new(2) };
+    let join = Input::Join { session, position: at(1, 11), checked: Epoch::new(2), at_end: false };
     feed.handle(0, join, &mut out);
     // The copy is not told of epoch 2 yet, and ends with an entry of epoch 1 that is undone there.
     for _ in 0..2 {
@@ -475,7 +476,7 @@ fn no_tick_reaches_a_session_that_stands_on_an_undone_entry() {
     feed.handle(0, Input::Route(Some(route.clone())), &mut out);
     let answer = Subscribed { head: at(2, 15), replicated: at(2, 12), epoch: Epoch::new(2) };
     feed.handle(0, Input::Subscribed(route, Some(answer)), &mut out);
-    let join = Input::Join { session, position: at(1, 11), checked: Epoch::new(2) };
+    let join = Input::Join { session, position: at(1, 11), checked: Epoch::new(2), at_end: false };
     feed.handle(0, join, &mut out);
     let mut fills = out.iter().filter_map(|output| match output {
         Output::Fill { to, .. } => to.first().map(|(_, fill)| *fill),
@@ -496,7 +497,12 @@ fn level_feed(sessions: impl IntoIterator<Item = u64>) -> (Feed, Log) {
     let answer = Subscribed { head: at(1, 1), replicated: Position::START, epoch: Epoch::FIRST };
     feed.handle(0, Input::Subscribed(route(1), Some(answer)), &mut out);
     for session in sessions {
-        let join = Input::Join { session: SessionId(session), position: at(1, 1), checked: Epoch::FIRST };
+        let join = Input::Join {
+            session: SessionId(session),
+            position: at(1, 1),
+            checked: Epoch::FIRST,
+            at_end: false,
+        };
         feed.handle(0, join, &mut out);
     }
     assert_eq!(out, [Output::SubscribeAt(route(1))]);
@@ -541,7 +547,10 @@ fn what_comes_before_a_gap_in_a_burst_is_handed_over() {
 fn a_session_that_is_filled_gets_the_rest_of_the_bursts_from_the_tail() {
     let (mut feed, mut log) = level_feed([1]);
     let session = SessionId(2);
-    let out = handle(&mut feed, Input::Join { session, position: Position::START, checked: Epoch::FIRST });
+    let out = handle(
+        &mut feed,
+        Input::Join { session, position: Position::START, checked: Epoch::FIRST, at_end: false },
+    );
     assert_eq!(out, [Output::Fill { after: Position::START, to: vec![(session, 1)], known_head: at(1, 1) }]);
     let burst = publish(&mut log, 1, 3);
     handle(&mut feed, Input::Published(burst.clone()));
@@ -599,4 +608,32 @@ fn a_quiet_feed_is_small() {
     assert!(size_of::<Feed>() <= 128, "{}", size_of::<Feed>());
     let (feed, _) = level_feed([1, 2]);
     assert!(feed.is_settled(), "{feed:?}");
+}
+
+#[test]
+fn who_has_all_that_is_known_waits_for_the_subscription_and_is_not_filled() {
+    let mut feed = Feed::new(PARTITION);
+    handle(&mut feed, Input::Route(Some(route(1))));
+    for session in 1..=2 {
+        let (session, position) = (SessionId(session), at(1, 3));
+        let out = handle(&mut feed, Input::Join { session, position, checked: Epoch::FIRST, at_end: true });
+        assert_eq!(out, []);
+    }
+    let answer = Subscribed { head: at(1, 3), replicated: Position::START, epoch: Epoch::FIRST };
+    assert_eq!(handle(&mut feed, Input::Subscribed(route(1), Some(answer))), []);
+    assert!(feed.is_settled(), "{feed:?}");
+}
+
+#[test]
+fn who_waits_is_filled_when_the_home_knows_more_or_does_not_answer() {
+    let more = Subscribed { head: at(1, 5), replicated: Position::START, epoch: Epoch::FIRST };
+    for answer in [Some(more), None] {
+        let mut feed = Feed::new(PARTITION);
+        handle(&mut feed, Input::Route(Some(route(1))));
+        let (session, position) = (SessionId(1), at(1, 3));
+        handle(&mut feed, Input::Join { session, position, checked: Epoch::FIRST, at_end: true });
+        let known_head = answer.map_or(Position::START, |answer| answer.head);
+        let out = handle(&mut feed, Input::Subscribed(route(1), answer));
+        assert_eq!(out, [Output::Fill { after: at(1, 3), to: vec![(session, 1)], known_head }]);
+    }
 }

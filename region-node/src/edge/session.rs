@@ -382,6 +382,7 @@ impl Session {
             user: user.clone(),
             position: from,
             checked: answer.epoch,
+            at_end: from.offset >= answer.head.offset,
         }));
     }
 

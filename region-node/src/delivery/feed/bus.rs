@@ -46,6 +46,9 @@ impl Feed {
         }
         unsettled.asking = None;
         let seen = std::mem::take(&mut unsettled.seen);
+        for member in unsettled.members.values_mut().filter(|member| member.state == State::Waiting) {
+            member.state = State::Lacking;
+        }
         let Some(answer) = answer.filter(|answer| answer.epoch >= self.epoch) else {
             self.subscribed = None;
             return;

@@ -42,7 +42,11 @@ impl Feed {
                     member.state = State::Current;
                 }
                 State::Lacking => member.state = State::Stuck { checking: true },
-                State::Checking | State::Filling(_) | State::Stuck { .. } | State::Current => {}
+                State::Checking
+                | State::Waiting
+                | State::Filling(_)
+                | State::Stuck { .. }
+                | State::Current => {}
             }
         }
         for (after, sessions) in meeting {
