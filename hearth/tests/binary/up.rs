@@ -21,14 +21,15 @@ const PORTS: u16 = 23;
 const FIRST_PORT: u16 = 11_000;
 const SLOTS: u16 = 800;
 
-struct Up {
+/// A `hearth up` of the test's own.
+pub(crate) struct Up {
     child: Child,
-    base_port: u16,
+    pub(crate) base_port: u16,
     lines: mpsc::Receiver<Value>,
 }
 
 impl Up {
-    fn start(extra: &[&str]) -> Self {
+    pub(crate) fn start(extra: &[&str]) -> Self {
         let base_port = free_base_port();
         let mut child = Command::new(HEARTH)
             .args(["up", "--json", "--wan", "none", "--base-port", &base_port.to_string()])
@@ -49,7 +50,7 @@ impl Up {
         Self { child, base_port, lines: received }
     }
 
-    fn until(&self, event: &str) -> Value {
+    pub(crate) fn until(&self, event: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -60,7 +61,7 @@ impl Up {
         }
     }
 
-    fn hearth(&self, args: &[&str]) -> Output {
+    pub(crate) fn hearth(&self, args: &[&str]) -> Output {
         let port = self.base_port.to_string();
         Command::new(HEARTH).args(args).args(["--base-port", &port]).output().expect("it ends")
     }
