@@ -30,15 +30,20 @@ pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Rows as HTML: the first is the header, columns from the `numbers`th on are numbers.
+/// Rows as HTML: the first is the header, columns from the `numbers`th on are numbers, verdicts are coloured.
 pub(crate) fn table(rows: &[Vec<String>], numbers: usize) -> String {
     let mut html = String::from("<div class=\"wide\"><table>");
     for (at, row) in rows.iter().enumerate() {
         let tag = if at == 0 { "th" } else { "td" };
         html.push_str("<tr>");
         for (column, cell) in row.iter().enumerate() {
-            let class = if column >= numbers { " class=\"n\"" } else { "" };
-            let _ = write!(html, "<{tag}{class}>{}</{tag}>", escaped(cell));
+            let verdict = match cell.as_str() {
+                "met" => "good",
+                "missed" | "failed" => "bad",
+                _ => "",
+            };
+            let align = if column >= numbers { "n" } else { "" };
+            let _ = write!(html, "<{tag} class=\"{align} {verdict}\">{}</{tag}>", escaped(cell));
         }
         html.push_str("</tr>");
     }
@@ -116,12 +121,11 @@ fn percentiles(report: &Report) -> String {
 
 fn cores(report: &Report) -> String {
     let (names, cores) = (&report.over_time.processes, &report.over_time.cores);
-    let of = |(at, name): (usize, &String)| Series {
-        name: name.clone(),
-        points: cores
-            .iter()
-            .map(|(seconds, used)| (*seconds, used.get(at).copied().unwrap_or(0.0)))
-            .collect(),
+    let of = |(at, name): (usize, &String)| {
+        let used = |(seconds, used): &(f64, Vec<f64>)| (*seconds, used.get(at).copied().unwrap_or(0.0));
+        // Each look is of the time before it: the first one's begins at 0.
+        let begin = cores.first().map(|first| (0.0, used(first).1));
+        Series { name: name.clone(), points: begin.into_iter().chain(cores.iter().map(used)).collect() }
     };
     let series: Vec<_> = names.iter().enumerate().map(of).collect();
     let most = cores.iter().map(|(_, used)| used.iter().sum()).fold(0.0, f64::max);

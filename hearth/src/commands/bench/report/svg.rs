@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 280.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 12.0;
+const LEFT: f64 = 84.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
 /// Colours of the page; series beyond them begin again.
@@ -35,7 +35,8 @@ impl Axis {
     /// From 0 to a round number at or above `max`.
     pub(super) fn linear(label: &str, max: f64) -> Self {
         let step = round_up(max.max(1e-6) / TICKS);
-        let count = (max / step).ceil().max(1.0);
+        // What is a hair above a tick is drawn at it.
+        let count = (max / step - 0.05).ceil().max(1.0);
         let ticks = (0..=count as u32).map(|at| f64::from(at) * step);
         let ticks = ticks.map(|value| (value, number(value))).collect();
         Self { label: label.to_owned(), min: 0.0, max: count * step, is_log: false, ticks }
