@@ -26,17 +26,23 @@ counted() { # BINARY NAME TIMES
     sed -n 's/.*Collected : \([0-9]*\).*/\1/p'
 }
 
-$save && : > "$saved"
-printf '%-32s %14s %14s %8s\n' workload instructions before change
-for crate in "${crates[@]}"; do
-  built=$(cargo bench --locked -p "$crate" --bench instructions --no-run 2>&1) || { echo "$built" >&2; exit 1; }
-  binary=$(sed -n 's/.*Executable.*(\(.*\)).*/\1/p' <<< "$built")
+packages=()
+for crate in "${crates[@]}"; do packages+=(-p "$crate"); done
+# All in one build: apart, each would build what they share with its own features.
+built=$(cargo bench --locked "${packages[@]}" --bench instructions --no-run --message-format=json |
+  sed -n 's#.*"manifest_path":"[^"]*/\([^/"]*\)/Cargo.toml".*"executable":"\([^"]*\)".*#\1 \2#p')
+
+if $save; then : > "$saved"; fi
+printf '%-34s %14s %14s %9s\n' workload instructions before change
+while read -r crate binary; do
   for name in $("$binary"); do
     per_operation=$((($(counted "$binary" "$name" $many) - $(counted "$binary" "$name" $few)) / (many - few)))
     before=$(awk -v name="$crate/$name" '$1 == name { print $2 }' "$saved" 2>/dev/null || true)
     change=''
-    if [ -n "$before" ]; then change=$(awk -v a="$before" -v b="$per_operation" 'BEGIN { printf "%+.1f %%", (b - a) * 100 / a }'); fi
-    printf '%-32s %14s %14s %8s\n' "$crate/$name" "$per_operation" "$before" "$change"
+    if [ -n "$before" ]; then
+      change=$(awk -v a="$before" -v b="$per_operation" 'BEGIN { printf "%+.1f %%", (b - a) * 100 / a }')
+    fi
+    printf '%-34s %14s %14s %9s\n' "$crate/$name" "$per_operation" "$before" "$change"
     if $save; then printf '%s\t%s\n' "$crate/$name" "$per_operation" >> "$saved"; fi
   done
-done
+done <<< "$built"

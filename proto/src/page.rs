@@ -1,9 +1,10 @@
 //! Pages of history as JSON, written from the records as they were read: what the generated code would make
 //! of a [`client::HistoryPage`], without one.
 
+mod base64;
+
 use crate::{client, client_entry};
-use data_encoding::BASE64;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use types::{Body, Entry, EntryBody, LogId, PositionToken, Record};
 use uuid::Uuid;
 
@@ -16,72 +17,73 @@ pub fn history_page(log: LogId, records: &[Record], at_end: bool) -> client::His
     client::HistoryPage { log: log.to_string(), entries, at_end }
 }
 
-/// The same page as JSON text.
+/// The same page as JSON.
 ///
 /// # Errors
 /// What the JSON encoder refuses, which is nothing that an entry can hold.
-pub fn history_page_json(log: LogId, records: &[Record], at_end: bool) -> serde_json::Result<String> {
-    let mut into = String::with_capacity(records.iter().map(json_bytes).sum::<usize>() + ENTRY_BYTES);
-    into.push_str("{\"log\":\"");
+pub fn history_page_json(log: LogId, records: &[Record], at_end: bool) -> serde_json::Result<Vec<u8>> {
+    let mut into = Vec::with_capacity(records.iter().map(json_bytes).sum::<usize>() + ENTRY_BYTES);
+    into.extend_from_slice(b"{\"log\":\"");
     push(&mut into, log);
-    into.push('"');
+    into.push(b'"');
     let mut before = ",\"entries\":[";
     for record in records {
         let Some(entry) = record.entry() else { continue };
-        into.push_str(before);
+        into.extend_from_slice(before.as_bytes());
         before = ",";
         match &entry.body {
             EntryBody::Message { ciphertext } => message(&mut into, record, entry, ciphertext),
-            _ => into.push_str(&serde_json::to_string(&client_entry(record))?),
+            _ => serde_json::to_writer(&mut into, &client_entry(record))?,
         }
     }
     if before == "," {
-        into.push(']');
+        into.push(b']');
     }
-    into.push_str(if at_end { ",\"atEnd\":true}" } else { "}" });
+    into.extend_from_slice(if at_end { b",\"atEnd\":true}" } else { b"}" });
     Ok(into)
 }
 
 fn json_bytes(record: &Record) -> usize {
     match &record.body {
         Body::Entry(Entry { body: EntryBody::Message { ciphertext }, .. }) => {
-            ENTRY_BYTES + BASE64.encode_len(ciphertext.len())
+            ENTRY_BYTES + ciphertext.len().div_ceil(3) * 4
         }
         _ => 2 * ENTRY_BYTES,
     }
 }
 
 /// No name, id or token holds a character that JSON would escape.
-fn message(into: &mut String, record: &Record, entry: &Entry, ciphertext: &[u8]) {
+fn message(into: &mut Vec<u8>, record: &Record, entry: &Entry, ciphertext: &[u8]) {
     let position = record.position().unwrap_or_default();
-    into.push_str("{\"position\":\"");
-    into.push_str(PositionToken::seal(record.log, position).as_str());
-    into.push_str("\",\"offset\":\"");
+    into.extend_from_slice(b"{\"position\":\"");
+    into.extend_from_slice(PositionToken::seal(record.log, position).as_str().as_bytes());
+    into.extend_from_slice(b"\",\"offset\":\"");
     push(into, entry.offset.get());
-    into.push_str("\",\"sender\":\"");
-    into.push_str(entry.sender.as_str());
+    into.extend_from_slice(b"\",\"sender\":\"");
+    into.extend_from_slice(entry.sender.as_str().as_bytes());
     if entry.device.get() != 0 {
-        into.push_str("\",\"device\":\"");
+        into.extend_from_slice(b"\",\"device\":\"");
         push(into, entry.device.get());
     }
-    into.push_str("\",\"messageId\":\"");
+    into.extend_from_slice(b"\",\"messageId\":\"");
     let mut id = Uuid::encode_buffer();
-    into.push_str(Uuid::from_bytes_ref(entry.message_id.as_bytes()).hyphenated().encode_lower(&mut id));
+    let id = Uuid::from_bytes_ref(entry.message_id.as_bytes()).hyphenated().encode_lower(&mut id);
+    into.extend_from_slice(id.as_bytes());
     if record.accepted_at_ms != 0 {
-        into.push_str("\",\"acceptedAtMs\":\"");
+        into.extend_from_slice(b"\",\"acceptedAtMs\":\"");
         push(into, record.accepted_at_ms);
     }
     if let Some(at_ms) = entry.expires_at_ms {
-        into.push_str("\",\"expiresAtMs\":\"");
+        into.extend_from_slice(b"\",\"expiresAtMs\":\"");
         push(into, at_ms);
     }
-    into.push_str("\",\"ciphertext\":\"");
-    BASE64.encode_append(ciphertext, into);
-    into.push_str("\"}");
+    into.extend_from_slice(b"\",\"ciphertext\":\"");
+    base64::append(ciphertext, into);
+    into.extend_from_slice(b"\"}");
 }
 
-fn push(into: &mut String, what: impl std::fmt::Display) {
-    write!(into, "{what}").expect("a String takes all text");
+fn push(into: &mut Vec<u8>, what: impl std::fmt::Display) {
+    write!(into, "{what}").expect("memory takes all that is written");
 }
 
 #[cfg(test)]
@@ -127,8 +129,8 @@ mod tests {
         for (records, at_end) in [(&records[..], true), (&records[1..], false), (&[], true)] {
             let log = LogId::group([3; 16]);
             let generated = serde_json::to_string(&history_page(log, records, at_end));
-            let written = history_page_json(log, records, at_end);
-            assert_eq!(written.expect("it is encoded"), generated.expect("it is encoded"));
+            let written = history_page_json(log, records, at_end).expect("it is encoded");
+            assert_eq!(String::from_utf8(written), Ok(generated.expect("it is encoded")));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::fields::{entry, record};
 use bytes::Bytes;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{WireType, decode_varint};
 use types::{
     Body, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MessageId, Offset, Record, UserId,
     limits,
@@ -50,27 +50,30 @@ impl<'a> Fields<'a> {
         Self { rest }
     }
 
-    /// Whether this field comes next; if so, what follows its key is next.
+    /// Whether this field comes next; if so, what follows its key is next. All fields have numbers below 16,
+    /// and so keys of one byte.
     fn begins(&mut self, field: u32, wire_type: WireType) -> Option<bool> {
-        let mut behind = self.rest;
-        if behind.is_empty() {
-            return Some(false);
-        }
-        let (found, found_type) = decode_key(&mut behind).ok()?;
-        if found < field || (found == field && found_type != wire_type) {
-            return None;
-        }
-        if found == field {
+        let Some((key, behind)) = self.rest.split_first() else { return Some(false) };
+        let key = u32::from(*key);
+        if key == field << 3 | wire_type as u32 {
             self.rest = behind;
+            return Some(true);
         }
-        Some(found == field)
+        (key >> 3 > field).then_some(false)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        match self.rest.split_first() {
+            Some((byte, behind)) if *byte < 0x80 => {
+                self.rest = behind;
+                Some(u64::from(*byte))
+            }
+            _ => decode_varint(&mut self.rest).ok(),
+        }
     }
 
     fn optional_number(&mut self, field: u32) -> Option<Option<u64>> {
-        match self.begins(field, WireType::Varint)? {
-            true => decode_varint(&mut self.rest).ok().map(Some),
-            false => Some(None),
-        }
+        if self.begins(field, WireType::Varint)? { self.varint().map(Some) } else { Some(None) }
     }
 
     /// A number; 0 where it was left out.
@@ -97,7 +100,7 @@ impl<'a> Fields<'a> {
     }
 
     fn length_delimited(&mut self) -> Option<&'a [u8]> {
-        let bytes = decode_varint(&mut self.rest).ok()?;
+        let bytes = self.varint()?;
         let (blob, behind) = self.rest.split_at_checked(usize::try_from(bytes).ok()?)?;
         self.rest = behind;
         Some(blob)
