@@ -86,6 +86,11 @@ impl BusSink {
         self.id
     }
 
+    /// Whether nobody receives any more.
+    pub fn is_closed(&self) -> bool {
+        self.events.is_closed()
+    }
+
     /// Hands an event on, or drops it and remembers that. `false` when nobody receives any more.
     pub fn offer(&self, event: BusEvent) -> bool {
         match self.events.try_send(event) {

@@ -225,6 +225,7 @@ impl Feed {
     }
 
     pub(crate) fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
+        let is_tick = matches!(input, Input::Tick);
         match input {
             Input::Join { session, position, checked, at_end } => {
                 self.join(session, position, checked, at_end);
@@ -252,7 +253,7 @@ impl Feed {
         }
         let levelled = self.settle(out);
         self.tick_replicated(levelled, out);
-        self.linger(now_ms, out);
+        self.linger(now_ms, is_tick, out);
         if self.unsettled.as_deref().is_some_and(|unsettled| *unsettled == Unsettled::default()) {
             self.unsettled = None;
         }
@@ -308,7 +309,8 @@ impl Feed {
         self.unsettled().members.extend(level.into_iter().map(|session| (session, member)));
     }
 
-    fn linger(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+    /// A feed goes only by a tick: any other input may have a session behind it that is about to join.
+    fn linger(&mut self, now_ms: u64, is_tick: bool, out: &mut Vec<Output>) {
         if !self.is_deserted() {
             if let Some(unsettled) = &mut self.unsettled {
                 unsettled.idle_since_ms = None;
@@ -318,7 +320,7 @@ impl Feed {
         let unsettled = self.unsettled();
         unsettled.clear_tail();
         let since_ms = *unsettled.idle_since_ms.get_or_insert(now_ms);
-        if unsettled.asking.is_none() && now_ms.saturating_sub(since_ms) >= LINGER_MS {
+        if is_tick && unsettled.asking.is_none() && now_ms.saturating_sub(since_ms) >= LINGER_MS {
             out.extend(self.subscribed.take().map(Output::Unsubscribe));
             out.push(Output::Drop);
         }

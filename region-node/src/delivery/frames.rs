@@ -4,8 +4,10 @@ use crate::edge::frame::SharedFrame;
 use proto::client::{self, server_frame::Frame};
 use types::{EntryBody, LogId, Position, PositionToken, Record};
 
-/// Bodies that go into one frame, in bytes; a frame is closed by the body that passes this.
-const FRAME_BODIES_BYTES: usize = 16 * 1024;
+/// Entries that go into one frame, in bytes; a frame is closed by the entry that passes this.
+const FRAME_ENTRIES_BYTES: usize = 16 * 1024;
+/// What an entry takes beside its body, at most, in any encoding.
+const ENTRY_BYTES: usize = 512;
 
 /// A frame, and the last entry in it.
 #[derive(Debug)]
@@ -24,11 +26,11 @@ pub(super) fn frames<'a>(log: LogId, records: impl Iterator<Item = &'a Record>) 
         let (Some(entry), Some(position)) = (proto::client_entry(record), record.position()) else {
             continue;
         };
-        if bytes >= FRAME_BODIES_BYTES {
+        if bytes >= FRAME_ENTRIES_BYTES {
             frames.push(shared(log, std::mem::take(&mut entries), reaches));
             bytes = 0;
         }
-        bytes += body_bytes(record);
+        bytes += bytes_of(record);
         entries.push(entry);
         reaches = position;
     }
@@ -43,10 +45,11 @@ fn shared(log: LogId, entries: Vec<client::Entry>, reaches: Position) -> Shared 
     Shared { frame: SharedFrame::new(Frame::Entries(entries)), reaches }
 }
 
-fn body_bytes(record: &Record) -> usize {
+/// What a record's entry takes in a frame, about.
+pub(super) fn bytes_of(record: &Record) -> usize {
     match record.entry().map(|entry| &entry.body) {
-        Some(EntryBody::Message { ciphertext }) => ciphertext.len(),
-        _ => 0,
+        Some(EntryBody::Message { ciphertext }) => ENTRY_BYTES + ciphertext.len(),
+        _ => ENTRY_BYTES,
     }
 }
 

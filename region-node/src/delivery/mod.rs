@@ -41,9 +41,10 @@ const TICK: Duration = Duration::from_millis(250);
 const READS_MAX: usize = 64;
 /// Entries that one session is handed of the log at a time.
 const FILL_MAX_ENTRIES: usize = 100;
-/// Events of the bus that are handed on together. With messages of usual size they are a fraction of a
-/// session's queue.
+/// Events of the bus that are handed on together.
 const BURST_MAX_EVENTS: usize = 64;
+/// Bodies that are handed on together: a fraction of a session's queue.
+const BURST_MAX_BYTES: usize = 32 * 1024;
 /// How long a home is waited for.
 const HOME_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -110,8 +111,10 @@ impl Delivery {
                     if taken == 0 {
                         return;
                     }
-                    self.take(burst.drain(..));
-                    tokio::task::yield_now().await;
+                    while !burst.is_empty() {
+                        self.take(burst.drain(..of_usual_size(&burst)));
+                        tokio::task::yield_now().await;
+                    }
                 },
                 changed = versions.changed() => { if changed.is_err() { return } self.reroute(); }
                 changed = streams.changed() => { if changed.is_err() { return } self.reroute(); }
@@ -452,4 +455,17 @@ fn say(hub: &Hub, session: SessionId, frame: Frame) {
     if let Some(queue) = hub.queue(session) {
         queue.answer(0, frame);
     }
+}
+
+/// How many events from the front are handed on together: at least one.
+fn of_usual_size(events: &[BusEvent]) -> usize {
+    let mut bytes = 0;
+    let fits = events.iter().take_while(|event| {
+        let fits = bytes < BURST_MAX_BYTES;
+        if let BusEvent::Published(published) = event {
+            bytes += frames::bytes_of(&published.record);
+        }
+        fits
+    });
+    fits.count()
 }

@@ -146,6 +146,14 @@ impl SessionQueue {
         })
     }
 
+    /// Forgets the tick of a log that the session no longer follows.
+    pub(crate) fn forget_tick(&self, log: LogId) {
+        let mut state = self.state.lock();
+        if state.ticks.remove(&log).is_some() {
+            state.bytes -= TICK_BYTES;
+        }
+    }
+
     /// Writes what waits, then closes.
     pub(crate) fn close(&self, frame: CloseFrame) {
         self.change(|state| {
@@ -220,7 +228,7 @@ impl SessionQueue {
     pub(crate) fn rest(&self, takes_more: bool) -> bool {
         let mut state = self.state.lock();
         let to_write = !state.messages.is_empty() || !state.ticks.is_empty() || state.closing.is_some();
-        if !state.outcomes.is_empty() || (takes_more && to_write) {
+        if state.is_leaving || !state.outcomes.is_empty() || (takes_more && to_write) {
             return false;
         }
         state.is_woken = false;
@@ -358,6 +366,15 @@ mod tests {
         assert!(queue.rest(true));
         queue.answer(4, behind("while it rests"));
         assert_eq!(woken.count(), 2);
+    }
+
+    #[test]
+    fn a_task_does_not_rest_while_the_node_goes_down() {
+        let queue = queue();
+        queue.errands();
+        queue.leave();
+        assert!(!queue.rest(true));
+        assert!(queue.errands().is_leaving);
     }
 
     #[derive(Default)]

@@ -20,6 +20,15 @@ pub(crate) struct Message {
     pub(crate) deadline_ms: u64,
 }
 
+impl Message {
+    pub(crate) fn body_bytes(&self) -> usize {
+        match &self.body {
+            EntryBody::Message { ciphertext } => ciphertext.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// A chat that a client wants opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opening {

@@ -22,6 +22,8 @@ use types::{Code, DeviceId, LogId, MessageId, PartitionId, Position, Refusal, Us
 
 /// Chats being opened and pages being read, of one session at a time.
 const READS_MAX: u32 = 8;
+/// Bodies of unanswered writes of one session, in bytes.
+const WRITES_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The longest text of a client's software that is kept.
 const AGENT_MAX_BYTES: usize = 128;
 
@@ -54,6 +56,8 @@ pub(crate) enum Finished {
         request_id: u64,
         log: LogId,
         message_id: MessageId,
+        /// Of the body.
+        bytes: usize,
         result: Result<Acked, Refusal>,
     },
     Opened {
@@ -95,6 +99,7 @@ pub(crate) struct Session {
     followed: BTreeMap<LogId, u64>,
     next_follow: u64,
     writes: u32,
+    write_bytes: usize,
     reads: u32,
     locates: usize,
     heard_ms: u64,
@@ -108,6 +113,7 @@ impl Session {
             followed: BTreeMap::new(),
             next_follow: 1,
             writes: 0,
+            write_bytes: 0,
             reads: 0,
             locates: 0,
             heard_ms: now_ms,
@@ -235,6 +241,7 @@ impl Session {
 
     fn send(&mut self, id: u64, user: UserId, device: DeviceId, send: client::Send, out: &mut Vec<Output>) {
         let (log, message_id) = (send.log.clone(), send.message_id.clone());
+        let bytes = send.ciphertext.len();
         match request::message(send) {
             Err(refusal) => about(id, refusal.into(), &log, &message_id, out),
             Ok(_) if self.writes >= self.terms.writes_max => {
@@ -242,8 +249,16 @@ impl Session {
                     format!("{} writes of this session are unanswered, the most there may be", self.writes);
                 about(id, Refusal::new(Code::Overloaded, why).into(), &log, &message_id, out);
             }
+            Ok(_) if self.write_bytes + bytes > WRITES_MAX_BYTES => {
+                let why = format!(
+                    "{} bytes of this session are unanswered, and {WRITES_MAX_BYTES} may be",
+                    self.write_bytes
+                );
+                about(id, Refusal::new(Code::Overloaded, why).into(), &log, &message_id, out);
+            }
             Ok(message) => {
                 self.writes += 1;
+                self.write_bytes += bytes;
                 out.push(Output::Append { request_id: id, user, device, message });
             }
         }
@@ -293,8 +308,9 @@ impl Session {
 
     fn finished(&mut self, finished: Finished, out: &mut Vec<Output>) {
         match finished {
-            Finished::Appended { request_id, log, message_id, result } => {
+            Finished::Appended { request_id, log, message_id, bytes, result } => {
                 self.writes = self.writes.saturating_sub(1);
+                self.write_bytes = self.write_bytes.saturating_sub(bytes);
                 match result {
                     Ok(acked) => {
                         out.push(Output::Answer { request_id, frame: sent(log, message_id, &acked) })

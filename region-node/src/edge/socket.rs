@@ -90,6 +90,13 @@ impl Socket {
         self.writing.shrink_to_fit();
     }
 
+    /// Forgets what waits to be written: nobody reads it.
+    pub(super) fn abandon(&mut self, queue: &SessionQueue) {
+        self.writing.clear();
+        self.is_unflushed = false;
+        queue.abandon();
+    }
+
     /// Whether it has taken nothing for so long.
     pub(super) fn is_blocked_for(&self, patience: Duration) -> bool {
         self.blocked_since.is_some_and(|since| since.elapsed() >= patience)

@@ -162,7 +162,7 @@ impl Connected {
                 Poll::Ready(Ok(true)) => true,
                 Poll::Pending => false,
                 Poll::Ready(Ok(false) | Err(Broken)) => {
-                    self.queue.abandon();
+                    self.socket.abandon(&self.queue);
                     return Poll::Ready(());
                 }
             };
@@ -217,7 +217,7 @@ impl Connected {
                 ControlFlow::Break(())
             }
             None => {
-                self.queue.abandon();
+                self.socket.abandon(&self.queue);
                 ControlFlow::Break(())
             }
         }
@@ -225,7 +225,7 @@ impl Connected {
 
     fn tick(&mut self) -> ControlFlow<()> {
         if self.socket.is_blocked_for(self.patience) {
-            self.queue.abandon();
+            self.socket.abandon(&self.queue);
             return ControlFlow::Break(());
         }
         self.queue.shrink();
@@ -281,12 +281,13 @@ impl Connected {
                 self.queue.answer(request_id, frame);
             }
             Output::Answer { frame: Frame::Sent(_), .. } if is_cut() => {
-                self.queue.abandon();
+                self.socket.abandon(&self.queue);
                 return ControlFlow::Break(());
             }
             Output::Answer { request_id, frame } => self.queue.answer(request_id, frame),
             Output::Append { request_id, user, device, message } => {
                 let (log, message_id) = (message.log, message.message_id);
+                let bytes = message.body_bytes();
                 let began = Instant::now();
                 let draft = Draft {
                     log,
@@ -302,7 +303,7 @@ impl Connected {
                 let seconds = edge.write_seconds.clone();
                 let reply = Reply::new(move |result| {
                     seconds.record(began.elapsed());
-                    queue.finish(Finished::Appended { request_id, log, message_id, result });
+                    queue.finish(Finished::Appended { request_id, log, message_id, bytes, result });
                 });
                 edge.router.append(draft, reply);
             }
@@ -326,7 +327,10 @@ impl Connected {
                 Finished::Located { request_id, log, follow, position, result: result.await }
             }),
             Output::Join(join) => edge.delivery.join(self.seat.id, join),
-            Output::Leave(log) => edge.delivery.leave(self.seat.id, log),
+            Output::Leave(log) => {
+                edge.delivery.leave(self.seat.id, log);
+                self.queue.forget_tick(log);
+            }
             Output::Close { code, reason } => {
                 self.close(code, reason);
                 return ControlFlow::Break(());

@@ -34,6 +34,8 @@ const ROUND_MAX: usize = 1_024;
 /// How long a home that ended by a failure, or could not open, waits before it opens again, in ms.
 const OPEN_AGAIN_MS: u64 = 1_000;
 
+/// How often followers that are gone are looked for, in ms.
+const SWEEP_EVERY_MS: u64 = 60_000;
 /// How often gauges are brought up to date, in ms.
 const GAUGE_EVERY_MS: u64 = 1_000;
 
@@ -73,6 +75,7 @@ pub(super) struct Shard {
     unfollowed: Vec<(PartitionId, LogId)>,
     switches: Switches,
     gauge_at_ms: u64,
+    sweep_at_ms: u64,
     out: Vec<Output>,
 }
 
@@ -89,6 +92,7 @@ impl Shard {
             unfollowed: Vec::new(),
             switches: Switches::from_environment(),
             gauge_at_ms: 0,
+            sweep_at_ms: 0,
             out: Vec::new(),
         }
     }
@@ -330,6 +334,12 @@ impl Shard {
         if now.boot_ms >= self.gauge_at_ms {
             self.gauge_at_ms = now.boot_ms + GAUGE_EVERY_MS;
             self.gauge(now);
+        }
+        if now.boot_ms >= self.sweep_at_ms {
+            self.sweep_at_ms = now.boot_ms + SWEEP_EVERY_MS;
+            for (partition, home) in &mut self.homes {
+                self.unfollowed.extend(home.sinks.sweep().into_iter().map(|log| (*partition, log)));
+            }
         }
     }
 

@@ -14,6 +14,7 @@ impl Sinks {
     /// Adds a follower of a log; once is enough.
     pub(super) fn insert(&mut self, log: LogId, sink: BusSink) {
         let sinks = self.0.entry(log).or_default();
+        sinks.retain(|known| !known.is_closed());
         if !sinks.iter().any(|known| known.id() == sink.id()) {
             sinks.push(sink);
         }
@@ -28,6 +29,17 @@ impl Sinks {
             self.0.remove(&log);
         }
         nobody
+    }
+
+    /// Takes all followers away that are gone without a word, and answers the logs that nobody follows any more.
+    pub(super) fn sweep(&mut self) -> Vec<LogId> {
+        let mut deserted = Vec::new();
+        self.0.retain(|log, sinks| {
+            sinks.retain(|sink| !sink.is_closed());
+            deserted.extend(sinks.is_empty().then_some(*log));
+            !sinks.is_empty()
+        });
+        deserted
     }
 
     /// Whether anybody follows a log.

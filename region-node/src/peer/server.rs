@@ -8,7 +8,7 @@
 use super::wire;
 use crate::{
     Parts,
-    bus::{BusEvent, BusSink, SINK_MAX_EVENTS, bus_sink},
+    bus::{BusEvent, BusReceiver, BusSink, SINK_MAX_EVENTS, bus_sink},
     parts::PeerReplies,
     service::WriteReply,
 };
@@ -96,7 +96,9 @@ where
             biased;
             () = replies.abandoned() => break,
             Some(answer) = stream.answers.next(), if !stream.answers.is_empty() => Some(answer),
-            event = events.recv() => event.map(|event| (0, event_reply(event))),
+            // What the bus has leaves room for answers: a peer that is slow to read them can still ask, and end
+            // what is too much for it.
+            event = next_event(&replies, &mut events) => event.map(|event| (0, event_reply(event))),
             request = requests.next(), if stream.answers.len() < UNANSWERED_MAX => match request {
                 Some(Ok(request)) => stream.take(request),
                 Some(Err(error)) => {
@@ -110,6 +112,12 @@ where
             replies.with(|replies| replies.push(PeerReply { request_id, reply: Some(reply) }));
         }
     }
+}
+
+/// The next event of the bus, once half of the outbox is free. Cancel-safe.
+async fn next_event(replies: &Outbox<Replies>, events: &mut BusReceiver) -> Option<BusEvent> {
+    let is_open = replies.has_room(|replies| replies.bytes < REPLIES_BYTES / 2).await;
+    if is_open { events.recv().await } else { None }
 }
 
 /// A write that is counted until it is answered or forgotten.
@@ -156,8 +164,8 @@ impl PeerStream {
         let answer: Answer = match request {
             Request::Hello(hello) => return Ok(Some(self.hello(&hello))),
             Request::Append(append) => {
-                let reply = self.reply_to(id);
-                let written = self.parts.homes.append(wire::write(append)?, reply);
+                let write = wire::write(append)?;
+                let written = self.parts.homes.append(write, self.reply_to(id));
                 return Ok(written.err().map(|error| wire::append_reply(&Err(error))));
             }
             Request::Read(read) => {

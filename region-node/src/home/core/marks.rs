@@ -36,11 +36,11 @@ impl Marks {
         self.at_risk
     }
 
-    /// Notes an entry above the watermark.
-    pub(super) fn note(&mut self, lsn: Lsn, log: LogId, position: Position) {
+    /// Notes an entry above the watermark. What stands above `durable` may still be taken back.
+    pub(super) fn note(&mut self, lsn: Lsn, log: LogId, position: Position, durable: Lsn) {
         self.marks.entry(lsn).or_insert(Mark { log, position, acked: false, merged: 0 });
         if self.marks.len() > self.merge_above.max(MARKS_MAX) {
-            self.merge();
+            self.merge(durable);
             self.merge_above = self.marks.len() * 2;
         }
     }
@@ -71,17 +71,26 @@ impl Marks {
         self.at_risk -= dropped.values().map(Mark::at_risk).sum::<u64>();
     }
 
-    /// Keeps of each log the last mark only. A log is then called replicated a little later than it is.
-    fn merge(&mut self) {
-        let mut last: HashMap<LogId, Lsn> = HashMap::new();
-        let mut risk: HashMap<LogId, u64> = HashMap::new();
-        for (lsn, mark) in &self.marks {
-            last.insert(mark.log, *lsn);
-            *risk.entry(mark.log).or_default() += mark.at_risk();
+    /// Keeps of what is durable of each log the first mark and the last one only. A log is then called replicated
+    /// a little later than it is. The first one stays where it is until the watermark has passed it, so
+    /// however far the watermark is behind, its moving is told.
+    fn merge(&mut self, durable: Lsn) {
+        let mut ends: HashMap<LogId, (Lsn, Lsn)> = HashMap::new();
+        for (lsn, mark) in self.marks.range(..=durable) {
+            ends.entry(mark.log).and_modify(|(_, last)| *last = *lsn).or_insert((*lsn, *lsn));
         }
-        self.marks.retain(|lsn, mark| last.get(&mark.log) == Some(lsn));
-        for mark in self.marks.values_mut() {
-            mark.merged = risk.remove(&mark.log).unwrap_or_default() - u64::from(mark.acked);
+        let mut merged: HashMap<Lsn, u64> = HashMap::new();
+        self.marks.retain(|lsn, mark| match ends.get(&mark.log) {
+            Some((first, last)) if *first < *lsn && *lsn < *last => {
+                *merged.entry(*last).or_default() += mark.at_risk();
+                false
+            }
+            _ => true,
+        });
+        for (lsn, at_risk) in merged {
+            if let Some(mark) = self.marks.get_mut(&lsn) {
+                mark.merged += at_risk;
+            }
         }
     }
 }
@@ -96,12 +105,44 @@ mod tests {
     }
 
     #[test]
+    fn a_watermark_that_stays_behind_is_told_all_the_same() {
+        const LAG: u64 = 2 * MARKS_MAX as u64;
+        let mut marks = Marks::default();
+        let log = LogId::group([1; 16]);
+        let mut told = Vec::new();
+        for lsn in 1..=20 * LAG {
+            marks.note(Lsn::new(lsn), log, at(lsn), Lsn::new(lsn));
+            if let Some(watermark) = lsn.checked_sub(LAG) {
+                told.extend(marks.pass(Lsn::new(watermark)).remove(&log));
+            }
+        }
+        assert!(told.len() >= 10, "{told:?}");
+        assert!(told.last().is_some_and(|last| last.offset.get() > 15 * LAG), "{told:?}");
+        assert!(marks.marks.len() <= 2 * MARKS_MAX + 2);
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_the_marks_of_what_is_durable() {
+        let mut marks = Marks::default();
+        let (log, durable) = (LogId::group([1; 16]), Lsn::new(1_500));
+        for lsn in 1..=2_000 {
+            marks.note(Lsn::new(lsn), log, at(lsn), durable);
+            if lsn <= durable.get() {
+                marks.acked(Lsn::new(lsn), log);
+            }
+        }
+        marks.rewind(durable);
+        assert_eq!(marks.at_risk(), durable.get());
+        assert_eq!(marks.pass(durable)[&log], at(durable.get()));
+    }
+
+    #[test]
     fn merging_loses_no_message_at_risk() {
         let mut marks = Marks::default();
         let logs = [LogId::group([1; 16]), LogId::group([2; 16])];
         for lsn in 1..=MARKS_MAX as u64 + 10 {
             let log = logs[lsn as usize % 2];
-            marks.note(Lsn::new(lsn), log, at(lsn));
+            marks.note(Lsn::new(lsn), log, at(lsn), Lsn::new(lsn));
             marks.acked(Lsn::new(lsn), log);
         }
         assert_eq!(marks.at_risk(), MARKS_MAX as u64 + 10);

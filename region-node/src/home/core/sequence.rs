@@ -131,7 +131,7 @@ impl Core {
         if last <= self.announced {
             log.place.replicated = head;
         } else {
-            self.marks.note(last, id, head);
+            self.marks.note(last, id, head, self.durable.lsn);
         }
     }
 
@@ -313,7 +313,7 @@ impl Core {
             self.recent.insert(record.log, entry.dedup_key(), known);
         }
         self.recent.trim(self.durable.lsn, RECENT_MAX);
-        self.marks.note(record.lsn, record.log, known.position);
+        self.marks.note(record.lsn, record.log, known.position, self.durable.lsn);
         self.last = record.lsn;
         self.put(record, out);
         Ok((known, content))

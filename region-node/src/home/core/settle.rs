@@ -1,6 +1,8 @@
 //! From a record to its answer: durable, released, replicated, or of unknown fate.
 
-use super::{Context, Core, EndReason, Failure, Input, Output, Ticket, bytes_at_most, recent::Known};
+use super::{
+    Context, Core, EndReason, Failure, Input, Output, Ticket, bytes_at_most, log::Item, recent::Known,
+};
 use crate::{
     bus::Published,
     service::{Acked, WriteError},
@@ -166,6 +168,35 @@ impl Core {
                 }
                 !at_lsn.is_empty()
             });
+        }
+        if self.queued > 0 {
+            self.refuse_overdue(now_ms, out);
+        }
+    }
+
+    /// Refuses what waits for the store or the directory since before its deadline: none of it was begun.
+    fn refuse_overdue(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        let queued = &mut self.queued;
+        for (id, log) in self.logs.iter_mut() {
+            let is_overdue = |item: &Item| match item {
+                Item::Write(write) => write.deadline_ms <= now_ms,
+                Item::Subscribe(_) => false,
+            };
+            if !log.queue.iter().any(is_overdue) {
+                continue;
+            }
+            for item in std::mem::take(&mut log.queue) {
+                match item {
+                    Item::Write(write) if write.deadline_ms <= now_ms => {
+                        log.forget_lookups(&write);
+                        *queued -= 1;
+                        let message = format!("the deadline of the write to {id} passed before it was begun");
+                        let refusal = Refusal::new(Code::HomeUnavailable, message);
+                        out.push(Output::Reply { ticket: write.ticket, result: Err(refusal.into()) });
+                    }
+                    item => log.queue.push_back(item),
+                }
+            }
         }
     }
 
