@@ -86,14 +86,19 @@ impl Course {
         Some(Due { number, intended })
     }
 
-    /// Nothing will be due any more.
-    pub(crate) const fn has_sent_all(&self, now: u64, span: &Span) -> bool {
-        now >= span.sends_until || self.next_number >= self.limit
+    /// Nothing will be due any more. A sender of an open loop that is late sends what was due before the end.
+    pub(crate) fn has_sent_all(&self, now: u64, span: &Span) -> bool {
+        let is_over = match self.pace {
+            Pace::Window(_) => now >= span.sends_until,
+            Pace::Every(_) => self.next_time() >= span.sends_until,
+        };
+        is_over || self.next_number >= self.limit
     }
 
-    /// When the next message of an open loop is due.
-    pub(crate) fn next_due(&self) -> Option<u64> {
-        matches!(self.pace, Pace::Every(_)).then(|| self.next_time())
+    /// When the next message of an open loop is due, if there is one.
+    pub(crate) fn next_due(&self, now: u64, span: &Span) -> Option<u64> {
+        let is_open = matches!(self.pace, Pace::Every(_));
+        (is_open && !self.has_sent_all(now, span)).then(|| self.next_time())
     }
 
     fn next_time(&self) -> u64 {
@@ -189,7 +194,16 @@ mod tests {
         assert_eq!(course.due(49, &SPAN), None);
         let sent: Vec<_> = std::iter::from_fn(|| course.due(390, &SPAN)).collect();
         assert_eq!(sent.iter().map(|due| due.intended).collect::<Vec<_>>(), [50, 150, 250, 350]);
-        assert_eq!(course.next_due(), Some(450));
+        assert_eq!(course.next_due(390, &SPAN), Some(450));
+    }
+
+    #[test]
+    fn a_sender_that_is_late_at_the_end_sends_what_was_due_and_is_done() {
+        let mut course = Course::new(Pace::Every(400_000.0), 100, u64::MAX, 0);
+        let late = SPAN.sends_until + 5;
+        assert_eq!(std::iter::from_fn(|| course.due(late, &SPAN)).count(), 3);
+        assert_eq!(course.next_due(late, &SPAN), None, "nothing is due again and again");
+        assert!(course.has_sent_all(late, &SPAN));
     }
 
     #[test]

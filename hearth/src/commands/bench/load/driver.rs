@@ -304,7 +304,7 @@ impl Driver<'_> {
             });
             fed = true;
         }
-        if let Some(due) = course.next_due().filter(|due| *due < plan.span.sends_until) {
+        if let Some(due) = course.next_due(now, &plan.span) {
             self.due.push(Reverse((due, at)));
         }
         if fed { self.flush(at, 0) } else { Ok(()) }
