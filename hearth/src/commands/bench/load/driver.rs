@@ -65,6 +65,15 @@ impl Plan {
     pub(crate) fn now(&self) -> u64 {
         self.epoch.elapsed().as_micros() as u64
     }
+
+    /// Which moment decides whether a latency counts. In an open loop it is the intended one: what was meant
+    /// to be sent within the counted time counts however late it comes, or a stall at the end would be hidden.
+    const fn belongs_to(&self, intended: u64, now: u64) -> u64 {
+        match self.pace {
+            Pace::Every(_) => intended,
+            Pace::Window(_) => now,
+        }
+    }
 }
 
 struct Member {
@@ -222,7 +231,7 @@ impl Driver<'_> {
     fn hear_sender(&mut self, at: usize) -> anyhow::Result<()> {
         let now = self.plan.now();
         let Running { members, course, acks, .. } = &mut self.parties[at];
-        let (tally, span) = (&mut self.tally, &self.plan.span);
+        let (tally, plan, span) = (&mut self.tally, self.plan, &self.plan.span);
         members[0].wire.receive(&mut self.scratch, |frame| {
             let (request_id, said) = peek(frame)?;
             // Request 0 wants no answer, so numbers are moved up by one.
@@ -235,7 +244,10 @@ impl Driver<'_> {
                     let chats = acks.len() as u64;
                     acks[(number % chats) as usize].ack(number / chats);
                     if span.counts(now) {
-                        tally.accept(now - span.counts_from, now.saturating_sub(intended));
+                        tally.accept(now - span.counts_from);
+                    }
+                    if span.counts(plan.belongs_to(intended, now)) {
+                        tally.ack_us.saturating_record(now.saturating_sub(intended));
                     }
                 }
                 Said::Refused(error) if number.is_some_and(|number| course.refused(number)) => {
@@ -255,7 +267,7 @@ impl Driver<'_> {
     fn hear_reader(&mut self, at: usize, reader: usize) -> anyhow::Result<()> {
         let now = self.plan.now();
         let Running { members, arrivals, course, reader_classes, .. } = &mut self.parties[at];
-        let (tally, span) = (&mut self.tally, &self.plan.span);
+        let (tally, plan, span) = (&mut self.tally, self.plan, &self.plan.span);
         let class = (reader - 1) % *reader_classes;
         let arrivals = &mut arrivals[reader - 1];
         members[reader].wire.receive(&mut self.scratch, |frame| match peek(frame)?.1 {
@@ -265,7 +277,10 @@ impl Driver<'_> {
                 arrivals[(number % chats) as usize].receive(number / chats);
                 course.arrived(number);
                 if span.counts(now) {
-                    tally.deliver(class, now - span.counts_from, now.saturating_sub(intended));
+                    tally.deliver(now - span.counts_from);
+                }
+                if span.counts(plan.belongs_to(intended, now)) {
+                    tally.deliver_us[class].saturating_record(now.saturating_sub(intended));
                 }
                 anyhow::Ok(())
             }),

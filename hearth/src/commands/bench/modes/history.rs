@@ -186,7 +186,8 @@ fn read(plan: &Plan, http: &str, user: &str, paths: &[String], seed: u64) -> Res
             }
         }
         if plan.span.counts(now) {
-            tally.deliver(0, now - plan.span.counts_from, now - asked);
+            tally.deliver(now - plan.span.counts_from);
+            tally.deliver_us[0].saturating_record(now - asked);
         }
         if now >= plan.span.sends_until {
             break;
