@@ -1,6 +1,6 @@
 //! Whether a batch may be appended: the rules that every engine shares, as pure code.
 //!
-//! An engine runs [`shape`] where the call comes in, and [`Checker::follows`] in the same step as it
+//! An engine runs [`shape`] and [`one_each`] where the call comes in, and [`Checker::follows`] in the same step as it
 //! writes, against an [`Ends`] that already shows the batches before this one. The first rule that is
 //! broken, in the order of the code below, names the refusal, so that all engines refuse alike.
 
@@ -72,6 +72,18 @@ pub fn shape(append: &Append, batch_bytes: usize) -> Result<(), AppendError> {
         epoch_before = epoch;
     }
     Ok(())
+}
+
+/// Checks that a batch comes with as many encoded records as it has records.
+///
+/// # Errors
+/// [`AppendError::Invalid`] names both numbers.
+pub fn one_each(append: &Append, encoded: usize) -> Result<(), AppendError> {
+    let records = append.records.len();
+    if encoded == records {
+        return Ok(());
+    }
+    Err(invalid(append.partition, format!("it has {records} records, and {encoded} are encoded")))
 }
 
 /// The bound that an entry breaks. What passes here can be decoded again.

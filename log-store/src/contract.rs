@@ -1,9 +1,9 @@
 //! The contract that every engine keeps.
 
-use crate::{AppendError, ReadError, StoreError, TailError, fold::LogState};
+use crate::{AppendError, ReadError, StoreError, TailError, check, fold::LogState};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use std::{fmt, sync::Arc};
 use types::{
     BodyHash, DedupKey, Epoch, LogId, Lsn, Offset, PartitionId, PartitionPosition, Position, Record, StoreId,
@@ -164,13 +164,18 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
 
     /// [`LogStore::append`] of records that the caller has decoded from `encoded`, one each and in their
     /// order, so that an engine need not encode them again.
+    ///
+    /// # Errors
+    /// As those of [`LogStore::append`]; `Invalid` also where there is not one for each record.
     fn append_encoded(
         &self,
         append: Append,
         encoded: Vec<Bytes>,
     ) -> BoxFuture<'static, Result<Durable, AppendError>> {
-        drop(encoded);
-        self.append(append)
+        match check::one_each(&append, encoded.len()) {
+            Ok(()) => self.append(append),
+            Err(refusal) => ready(Err(refusal)).boxed(),
+        }
     }
 
     /// Raises a partition's fence to at least `epoch` and answers its end. Appends called before are in

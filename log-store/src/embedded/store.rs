@@ -190,7 +190,8 @@ impl LogStore for EmbeddedStore {
         append: Append,
         encoded: Vec<Bytes>,
     ) -> BoxFuture<'static, Result<Durable, AppendError>> {
-        if let Err(refusal) = check::shape(&append, encoded.iter().map(Bytes::len).sum()) {
+        let shape = check::shape(&append, encoded.iter().map(Bytes::len).sum());
+        if let Err(refusal) = shape.and_then(|()| check::one_each(&append, encoded.len())) {
             return ready(Err(refusal)).boxed();
         }
         let bytes = encoded.iter().map(|payload| frame::stride(payload.len())).sum();

@@ -221,6 +221,21 @@ pub(crate) async fn a_batch_keeps_its_bounds(bed: impl Bed) {
     assert_eq!(all(&*store, PARTITION).await, full);
 }
 
+pub(crate) async fn encoded_records_are_one_for_each_record(bed: impl Bed) {
+    let (store, mut writer) = (bed.store(), Writer::new(PARTITION));
+    let records = vec![writer.message(log(1)), writer.message(log(1)), writer.message(log(1))];
+    let encoded: Vec<_> = records.iter().map(proto::encode_record).collect();
+    let too_many = [&encoded[..], &encoded[..1]].concat();
+    for wrong in [Vec::new(), encoded[..2].to_vec(), too_many] {
+        let count = wrong.len();
+        let refusal = store.append_encoded(writer.batch(records.clone()), wrong).await;
+        assert!(matches!(refusal, Err(AppendError::Invalid { .. })), "{count} encoded: {refusal:?}");
+    }
+    assert_eq!(all(&*store, PARTITION).await, []);
+    store.append_encoded(writer.batch(records.clone()), encoded).await.expect("the records follow");
+    assert_eq!(all(&*store, PARTITION).await, records);
+}
+
 pub(crate) async fn the_largest_bodies_come_back_whole(mut bed: impl Bed) {
     let mut writer = Writer::new(PARTITION);
     let mut records = Vec::new();

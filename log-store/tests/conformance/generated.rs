@@ -5,7 +5,7 @@ use crate::{
     model::{Expected, Model},
     writer::{log, user},
 };
-use log_store::{Append, AppendError, ArchiveId, LogStore, Scan};
+use log_store::{Append, AppendError, ArchiveId, LogStore, Scan, devices::DEVICES_MAX};
 use proptest::{
     prelude::{Just, Strategy, any, prop_oneof},
     test_runner::{Config, TestRunner},
@@ -19,6 +19,10 @@ use types::{
 /// Few of each, so that operations meet.
 const PARTITIONS: u32 = 2;
 const LOGS: u8 = 3;
+/// Devices that write in most histories …
+const DEVICES_FEW: u64 = 2;
+/// … and in some: more than a log remembers, so that old ones are forgotten.
+const DEVICES_MANY: u64 = DEVICES_MAX as u64 + 26;
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -27,6 +31,12 @@ enum Operation {
         epochs_up: u64,
         fault: Fault,
         bodies: Vec<(u8, Said)>,
+    },
+    /// So many messages of one log in a row, each of the next device.
+    Crowd {
+        partition: u32,
+        log: u8,
+        messages: usize,
     },
     Fence {
         partition: u32,
@@ -130,6 +140,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         12 => append.prop_map(|(partition, epochs_up, fault, bodies)| {
             Operation::Append { partition, epochs_up, fault, bodies }
         }),
+        1 => (partition.clone(), 0..LOGS, DEVICES_MAX..DEVICES_MAX + 16).prop_map(
+            |(partition, log, messages)| Operation::Crowd { partition, log, messages }
+        ),
         2 => (partition, -1_i8..3).prop_map(|(partition, epochs)| Operation::Fence { partition, epochs }),
         3 => tail.clone().prop_map(|(partition, records, obeys)| {
             Operation::Archive { partition, records, obeys }
@@ -151,11 +164,12 @@ pub(crate) fn agree_with_the_model<B: Bed>() {
         None => Config { cases: B::HISTORIES, ..Config::default() },
     };
     let config = Config { failure_persistence: None, ..config };
-    let histories = proptest::collection::vec(operation(), 1..40);
-    let outcome = TestRunner::new(config).run(&histories, |history| {
+    let devices = prop_oneof![2 => Just(DEVICES_FEW), 1 => Just(DEVICES_MANY)];
+    let histories = (devices, proptest::collection::vec(operation(), 1..40));
+    let outcome = TestRunner::new(config).run(&histories, |(devices, history)| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let mut run = Run::<B>::new().await;
+            let mut run = Run::<B>::new(devices).await;
             for operation in history {
                 let rewinds = matches!(operation, Operation::Truncate { .. } | Operation::Reopen);
                 let new_ids_from = run.ids + 1;
@@ -176,6 +190,8 @@ struct Run<B> {
     model: Model,
     /// The engine's names of the model's archives.
     names: Vec<ArchiveId>,
+    /// How many devices write.
+    devices: u64,
     /// How many message ids were drawn.
     ids: u64,
     /// The lowest epoch that a home may write in after a cut: an (epoch, LSN) names one record for good.
@@ -183,9 +199,9 @@ struct Run<B> {
 }
 
 impl<B: Bed> Run<B> {
-    async fn new() -> Self {
+    async fn new(devices: u64) -> Self {
         let (model, bed) = (Model::default(), B::create().await);
-        Self { bed, model, names: Vec::new(), ids: 0, epochs_from: HashMap::new() }
+        Self { bed, model, names: Vec::new(), devices, ids: 0, epochs_from: HashMap::new() }
     }
 
     fn store(&self) -> Arc<dyn LogStore> {
@@ -196,6 +212,11 @@ impl<B: Bed> Run<B> {
         match operation {
             Operation::Append { partition, epochs_up, fault, bodies } => {
                 let append = self.batch(PartitionId::new(partition), epochs_up, fault, bodies);
+                self.append(append).await;
+            }
+            Operation::Crowd { partition, log, messages } => {
+                let bodies = vec![(log, Said::Message { bytes: 3 }); messages];
+                let append = self.batch(PartitionId::new(partition), 0, Fault::None, bodies);
                 self.append(append).await;
             }
             Operation::CopyBack { nth } if !self.names.is_empty() => {
@@ -325,7 +346,7 @@ impl<B: Bed> Run<B> {
         let body = match said {
             Said::Cursor { offset } => {
                 let (kind, offset) = (CursorKind::Delivered, Offset::new(offset));
-                let device = device(id);
+                let device = self.key(id).device;
                 return Body::Update(StateUpdate::Cursor { user: sender, device, kind, offset });
             }
             Said::Message { bytes } => message(bytes, id),
@@ -355,9 +376,15 @@ impl<B: Bed> Run<B> {
             }
         };
         *head = head.plus(1);
-        let key = key(id);
+        let key = self.key(id);
         let (device, message_id) = (key.device, key.message_id);
         Body::Entry(Entry { offset: *head, sender, device, message_id, expires_at_ms, body })
+    }
+
+    /// The name of a message: each id is always of the same device.
+    fn key(&self, id: u64) -> DedupKey {
+        let message_id = MessageId::from_bytes(u128::from(id).to_be_bytes());
+        DedupKey { sender: user("alice"), device: DeviceId::new(1 + id % self.devices), message_id }
     }
 
     /// Compares all that can be read; of the message ids those from `all_ids_from` on.
@@ -370,7 +397,9 @@ impl<B: Bed> Run<B> {
             let partition = *partition;
             assert_eq!(store.end(partition).await, Ok(model.end()));
             let records = store.read_partition(partition, Lsn::FIRST, usize::MAX, usize::MAX).await;
-            admits(&model.served(), &records.expect("readable"));
+            let records = records.expect("readable");
+            admits(&model.served(), &records);
+            encoded_alike(&*store, partition, &records).await;
             let logs: Vec<_> = model.logs().into_iter().collect();
             assert_eq!(store.logs(partition, None, usize::MAX).await, Ok(logs));
             for log in (0..LOGS).map(log) {
@@ -382,7 +411,7 @@ impl<B: Bed> Run<B> {
                     admits(&expected[..expected.len().min(4)], &page.expect("readable"));
                 }
                 let devices = state.map(|state| state.devices.clone()).unwrap_or_default();
-                for key in (all_ids_from..=self.ids).map(key) {
+                for key in (all_ids_from..=self.ids).map(|id| self.key(id)) {
                     let found = model.find(log, &key);
                     assert_eq!(store.find(partition, log, &key).await, Ok(found));
                     let DedupKey { sender, device, message_id } = &key;
@@ -401,14 +430,24 @@ impl<B: Bed> Run<B> {
     }
 }
 
-/// The name of a message: each id is always of the same one of two devices.
-fn key(id: u64) -> DedupKey {
-    let message_id = MessageId::from_bytes(u128::from(id).to_be_bytes());
-    DedupKey { sender: user("alice"), device: device(id), message_id }
-}
-
-const fn device(id: u64) -> DeviceId {
-    DeviceId::new(1 + id % 2)
+/// Whether the records of a partition are the same when they are read encoded, at once and in pages.
+async fn encoded_alike(store: &dyn LogStore, partition: PartitionId, records: &[Record]) {
+    for (max_records, max_bytes) in [(usize::MAX, usize::MAX), (40, 2_000)] {
+        let mut read = Vec::new();
+        while read.len() < records.len() {
+            let from = records[read.len()].lsn;
+            let page = store.read_encoded(partition, from, max_records, max_bytes).await.expect("readable");
+            let bytes: usize = page.iter().map(|encoded| encoded.bytes.len()).sum();
+            assert!(!page.is_empty() && page.len() <= max_records, "{} records", page.len());
+            assert!(bytes <= max_bytes || page.len() == 1, "{bytes} bytes where {max_bytes} are the most");
+            read.extend(page);
+        }
+        assert_eq!(read.len(), records.len());
+        for (encoded, record) in read.into_iter().zip(records) {
+            assert_eq!(encoded.position, record.partition_position());
+            assert_eq!(proto::decode_record(encoded.bytes).as_ref(), Ok(record));
+        }
+    }
 }
 
 fn admits(expected: &[(Record, Expected)], served: &[Record]) {

@@ -54,6 +54,7 @@ macro_rules! suite {
                     epochs_never_go_back,
                     generations_never_go_back,
                     a_batch_keeps_its_bounds,
+                    encoded_records_are_one_for_each_record,
                     the_largest_bodies_come_back_whole,
                     partitions_do_not_share_logs,
                     batches_of_many_tasks_and_partitions_all_land,
