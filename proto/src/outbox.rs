@@ -65,6 +65,11 @@ impl<Q: Queue> Outbox<Q> {
         put
     }
 
+    /// Looks at what is in it.
+    pub fn look<T>(&self, look: impl FnOnce(&Q) -> T) -> T {
+        look(&self.0.queue.lock())
+    }
+
     /// Waits until the queue has room, or nobody takes from it any more: then the answer is `false`.
     /// One task at a time. Cancel-safe.
     pub async fn has_room(&self, room: impl Fn(&Q) -> bool) -> bool {

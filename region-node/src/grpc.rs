@@ -79,9 +79,9 @@ impl node_server::Node for NodeService {
 
 /// Refuses a peer that speaks another version of the protocol.
 pub(crate) fn check_version(version: u32) -> Result<(), Status> {
-    if version == limits::PROTOCOL_VERSION {
+    if version == limits::NODE_PROTOCOL_VERSION {
         return Ok(());
     }
-    let known = limits::PROTOCOL_VERSION;
+    let known = limits::NODE_PROTOCOL_VERSION;
     Err(Status::failed_precondition(format!("protocol version {version} is not spoken here, {known} is")))
 }

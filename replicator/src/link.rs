@@ -159,7 +159,7 @@ async fn fetch_once(
     backoff: &mut Backoff,
 ) -> Result<Infallible, LinkError> {
     let hello = node::FetchHello {
-        protocol_version: limits::PROTOCOL_VERSION,
+        protocol_version: limits::NODE_PROTOCOL_VERSION,
         follower: Some((&ends.follower).into()),
         region: ends.region.to_string(),
     };

@@ -22,7 +22,7 @@ pub(crate) enum FromFollower {
 /// A peer's message cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
-    #[error("the peer speaks protocol version {theirs}, not {ours}", ours = limits::PROTOCOL_VERSION)]
+    #[error("the peer speaks protocol version {theirs}, not {ours}", ours = limits::NODE_PROTOCOL_VERSION)]
     Version { theirs: u32 },
     #[error("a reply without an outcome, for partition {partition}")]
     Empty { partition: u32 },
@@ -31,7 +31,7 @@ pub(crate) enum Unusable {
 }
 
 fn check_version(theirs: u32) -> Result<(), Unusable> {
-    if theirs == limits::PROTOCOL_VERSION { Ok(()) } else { Err(Unusable::Version { theirs }) }
+    if theirs == limits::NODE_PROTOCOL_VERSION { Ok(()) } else { Err(Unusable::Version { theirs }) }
 }
 
 fn position(wire: Option<proto::log::PartitionPosition>) -> PartitionPosition {
@@ -91,6 +91,6 @@ pub(crate) fn to_follower(partition: PartitionId, epoch: Epoch, say: Say) -> nod
 }
 
 pub(crate) fn follow_hello() -> node::FollowRequest {
-    let hello = node::FollowHello { protocol_version: limits::PROTOCOL_VERSION, follower: None };
+    let hello = node::FollowHello { protocol_version: limits::NODE_PROTOCOL_VERSION, follower: None };
     node::FollowRequest { request: Some(node::follow_request::Request::Hello(hello)), ..Default::default() }
 }

@@ -38,7 +38,7 @@ impl Peer {
     pub async fn open(http: String) -> anyhow::Result<Self> {
         let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
         let hello = PeerHello {
-            protocol_version: limits::PROTOCOL_VERSION,
+            protocol_version: limits::NODE_PROTOCOL_VERSION,
             node: "a-test".to_owned(),
             ..PeerHello::default()
         };

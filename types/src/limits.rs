@@ -30,5 +30,7 @@ pub const PIN_BATCH_MAX: usize = 1_024;
 pub const DEADLINE_MAX_MS: u64 = 60_000;
 /// How long a write is held where the client names no deadline, in ms.
 pub const DEADLINE_DEFAULT_MS: u64 = 15_000;
-/// The version of every protocol in `proto/`, said in each hello.
+/// The version of the protocols of clients and of the directory, said in each hello.
 pub const PROTOCOL_VERSION: u32 = 1;
+/// The version of the protocol between nodes, and of nodes with replicators, said in each hello.
+pub const NODE_PROTOCOL_VERSION: u32 = 2;

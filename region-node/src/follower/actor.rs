@@ -17,12 +17,19 @@ pub struct Ask {
     pub partition: PartitionId,
     /// The epoch of the home on whose behalf it comes.
     pub epoch: Epoch,
-    /// What.
-    pub request: Request,
+    /// What; or why it makes no sense, which is then the answer.
+    pub request: Result<Request, Refusal>,
     /// Takes the answer.
     pub reply: Replies,
     /// The room that it takes up; see [`super::Followers::room_for`].
     pub room: Option<OwnedSemaphorePermit>,
+}
+
+impl Ask {
+    /// The bytes of its records.
+    pub fn bytes(&self) -> usize {
+        self.request.as_ref().map_or(0, Request::bytes)
+    }
 }
 
 /// The answer of a partition.
@@ -54,7 +61,10 @@ pub(super) struct Actor {
 impl Actor {
     /// Serves a request, and answers it and those that were joined to it.
     pub(super) async fn serve(self, mut first: Ask, joined: Vec<Joined>) {
-        let outcome = self.carry_out(first.epoch, &mut first.request).await;
+        let outcome = match &mut first.request {
+            Ok(request) => self.carry_out(first.epoch, request).await,
+            Err(refusal) => Err(refusal.clone()),
+        };
         let outcome = self.know_the_end().await.and(outcome);
         let (fence, last) = self.core.lock().standing();
         let reply = Reply { partition: self.partition, fence, last, outcome };
@@ -151,10 +161,10 @@ fn internal(error: &dyn std::error::Error) -> Refusal {
 /// else is to be told.
 pub(super) fn join(first: &mut Ask, waiting: &mut VecDeque<Ask>) -> Vec<Joined> {
     let mut joined = Vec::new();
-    let Request::Batch(batch) = &mut first.request else { return joined };
+    let Ok(Request::Batch(batch)) = &mut first.request else { return joined };
     let Some(mut last) = batch.records.last().map(|record| record.lsn) else { return joined };
     let mut bytes = batch.bytes();
-    while let Some(Ask { epoch, request: Request::Batch(next), .. }) = waiting.front() {
+    while let Some(Ask { epoch, request: Ok(Request::Batch(next)), .. }) = waiting.front() {
         let follows = next.records.first().is_some_and(|record| record.lsn == last.plus(1));
         let more = next.bytes();
         let fits = batch.records.len() + next.records.len() <= limits::BATCH_MAX_RECORDS
@@ -162,7 +172,9 @@ pub(super) fn join(first: &mut Ask, waiting: &mut VecDeque<Ask>) -> Vec<Joined> 
         if *epoch != first.epoch || !follows || !fits || batch.end.is_none() || next.end.is_none() {
             break;
         }
-        let Some(Ask { request: Request::Batch(next), reply, room, .. }) = waiting.pop_front() else { break };
+        let Some(Ask { request: Ok(Request::Batch(next)), reply, room, .. }) = waiting.pop_front() else {
+            break;
+        };
         last = next.records.last().map_or(last, |record| record.lsn);
         bytes += more;
         batch.records.extend(next.records);

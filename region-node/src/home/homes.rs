@@ -120,9 +120,16 @@ impl NodeHomes {
         &self.open
     }
 
-    /// Hands on what a follower told. What does not fit is dropped: the next report says it again.
-    pub fn report(&self, report: Report) {
-        let _ = self.shard(report.partition).try_send(Command::Report(report));
+    /// Hands on what a follower told.
+    ///
+    /// # Errors
+    /// The report, where the partition's shard has no room for it just now.
+    pub fn report(&self, report: Report) -> Result<(), Report> {
+        match self.shard(report.partition).try_send(Command::Report(report)) {
+            Err(mpsc::error::TrySendError::Full(Command::Report(report))) => Err(report),
+            // The shards end only with the node.
+            _ => Ok(()),
+        }
     }
 
     /// Ends the home of a partition if its epoch is below `epoch`; returns when it has ended.

@@ -294,7 +294,7 @@ async fn connect(shared: &Shared, node: &NodeId) -> anyhow::Result<Opened> {
     let mut client = NodeClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
     let (requests, outgoing) = outbox(Requests::default());
     let hello = node::PeerHello {
-        protocol_version: limits::PROTOCOL_VERSION,
+        protocol_version: limits::NODE_PROTOCOL_VERSION,
         node: shared.config.node.to_string(),
         incarnation: shared.identity.incarnation().get(),
     };

@@ -213,17 +213,17 @@ impl PeerStream {
     }
 
     fn hello(&self, hello: &node::PeerHello) -> Reply {
-        if hello.protocol_version != limits::PROTOCOL_VERSION {
+        if hello.protocol_version != limits::NODE_PROTOCOL_VERSION {
             let why = format!(
                 "peer {} speaks version {}, and this node version {}",
                 hello.node,
                 hello.protocol_version,
-                limits::PROTOCOL_VERSION
+                limits::NODE_PROTOCOL_VERSION
             );
             return wire::refused(&types::Refusal::new(types::Code::UnsupportedVersion, why));
         }
         Reply::Hello(node::PeerHello {
-            protocol_version: limits::PROTOCOL_VERSION,
+            protocol_version: limits::NODE_PROTOCOL_VERSION,
             node: self.parts.identity.node().to_string(),
             incarnation: self.parts.identity.incarnation().get(),
         })

@@ -62,7 +62,7 @@ async fn heartbeat(replicas: &NodeReplicas) {
     let (reply, mut answered) = follower::replies();
     let end = Some(PartitionPosition::new(Epoch::new(3), Lsn::new(10)));
     let request = Request::Batch(Batch { records: vec![], encoded: vec![], watermark: Lsn::new(8), end });
-    let ask = Ask { partition: PARTITION, epoch: Epoch::new(3), request, reply, room: None };
+    let ask = Ask { partition: PARTITION, epoch: Epoch::new(3), request: Ok(request), reply, room: None };
     replicas.followers.ask(vec![ask]).await;
     assert_eq!(answered.next().await.expect("an answer").outcome, Ok(Outcome::Done));
 }

@@ -3,7 +3,8 @@
 //! One task per stream. It takes reports, looks again at each partition that its [`Bell`] rang for, and
 //! puts one batch per partition and round into the stream's outbox, so that no partition starves the
 //! others. What memory does not hold is read from the store on the side, a few partitions at a time, so
-//! that a follower that is far behind holds up nobody. While the outbox is full only reports are taken.
+//! that a follower that is far behind holds up nobody. While the outbox is full only reports are taken, and
+//! those no more either once their answers have filled it again.
 //!
 //! A watermark rides on the next batch of its partition; alone it is told for all partitions together, a
 //! moment after the first of them has moved. Nothing is sent while nothing happens.
@@ -28,7 +29,7 @@ use proto::{
     outbox::{Outbox, Queue, outbox},
 };
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -37,8 +38,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use types::{Code, Epoch, Lsn, PartitionId, PartitionPosition, Refusal, Replica, limits};
 
-/// Bytes of records that may wait for one stream's connection; the batches on their way in may pass it.
+/// Bytes of replies that may wait for one stream's connection; the batches on their way in may pass it.
 const OUTBOX_BYTES: usize = 2 * 1024 * 1024;
+/// Beyond it no reports are taken either: each may have to be answered.
+const OUTBOX_MAX_BYTES: usize = 2 * OUTBOX_BYTES;
+/// What a reply counts for beside its records.
+const REPLY_BYTES: usize = 256;
 /// The most bytes of one batch.
 const BATCH_BYTES: usize = 256 * 1024;
 /// Partitions that are read from the store at a time, for one stream.
@@ -47,6 +52,8 @@ const READS_MAX: usize = 4;
 const REPORTS_MAX: usize = 256;
 /// How long a watermark that nothing else carries may wait for others.
 const WATERMARKS_AFTER: Duration = Duration::from_millis(100);
+/// After how long a home that was too busy for a report is told it again.
+const REPORT_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// What the streams stand on. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -73,6 +80,16 @@ struct Replies {
 impl Replies {
     const fn has_room(&self) -> bool {
         self.bytes < OUTBOX_BYTES
+    }
+
+    const fn has_room_for_answers(&self) -> bool {
+        self.bytes < OUTBOX_MAX_BYTES
+    }
+
+    fn push(&mut self, reply: wire::FetchReply, record_bytes: usize) {
+        let bytes = REPLY_BYTES + record_bytes;
+        self.bytes += bytes;
+        self.queue.push_back((Ok(reply), bytes));
     }
 }
 
@@ -123,6 +140,9 @@ impl Fetches {
             again: BTreeSet::new(),
             reads: FuturesUnordered::new(),
             unread: BTreeSet::new(),
+            untold: BTreeSet::new(),
+            unreported: BTreeMap::new(),
+            report_at: None,
             out,
         };
         stream.hello();
@@ -130,8 +150,9 @@ impl Fetches {
         let mut requests = requests.ready_chunks(REPORTS_MAX);
         let mut tell_at: Option<Instant> = None;
         loop {
+            let (has_work, takes) = (stream.has_work(), out.look(Replies::has_room_for_answers));
             tokio::select! {
-                taken = requests.next() => {
+                taken = requests.next(), if takes => {
                     let Some(taken) = taken else { return Ok(()) };
                     for request in taken {
                         stream.request(request?)?;
@@ -145,14 +166,17 @@ impl Fetches {
                 }
                 () = sleep_until(tell_at.unwrap_or_else(Instant::now)), if tell_at.is_some() => {
                     tell_at = None;
-                    stream.tell_watermarks();
+                    stream.untold.extend(bell.moved());
+                }
+                () = sleep_until(stream.report_at.unwrap_or_else(Instant::now)), if stream.report_at.is_some() => {
+                    stream.report_again();
                 }
                 Some(read) = stream.reads.next() => stream.take_read(read),
-                roomy = out.has_room(Replies::has_room), if stream.has_work() => if !roomy {
+                roomy = out.has_room(Replies::has_room), if has_work || !takes => if !roomy {
                     return Ok(());
                 },
             }
-            while stream.has_work() && out.with(|replies| replies.has_room()) {
+            while stream.has_work() && out.look(Replies::has_room) {
                 stream.look();
             }
         }
@@ -207,13 +231,19 @@ struct Stream<'a> {
     reads: FuturesUnordered<BoxFuture<'static, Read>>,
     /// Partitions that wait for one of the reads to end.
     unread: BTreeSet<PartitionId>,
+    /// Partitions whose watermark has moved, and is due to be told.
+    untold: BTreeSet<PartitionId>,
+    /// The newest reports that their homes were too busy to take.
+    unreported: BTreeMap<PartitionId, Report>,
+    /// When those are told again.
+    report_at: Option<Instant>,
     out: &'a Outbox<Replies>,
 }
 
 impl Stream<'_> {
     fn hello(&self) {
         let hello = wire::FetchHello {
-            protocol_version: limits::PROTOCOL_VERSION,
+            protocol_version: limits::NODE_PROTOCOL_VERSION,
             follower: Some((&self.follower).into()),
             ..wire::FetchHello::default()
         };
@@ -247,7 +277,7 @@ impl Stream<'_> {
             return Ok(());
         };
         let (replica, obeys, last) = (self.follower.clone(), report.obeys, report.last);
-        self.fetches.homes.report(Report { partition, epoch, replica, obeys, last });
+        self.report(Report { partition, epoch, replica, obeys, last });
         match answer {
             Answer::Nothing => {
                 self.again.insert(partition);
@@ -265,12 +295,32 @@ impl Stream<'_> {
         Ok(())
     }
 
-    fn has_work(&self) -> bool {
-        !self.round.is_empty() || !self.again.is_empty()
+    /// Hands a report on. It stands for those before it, and waits where it does not fit.
+    fn report(&mut self, report: Report) {
+        let partition = report.partition;
+        self.unreported.remove(&partition);
+        if let Err(report) = self.fetches.homes.report(report) {
+            self.unreported.insert(partition, report);
+            self.report_at = self.report_at.or_else(|| Some(Instant::now() + REPORT_AGAIN_AFTER));
+        }
     }
 
-    /// Sends to the next partition what it may be sent.
+    fn report_again(&mut self) {
+        self.report_at = None;
+        for report in std::mem::take(&mut self.unreported).into_values() {
+            self.report(report);
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.round.is_empty() || !self.again.is_empty() || !self.untold.is_empty()
+    }
+
+    /// Tells the next watermark that is due, or sends to the next partition what it may be sent.
     fn look(&mut self) {
+        if let Some(partition) = self.untold.pop_first() {
+            return self.tell_watermark(partition);
+        }
         if self.round.is_empty() {
             self.round.extend(std::mem::take(&mut self.again));
         }
@@ -318,7 +368,8 @@ impl Stream<'_> {
     }
 
     fn take_read(&mut self, Read { partition, epoch, after, read }: Read) {
-        self.again.extend(self.unread.pop_first());
+        // Whoever is first among them may have nothing to read any more.
+        self.again.append(&mut self.unread);
         let Some(known) = self.partitions.get_mut(&partition) else { return };
         known.reading = false;
         self.again.insert(partition);
@@ -372,13 +423,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Tells the watermarks that have moved and rode on no batch.
-    fn tell_watermarks(&mut self) {
-        for partition in self.bell.moved() {
-            self.tell_watermark(partition);
-        }
-    }
-
+    /// Tells a watermark, unless it rode on a batch.
     fn tell_watermark(&mut self, partition: PartitionId) {
         let Some(Partition { feed, fetched, .. }) = self.partitions.get_mut(&partition) else { return };
         let stands = feed.with_standing(|standing| (standing.end, standing.watermark));
@@ -409,11 +454,27 @@ impl Stream<'_> {
         self.send(partition, known.epoch, fetch_reply::Reply::NotHome(reply), 0);
     }
 
-    fn send(&self, partition: PartitionId, epoch: Epoch, reply: fetch_reply::Reply, bytes: usize) {
+    fn send(&self, partition: PartitionId, epoch: Epoch, reply: fetch_reply::Reply, record_bytes: usize) {
         let reply = wire::FetchReply { partition: partition.get(), epoch: epoch.get(), reply: Some(reply) };
-        self.out.with(|replies| {
-            replies.bytes += bytes;
-            replies.queue.push_back((Ok(reply), bytes));
-        });
+        self.out.with(|replies| replies.push(reply, record_bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_without_records_fill_the_outbox_too() {
+        let mut replies = Replies::default();
+        let most = OUTBOX_MAX_BYTES / REPLY_BYTES;
+        for _ in 0..most {
+            assert!(replies.has_room_for_answers());
+            replies.push(wire::FetchReply::default(), 0);
+        }
+        assert!(!replies.has_room_for_answers() && !replies.has_room());
+        while replies.pop().is_some() {}
+        assert_eq!(replies.bytes, 0);
+        assert!(replies.has_room());
     }
 }

@@ -1,10 +1,12 @@
 //! Serves `Follow`: hands what a replicator brings to the partitions, and their answers back.
 //!
 //! What has arrived is decoded and handed on in one piece. The node's bound on what waits for partitions,
-//! and that on answers nobody reads, keep the stream from being read further.
+//! and that on answers nobody reads, keep the stream from being read further: no more than one request is
+//! decoded before there is room for it. A request that makes no sense is its partition's to refuse; only
+//! one that names no partition ends the stream.
 
 use crate::follower::{Ask, Batch, Followers, Outcome, Replies, Reply, Request, replies};
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _, stream::BoxStream};
 use proto::{
     Malformed,
     node::{self as wire, follow_reply, follow_request},
@@ -52,26 +54,35 @@ async fn serve(
     replies: &Replies,
     out: &Out,
 ) -> Result<(), Status> {
-    let mut requests = requests.ready_chunks(BUNCH_MAX);
-    while let Some(arrived) = requests.next().await {
-        let mut asks = Vec::with_capacity(arrived.len());
-        for wire in arrived {
+    let mut requests = requests.fuse();
+    let mut greeted = false;
+    while let Some(first) = requests.next().await {
+        let (mut arrived, mut asks) = (Some(first), Vec::new());
+        while let Some(wire) = arrived {
             let wire = wire?;
             if let Some(follow_request::Request::Hello(hello)) = &wire.request {
                 crate::grpc::check_version(hello.protocol_version)?;
-                let _ = out.send(Ok(hello_of(me))).await;
-                continue;
-            }
-            let mut ask = ask_of(wire, replies)?;
-            ask.room = match followers.room_now(ask.request.bytes()) {
-                Some(room) => Some(room),
-                None => {
-                    // What was taken in so far must not wait with it: its room may be what is missing.
-                    followers.ask(std::mem::take(&mut asks)).await;
-                    followers.room_for(ask.request.bytes()).await
+                if std::mem::replace(&mut greeted, true) {
+                    return Err(Status::invalid_argument("the stream has said hello already"));
                 }
+                // There is always room for the first.
+                let _ = out.try_send(Ok(hello_of(me)));
+            } else {
+                let mut ask = ask_of(wire, replies)?;
+                ask.room = match followers.room_now(ask.bytes()) {
+                    Some(room) => Some(room),
+                    None => {
+                        // What was taken in so far must not wait with it: its room may be what is missing.
+                        followers.ask(std::mem::take(&mut asks)).await;
+                        followers.room_for(ask.bytes()).await
+                    }
+                };
+                asks.push(ask);
+            }
+            arrived = match asks.len() < BUNCH_MAX {
+                true => requests.next().now_or_never().flatten(),
+                false => None,
             };
-            asks.push(ask);
         }
         followers.ask(asks).await;
         if !replies.have_room().await {
@@ -83,13 +94,12 @@ async fn serve(
 
 fn ask_of(wire: wire::FollowRequest, replies: &Replies) -> Result<Ask, Status> {
     let request = match wire.request {
-        Some(follow_request::Request::Probe(_)) => Request::Probe,
+        Some(follow_request::Request::Probe(_)) => Ok(Request::Probe),
         Some(follow_request::Request::Batch(batch)) => {
-            let batch = batch_of(batch).map_err(|error| Status::invalid_argument(error.to_string()))?;
-            Request::Batch(batch)
+            batch_of(batch).map(Request::Batch).map_err(|error| unusable(wire.partition, &error))
         }
         Some(follow_request::Request::Diverged(diverged)) => {
-            Request::Diverged { common: diverged.common.unwrap_or_default().into() }
+            Ok(Request::Diverged { common: diverged.common.unwrap_or_default().into() })
         }
         Some(follow_request::Request::Hello(_)) | None => {
             return Err(Status::invalid_argument("a follow request says nothing"));
@@ -105,8 +115,14 @@ fn batch_of(batch: wire::Batch) -> Result<Batch, Malformed> {
     Ok(Batch { records, encoded: batch.records, watermark, end })
 }
 
+fn unusable(partition: u32, error: &Malformed) -> Refusal {
+    tracing::error!(partition, %error, "a home's batch cannot be read");
+    Refusal::new(Code::BadRequest, error.to_string())
+}
+
 fn hello_of(me: &Replica) -> wire::FollowReply {
-    let hello = wire::FollowHello { protocol_version: limits::PROTOCOL_VERSION, follower: Some(me.into()) };
+    let hello =
+        wire::FollowHello { protocol_version: limits::NODE_PROTOCOL_VERSION, follower: Some(me.into()) };
     wire::FollowReply { outcome: Some(follow_reply::Outcome::Hello(hello)), ..Default::default() }
 }
 

@@ -1,6 +1,7 @@
 //! Nodes over real connections: register, become home, append, replicate, lose the lease, be fenced, diverge.
 
 mod directory;
+mod streams;
 mod world;
 
 use directory::{Directory, PARTITION, TTL_MS};

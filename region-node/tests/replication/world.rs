@@ -10,12 +10,12 @@ use proto::{
     },
 };
 use region_node::{Config, Deps, Engine};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Streaming, transport::Channel};
-use types::{LogId, NodeId, PartitionPosition, RegionId, StoreId, UserId};
+use types::{LogId, NodeId, PartitionPosition, RegionId, StoreId, UserId, limits};
 
 /// The longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,13 +24,14 @@ pub(crate) type NodeClient = wire::node_client::NodeClient<Channel>;
 
 pub(crate) struct TestNode {
     pub(crate) name: NodeId,
+    pub(crate) address: SocketAddr,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) client: NodeClient,
     _running: DropGuard,
 }
 
 impl TestNode {
-    pub(crate) async fn start(letter: char, directory: std::net::SocketAddr) -> Self {
+    pub(crate) async fn start(letter: char, directory: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let name = NodeId::new(&format!("node-{letter}")).expect("a valid name");
@@ -58,7 +59,7 @@ impl TestNode {
         tokio::spawn(region_node::run(config, deps));
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).expect("a URI");
         let client = NodeClient::new(endpoint.connect_lazy());
-        Self { name, store, client, _running: shutdown.drop_guard() }
+        Self { name, address, store, client, _running: shutdown.drop_guard() }
     }
 
     pub(crate) async fn status(&self) -> wire::StatusReply {
@@ -100,7 +101,11 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) async fn connect(node: &TestNode) -> Self {
         let (requests, outgoing) = mpsc::channel(16);
-        let hello = wire::PeerHello { protocol_version: 1, node: "node-x".to_owned(), incarnation: 1 };
+        let hello = wire::PeerHello {
+            protocol_version: limits::NODE_PROTOCOL_VERSION,
+            node: "node-x".to_owned(),
+            incarnation: 1,
+        };
         let hello = peer_request::Request::Hello(hello);
         requests.send(wire::PeerRequest { request_id: 0, request: Some(hello) }).await.expect("open");
         let replies = node.client.clone().peer(ReceiverStream::new(outgoing)).await.expect("a stream");
@@ -185,8 +190,11 @@ async fn pump(mut home: NodeClient, mut follower: NodeClient, replica: dir::Repl
     follow.send(say(0, probe())).await.ok()?;
     let mut answers = follower.follow(ReceiverStream::new(outgoing)).await.ok()?.into_inner();
     let (fetch, outgoing) = mpsc::channel(64);
-    let hello =
-        wire::FetchHello { protocol_version: 1, follower: Some(replica), region: "region-b".to_owned() };
+    let hello = wire::FetchHello {
+        protocol_version: limits::NODE_PROTOCOL_VERSION,
+        follower: Some(replica),
+        region: "region-b".to_owned(),
+    };
     fetch.send(wire::FetchRequest { request: Some(fetch_request::Request::Hello(hello)) }).await.ok()?;
     let mut batches = home.fetch(ReceiverStream::new(outgoing)).await.ok()?.into_inner();
     let mut restart = true;

@@ -338,7 +338,7 @@ impl node_server::Node for Service {
     ) -> Result<Response<Self::FollowStream>, Status> {
         let (replies, stream) = mpsc::channel(4);
         let hello = wire::FollowHello {
-            protocol_version: limits::PROTOCOL_VERSION,
+            protocol_version: limits::NODE_PROTOCOL_VERSION,
             follower: Some((&self.replica).into()),
         };
         let hello = follow_reply::Outcome::Hello(hello);
