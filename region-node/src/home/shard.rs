@@ -329,8 +329,8 @@ impl Shard {
         for partition in partitions {
             self.say(partition, Input::Tick);
         }
-        self.open_what_is_given();
         let now = Now::read();
+        self.open_again(now.boot_ms);
         if now.boot_ms >= self.gauge_at_ms {
             self.gauge_at_ms = now.boot_ms + GAUGE_EVERY_MS;
             self.gauge(now);
@@ -375,6 +375,15 @@ impl Shard {
             self.say(partition, input);
         }
         self.open_what_is_given();
+    }
+
+    /// Opens what is given and could not open before, once it has waited for long enough.
+    fn open_again(&mut self, now_ms: u64) {
+        let waiting = self.open_not_before_ms.len();
+        self.open_not_before_ms.retain(|_, at_ms| now_ms < *at_ms);
+        if self.open_not_before_ms.len() < waiting {
+            self.open_what_is_given();
+        }
     }
 
     fn open_what_is_given(&mut self) {

@@ -28,7 +28,7 @@ pub(crate) struct Idle {
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<RegionId>,
     /// How long they are idle before memory is looked at.
-    #[arg(long, default_value_t = 15, value_name = "N")]
+    #[arg(long, default_value_t = 45, value_name = "N")]
     pub(crate) seconds: u64,
 }
 
