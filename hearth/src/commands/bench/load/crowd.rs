@@ -16,6 +16,9 @@ use uuid::Uuid;
 /// Every connection is looked after once in so many ticks.
 const TICKS: usize = 100;
 const TICK: Duration = Duration::from_millis(100);
+/// How often those that are connected give a sign of life while others still connect.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const RESUMED_TOGETHER: usize = 512;
 
 /// Users and their chats.
 #[derive(Debug)]
@@ -65,18 +68,27 @@ impl Crowd {
     /// Connects all users, many at the same time, each with all its cursors. `took_us` gets how long each
     /// took from its connecting until its last cursor was answered.
     pub(crate) fn resume(&self, edge: &str, took_us: &mut Histogram<u64>) -> Result<Connected> {
-        let resumed = in_turn(self.users.len(), |user| {
-            let began = Instant::now();
-            let wire = Wire::resume(edge, &self.users[user], DEVICE, self.cursors[user].clone())?;
-            wire.begin()?;
-            Ok((wire, began.elapsed()))
-        })?;
-        let mut wires = Vec::with_capacity(resumed.len());
-        for (_, (wire, took)) in resumed {
-            took_us.saturating_record(took.as_micros() as u64);
-            wires.push(wire);
+        let mut connected = Connected(Vec::with_capacity(self.users.len()));
+        let mut pinged = Instant::now();
+        for first in (0..self.users.len()).step_by(RESUMED_TOGETHER) {
+            let count = RESUMED_TOGETHER.min(self.users.len() - first);
+            let resumed = in_turn(count, |number| {
+                let (user, began) = (first + number, Instant::now());
+                let wire = Wire::resume(edge, &self.users[user], DEVICE, self.cursors[user].clone())?;
+                wire.begin()?;
+                Ok((wire, began.elapsed()))
+            })?;
+            for (_, (wire, took)) in resumed {
+                took_us.saturating_record(took.as_micros() as u64);
+                connected.0.push(wire);
+            }
+            // A slow machine takes longer for all of them than a server waits for a sign of life.
+            if pinged.elapsed() >= PING_INTERVAL {
+                pinged = Instant::now();
+                connected.ping(0, 1)?;
+            }
         }
-        Ok(Connected(wires))
+        Ok(connected)
     }
 }
 
@@ -84,19 +96,25 @@ impl Connected {
     /// Keeps all connections for so long: each pings every ten seconds, and reads what has come.
     pub(crate) fn stay(&mut self, duration: Duration) -> Result<()> {
         let until = Instant::now() + duration;
-        let ping = ClientFrame { request_id: 0, frame: Some(Frame::Ping(Ping { nonce: 0 })) };
-        let mut scratch = Scratch::new();
         for tick in (0..TICKS).cycle() {
             let began = Instant::now();
             if began >= until {
                 break;
             }
-            for wire in self.0.iter_mut().skip(tick).step_by(TICKS) {
-                wire.put(&ping, rand::random());
-                wire.flush()?;
-                wire.receive(&mut scratch, |_| Ok(())).context("an idle connection")?;
-            }
+            self.ping(tick, TICKS)?;
             thread::sleep(TICK.saturating_sub(began.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// Pings on every so-manieth connection, and reads what has come there.
+    fn ping(&mut self, first: usize, every: usize) -> Result<()> {
+        let ping = ClientFrame { request_id: 0, frame: Some(Frame::Ping(Ping { nonce: 0 })) };
+        let mut scratch = Scratch::new();
+        for wire in self.0.iter_mut().skip(first).step_by(every) {
+            wire.put(&ping, rand::random());
+            wire.flush()?;
+            wire.receive(&mut scratch, |_| Ok(())).context("an idle connection")?;
         }
         Ok(())
     }

@@ -232,7 +232,7 @@ impl Wire {
                     put_frame(&mut self.out, Opcode::Pong, [0; 4], payload.len(), pong);
                 }
                 Opcode::Pong => {}
-                Opcode::Close => bail!("the server closed the connection: {:?}", payload.escape_ascii()),
+                Opcode::Close => bail!("the server closed the connection: {}", payload.escape_ascii()),
             }
             used = end;
         }
