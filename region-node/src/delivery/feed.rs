@@ -40,7 +40,7 @@ use std::{
 use types::{Epoch, PartitionId, Position};
 
 /// How long a feed that nobody follows stays subscribed, in ms.
-const LINGER_MS: u64 = 5_000;
+pub(super) const LINGER_MS: u64 = 5_000;
 
 /// Names a session on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

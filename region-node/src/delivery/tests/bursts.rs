@@ -1,0 +1,181 @@
+//! Bursts, and sessions that come and go, on a feed whose sessions are level.
+
+use super::*;
+use crate::delivery::feed::LINGER_MS;
+
+/// A feed that is subscribed in epoch 1 at the first entry of a log, with sessions that have it.
+fn level_feed(sessions: impl IntoIterator<Item = u64>) -> (Feed, Log) {
+    let mut log = Log::default();
+    log.append(Epoch::FIRST);
+    let mut feed = Feed::new(PARTITION);
+    let mut out = Vec::new();
+    feed.handle(0, Input::Route(Some(route(1))), &mut out);
+    let answer = Subscribed { head: at(1, 1), replicated: Position::START, epoch: Epoch::FIRST };
+    feed.handle(0, Input::Subscribed(route(1), Some(answer)), &mut out);
+    for session in sessions {
+        let join = Input::Join {
+            session: SessionId(session),
+            position: at(1, 1),
+            checked: Epoch::FIRST,
+            at_end: false,
+        };
+        feed.handle(0, join, &mut out);
+    }
+    assert_eq!(out, [Output::SubscribeAt(route(1))]);
+    (feed, log)
+}
+
+fn publish(log: &mut Log, epoch: u64, count: usize) -> Vec<Arc<Published>> {
+    (0..count).map(|_| Arc::new(log.append(Epoch::new(epoch)))).collect()
+}
+
+fn handle(feed: &mut Feed, input: Input) -> Vec<Output> {
+    let mut out = Vec::new();
+    feed.handle(0, input, &mut out);
+    out
+}
+
+#[test]
+fn a_burst_is_handed_over_as_one() {
+    let (mut feed, mut log) = level_feed([1, 2]);
+    let burst = publish(&mut log, 1, 5);
+    let out = handle(&mut feed, Input::Published(burst.clone()));
+    let to = vec![SessionId(1), SessionId(2)];
+    assert_eq!(out, [Output::Deliver { entries: burst, after: at(1, 1), to }]);
+    let out = handle(&mut feed, Input::Replicated(at(1, 4)));
+    let to = vec![SessionId(1), SessionId(2)];
+    assert_eq!(out, [Output::Replicated { position: at(1, 4), has: at(1, 6), to }]);
+}
+
+#[test]
+fn what_comes_before_a_gap_in_a_burst_is_handed_over() {
+    let (mut feed, mut log) = level_feed([1]);
+    let mut burst = publish(&mut log, 1, 5);
+    burst.remove(2);
+    let out = handle(&mut feed, Input::Published(burst.clone()));
+    burst.truncate(2);
+    let deliver = Output::Deliver { entries: burst, after: at(1, 1), to: vec![SessionId(1)] };
+    let fill = Output::Fill { after: at(1, 3), to: vec![(SessionId(1), 1)], known_head: at(1, 6) };
+    assert_eq!(out, [deliver, fill]);
+}
+
+#[test]
+fn a_session_that_is_filled_gets_the_rest_of_the_bursts_from_the_tail() {
+    let (mut feed, mut log) = level_feed([1]);
+    let session = SessionId(2);
+    let out = handle(
+        &mut feed,
+        Input::Join { session, position: Position::START, checked: Epoch::FIRST, at_end: false },
+    );
+    assert_eq!(out, [Output::Fill { after: Position::START, to: vec![(session, 1)], known_head: at(1, 1) }]);
+    let burst = publish(&mut log, 1, 3);
+    handle(&mut feed, Input::Published(burst.clone()));
+    handle(&mut feed, Input::Replicated(at(1, 2)));
+    let filled = Input::Filled { session, fill: 1, to: at(1, 1), at_end: true };
+    let out = handle(&mut feed, filled);
+    let deliver = Output::Deliver { entries: burst, after: at(1, 1), to: vec![session] };
+    let tick = Output::Replicated { position: at(1, 2), has: at(1, 4), to: vec![session] };
+    assert_eq!(out, [deliver, tick]);
+}
+
+#[test]
+fn an_entry_of_a_later_epoch_in_a_burst_stops_it() {
+    let (mut feed, mut log) = level_feed([1]);
+    let mut burst = publish(&mut log, 1, 2);
+    let known = burst.clone();
+    burst.extend(publish(&mut log, 2, 2));
+    let out = handle(&mut feed, Input::Published(burst));
+    let deliver = Output::Deliver { entries: known, after: at(1, 1), to: vec![SessionId(1)] };
+    assert_eq!(out, [Output::SubscribeAt(route(1)), deliver]);
+    let answer = Subscribed { head: at(2, 5), replicated: Position::START, epoch: Epoch::new(2) };
+    let out = handle(&mut feed, Input::Subscribed(route(1), Some(answer)));
+    assert_eq!(out, [Output::Check { position: at(1, 3), session: SessionId(1) }]);
+}
+
+#[test]
+fn an_undone_head_stops_a_burst_and_is_checked() {
+    let (mut feed, mut log) = level_feed([1]);
+    let mut burst = publish(&mut log, 1, 1);
+    // The home has written its head again, in the epoch of the feed, and goes on from there.
+    let mut next = log.append(Epoch::FIRST);
+    next.previous_epoch = Epoch::ZERO;
+    burst.push(Arc::new(next));
+    let out = handle(&mut feed, Input::Published(burst.clone()));
+    burst.truncate(1);
+    let deliver = Output::Deliver { entries: burst, after: at(1, 1), to: vec![SessionId(1)] };
+    assert_eq!(out, [deliver, Output::Check { position: at(1, 2), session: SessionId(1) }]);
+}
+
+#[test]
+fn a_session_that_overflows_leaves_and_the_others_stay() {
+    let (mut feed, mut log) = level_feed([1, 2, 3]);
+    handle(&mut feed, Input::Published(publish(&mut log, 1, 3)));
+    let session = SessionId(2);
+    let out = handle(&mut feed, Input::Overflowed { session, has: at(1, 2) });
+    assert_eq!(out, [Output::Behind { session, position: at(1, 2) }]);
+    let out = handle(&mut feed, Input::Published(publish(&mut log, 1, 1)));
+    let [Output::Deliver { to, .. }] = out.as_slice() else { panic!("{out:?}") };
+    assert_eq!(to.len(), 2);
+    assert!(!to.contains(&session));
+}
+
+#[test]
+fn a_quiet_feed_is_small() {
+    assert!(size_of::<Feed>() <= 128, "{}", size_of::<Feed>());
+    let (feed, _) = level_feed([1, 2]);
+    assert!(feed.is_settled(), "{feed:?}");
+}
+
+#[test]
+fn who_has_all_that_is_known_waits_for_the_subscription_and_is_not_filled() {
+    let mut feed = Feed::new(PARTITION);
+    handle(&mut feed, Input::Route(Some(route(1))));
+    for session in 1..=2 {
+        let (session, position) = (SessionId(session), at(1, 3));
+        let out = handle(&mut feed, Input::Join { session, position, checked: Epoch::FIRST, at_end: true });
+        assert_eq!(out, []);
+    }
+    let answer = Subscribed { head: at(1, 3), replicated: Position::START, epoch: Epoch::FIRST };
+    assert_eq!(handle(&mut feed, Input::Subscribed(route(1), Some(answer))), []);
+    assert!(feed.is_settled(), "{feed:?}");
+}
+
+#[test]
+fn who_waits_is_filled_when_the_home_knows_more_or_does_not_answer() {
+    let more = Subscribed { head: at(1, 5), replicated: Position::START, epoch: Epoch::FIRST };
+    for answer in [Some(more), None] {
+        let mut feed = Feed::new(PARTITION);
+        handle(&mut feed, Input::Route(Some(route(1))));
+        let (session, position) = (SessionId(1), at(1, 3));
+        handle(&mut feed, Input::Join { session, position, checked: Epoch::FIRST, at_end: true });
+        let known_head = answer.map_or(Position::START, |answer| answer.head);
+        let out = handle(&mut feed, Input::Subscribed(route(1), answer));
+        assert_eq!(out, [Output::Fill { after: at(1, 3), to: vec![(session, 1)], known_head }]);
+    }
+}
+
+#[test]
+fn a_session_that_joins_behind_a_lingering_feed_is_in_it() {
+    let (mut feed, mut log) = level_feed([1]);
+    let mut out = handle(&mut feed, Input::Leave(SessionId(1)));
+    let late_ms = LINGER_MS + 1;
+    feed.handle(late_ms, Input::Route(Some(route(1))), &mut out);
+    let join =
+        Input::Join { session: SessionId(2), position: at(1, 1), checked: Epoch::FIRST, at_end: false };
+    feed.handle(late_ms, join, &mut out);
+    feed.handle(late_ms, Input::Tick, &mut out);
+    assert!(out.is_empty(), "{out:?}");
+    let entries = publish(&mut log, 1, 1);
+    feed.handle(late_ms, Input::Published(entries), &mut out);
+    assert!(matches!(&out[..], [Output::Deliver { to, .. }] if to[..] == [SessionId(2)]), "{out:?}");
+}
+
+#[test]
+fn a_feed_that_nobody_follows_goes_by_a_tick() {
+    let (mut feed, _) = level_feed([1]);
+    let mut out = handle(&mut feed, Input::Leave(SessionId(1)));
+    feed.handle(LINGER_MS - 1, Input::Tick, &mut out);
+    assert!(out.is_empty(), "{out:?}");
+    feed.handle(LINGER_MS, Input::Tick, &mut out);
+    assert_eq!(out, [Output::Unsubscribe(route(1)), Output::Drop]);
+}
