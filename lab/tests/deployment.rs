@@ -126,6 +126,14 @@ async fn a_child_that_ends_by_itself_is_reported() {
     let lab = Lab::start(options(folder.path())).await.expect("it starts");
     let mut events = lab.events();
     let pid = lab.replicator("near").expect("a region").state().pid().expect("it runs");
+    // A signal before the child is what it will be would end the one that is still to become it.
+    let log = lab.dir().join("logs/replicator-near.log");
+    let speaks = async {
+        while fs::read_to_string(&log).map_or(0, |text| text.len()) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, speaks).await.expect("it runs");
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it is ours");
     let event = timeout(PATIENCE, events.recv()).await.expect("in time").expect("an event");
