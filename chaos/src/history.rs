@@ -1,0 +1,533 @@
+//! What happened in a run, as far as anyone outside the servers can know it.
+//!
+//! A history is a header and a list of [`Event`]s on one clock, in the order of that clock. Real runs and
+//! simulated ones record the very same events, and the checkers see nothing else.
+//!
+//! Things are **named before they are used**: regions, nodes, logs, devices, sessions and messages are numbered
+//! densely from 0 in the order in which they first appear, and every later event says the number. A [`Recorder`]
+//! does that by itself.
+//!
+//! As a file it is JSON lines: the header with its version first, then an event a line. [`History::read`] checks
+//! what it reads ([`HistoryError`] names the line).
+//!
+//! ```text
+//!   invoke ──▶ ok(home) ──▶ ok(replicated)     a write ends in ok, fail or indeterminate; an ok may follow
+//!      │                                       an indeterminate one, since its device sends it again;
+//!      ├─────▶ fail: it is proven not to be    fail is the last word
+//!      │       in the log
+//!      └─────▶ indeterminate ─▶ …
+//! ```
+
+mod names;
+mod read;
+mod recorder;
+mod triple;
+
+pub use names::{DeviceName, LogName, MessageName, Names, NodeName, SessionName};
+pub use read::HistoryError;
+pub use recorder::Recorder;
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use types::{
+    Code, DeviceId, Epoch, Incarnation, LogId, Lsn, MessageId, NodeId, PartitionId, PartitionPosition,
+    Position, RegionId, UserId,
+};
+
+/// The version of the file format that is written, and the only one that is read.
+pub const VERSION: u32 = 1;
+
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident,)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// As an index into a table of all of them.
+            pub const fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), " {}"), self.0)
+            }
+        }
+    )*};
+}
+
+numbers! {
+    /// A region of this history.
+    Region,
+    /// A node of this history.
+    Node,
+    /// A log of this history.
+    Log,
+    /// A user's device.
+    Device,
+    /// One reader of one or many logs, from when it began to follow until it ended: a session of a device.
+    Session,
+    /// One message (or control entry): its log, its device and its message id.
+    Message,
+    /// A fault that was injected.
+    Fault,
+    /// A planned move.
+    Move,
+}
+
+/// What a whole history is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// See [`VERSION`].
+    pub hearth_history: u32,
+    /// What ran: a scenario's name.
+    pub scenario: String,
+    /// Decides the schedule of faults.
+    pub seed: u64,
+    /// The events come from a simulation.
+    pub simulated: bool,
+}
+
+impl Header {
+    /// A header of the present version.
+    pub fn new(scenario: impl Into<String>, seed: u64, simulated: bool) -> Self {
+        Self { hearth_history: VERSION, scenario: scenario.into(), seed, simulated }
+    }
+}
+
+/// Something that happened, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// µs on the run's clock; never less than that of the event before.
+    #[serde(rename = "t")]
+    pub at_us: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// How far a write was when it was acked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ack {
+    /// Fsynced in the home region.
+    Home,
+    /// Durable in every in-sync region.
+    Replicated,
+}
+
+/// A hash of a body, by which two bodies are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BodySum(pub u64);
+
+impl BodySum {
+    /// Of these bytes.
+    pub fn of(body: &[u8]) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64(body))
+    }
+}
+
+/// What a device does about a write of which it has not heard the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resends {
+    /// It is in an outbox, and sent again until it is replicated.
+    UntilReplicated,
+    /// It is sent once.
+    Never,
+}
+
+/// What a reader was told about its place in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// Its position stands; what follows it comes next.
+    Continue,
+    /// History is shared up to this offset only; what follows it comes next.
+    Diverged {
+        /// The offset.
+        common: u64,
+    },
+    /// It did not keep up; it reads on from its own position.
+    Lagged,
+}
+
+/// How a planned move ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoveEnd {
+    /// The target is home.
+    Moved,
+    /// The source is home again.
+    Aborted,
+}
+
+/// The kinds of event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "k", rename_all = "snake_case")]
+pub enum Kind {
+    // ---- names
+    /// Names a region.
+    Region {
+        /// Its number.
+        region: Region,
+        /// Its name.
+        id: RegionId,
+    },
+    /// Names a node.
+    Node {
+        /// Its number.
+        node: Node,
+        /// Its region.
+        region: Region,
+        /// Its name.
+        id: NodeId,
+    },
+    /// Names a log.
+    Log {
+        /// Its number.
+        log: Log,
+        /// Its id.
+        id: LogId,
+    },
+    /// Names a device.
+    Device {
+        /// Its number.
+        device: Device,
+        /// Where it is.
+        region: Region,
+        /// Whose it is.
+        user: UserId,
+        /// The user's name for it.
+        id: DeviceId,
+    },
+    /// Names a session of a device.
+    Session {
+        /// Its number.
+        session: Session,
+        /// Its device.
+        device: Device,
+    },
+    /// Names a message.
+    Message {
+        /// Its number.
+        message: Message,
+        /// Its log.
+        log: Log,
+        /// The device that wrote it.
+        device: Device,
+        /// The device's name for it.
+        id: MessageId,
+    },
+    /// From this offset on a log is written in this partition.
+    Pinned {
+        /// The log.
+        log: Log,
+        /// The pin generation.
+        generation: u32,
+        /// The partition.
+        partition: PartitionId,
+        /// The first offset of the generation.
+        first_offset: u64,
+    },
+
+    // ---- writes
+    /// A device begins a write. Once for each message.
+    Invoke {
+        /// The message.
+        message: Message,
+        /// A hash of its body.
+        body: BodySum,
+        /// The device's message that it names as the one before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<Message>,
+        /// What the device does when it does not hear the end of it.
+        resends: Resends,
+    },
+    /// The write was acked. At most once for each level and position.
+    Ok {
+        /// The message.
+        message: Message,
+        /// Where it stands.
+        #[serde(with = "triple")]
+        at: Position,
+        /// At which level.
+        ack: Ack,
+        /// The epoch of the home that acked, where that is known; `at` may be of an earlier one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<Epoch>,
+        /// When the ack passed the home's lease check, in µs on the run's clock, where that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        passed_us: Option<u64>,
+        /// The home's wall clock when it accepted the write; 0 where that is not known.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        accepted_at_ms: u64,
+    },
+    /// The write was refused, which proves that it is not in the log and never will be.
+    Fail {
+        /// The message.
+        message: Message,
+        /// Why.
+        code: Code,
+    },
+    /// Nothing is known of the write, or it was refused in a way that proves nothing.
+    Indeterminate {
+        /// The message.
+        message: Message,
+        /// What was answered, where something was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
+    },
+    /// A device is gone for good, and with it what was in its outbox.
+    DeviceLost {
+        /// The device.
+        device: Device,
+    },
+
+    // ---- readers
+    /// A session begins to follow a log behind a position: the first entry that it sees is the next one. A
+    /// session that follows the log already starts anew, and what it saw before is forgotten.
+    Follow {
+        /// The session.
+        session: Session,
+        /// The log.
+        log: Log,
+        /// Where it stands.
+        #[serde(with = "triple")]
+        from: Position,
+    },
+    /// A session was given an entry.
+    Seen {
+        /// The session.
+        session: Session,
+        /// The log.
+        log: Log,
+        /// Where it stands.
+        #[serde(with = "triple")]
+        at: Position,
+        /// What stands there.
+        message: Message,
+        /// A hash of its body.
+        body: BodySum,
+        /// It is marked as one that salvage brought back.
+        #[serde(default, skip_serializing_if = "is_false")]
+        salvaged: bool,
+    },
+    /// A session was told about its place in a log.
+    Told {
+        /// The session.
+        session: Session,
+        /// The log.
+        log: Log,
+        /// What.
+        told: Told,
+    },
+    /// A session was told that the log is replicated up to a position, which the session holds.
+    ReplicatedUpTo {
+        /// The session.
+        session: Session,
+        /// The log.
+        log: Log,
+        /// Up to and including.
+        #[serde(with = "triple")]
+        at: Position,
+    },
+
+    // ---- placement
+    /// A partition has a new home, as the directory tells.
+    Placed {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch that begins.
+        epoch: Epoch,
+        /// The home.
+        node: Node,
+        /// Its boot.
+        incarnation: Incarnation,
+        /// The first LSN of the epoch.
+        start_lsn: Lsn,
+    },
+    /// A home has published a watermark: up to this LSN the partition is durable on every in-sync member.
+    Watermark {
+        /// The partition.
+        partition: PartitionId,
+        /// The home's epoch.
+        epoch: Epoch,
+        /// The home.
+        node: Node,
+        /// Up to and including.
+        lsn: Lsn,
+    },
+
+    // ---- what was done to the deployment
+    /// A fault begins.
+    FaultBegan {
+        /// Its number.
+        fault: Fault,
+        /// What it is, for people.
+        what: String,
+        /// Whose homes it takes away, where it does: the partitions homed there are affected.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        regions: Vec<Region>,
+    },
+    /// A fault is over.
+    FaultEnded {
+        /// Its number.
+        fault: Fault,
+    },
+    /// A planned move of a partition begins.
+    MoveBegan {
+        /// Its number.
+        #[serde(rename = "move")]
+        moving: Move,
+        /// The partition.
+        partition: PartitionId,
+        /// Its home so far.
+        from: Node,
+        /// Its home to be.
+        to: Node,
+    },
+    /// A planned move is over.
+    MoveEnded {
+        /// Its number.
+        #[serde(rename = "move")]
+        moving: Move,
+        /// How.
+        end: MoveEnd,
+    },
+    /// A node's disk is lost for good.
+    DiskLost {
+        /// The node.
+        node: Node,
+    },
+    /// Nothing is broken any more, nobody writes, and what follows is the final state.
+    Healed,
+    /// For people.
+    Note {
+        /// Anything.
+        text: String,
+    },
+
+    // ---- the final state
+    /// A replica's last record of a partition, after healing.
+    FinalPartition {
+        /// The replica.
+        node: Node,
+        /// The partition.
+        partition: PartitionId,
+        /// Its last record.
+        last: PartitionPosition,
+    },
+    /// A replica's copy of a log, after healing: so many entries, of this hash (see [`LogSum`]). Its entries
+    /// follow as [`Kind::Held`] at least at one replica, and at every one whose hash differs.
+    FinalLog {
+        /// The replica.
+        node: Node,
+        /// The log.
+        log: Log,
+        /// How many entries it has.
+        entries: u64,
+        /// Over all of them.
+        sum: u64,
+    },
+    /// One entry of a replica's copy of a log, after healing; in the order in which the replica tells them.
+    Held {
+        /// The replica.
+        node: Node,
+        /// The log.
+        log: Log,
+        /// Where.
+        #[serde(with = "triple")]
+        at: Position,
+        /// What.
+        message: Message,
+        /// A hash of its body.
+        body: BodySum,
+    },
+    /// A replica has archived an entry that it had to cut off.
+    Archived {
+        /// The replica.
+        node: Node,
+        /// Where the entry stood.
+        #[serde(with = "triple")]
+        at: Position,
+        /// The entry.
+        message: Message,
+        /// It is durably listed as one that was not brought back, for this reason.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<String>,
+    },
+}
+
+/// Hashes a log's entries as [`Kind::FinalLog`] wants them.
+#[derive(Default)]
+pub struct LogSum {
+    hash: xxhash_rust::xxh3::Xxh3,
+    entries: u64,
+}
+
+impl fmt::Debug for LogSum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LogSum({} entries, {:016x})", self.entries, self.sum())
+    }
+}
+
+impl LogSum {
+    /// Takes the next entry in.
+    pub fn add(&mut self, at: Position, message: Message, body: BodySum) {
+        self.hash.update(&at.generation.get().to_le_bytes());
+        self.hash.update(&at.epoch.get().to_le_bytes());
+        self.hash.update(&at.offset.get().to_le_bytes());
+        self.hash.update(&message.0.to_le_bytes());
+        self.hash.update(&body.0.to_le_bytes());
+        self.entries += 1;
+    }
+
+    /// The entries so far.
+    pub const fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Their hash.
+    pub fn sum(&self) -> u64 {
+        self.hash.digest()
+    }
+}
+
+/// A whole run, checked when it was put together: see [`HistoryError`] for what never occurs in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    header: Header,
+    events: Vec<Event>,
+    names: Names,
+}
+
+impl History {
+    /// What it is about.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Everything that happened, in order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Who is who.
+    pub const fn names(&self) -> &Names {
+        &self.names
+    }
+}
+
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+const fn is_false(value: &bool) -> bool {
+    !*value
+}

@@ -1,0 +1,16 @@
+//! Faults by seed, workloads, recorded histories and the checkers that judge them.
+//!
+//! ```text
+//!   scenario ──▶ faults ──▶ lab (real processes) ◀── workload (clients through the SDK)
+//!                  │                                   │
+//!                  └──────────▶ history ◀──────────────┘
+//!                                  │
+//!                   check: C1 … C10, each a pure function of it ──▶ report
+//! ```
+//!
+//! A checker sees a [`history::History`] and nothing else, so that it judges a real run and a simulated one
+//! by the same words.
+#![warn(missing_docs)]
+
+pub mod check;
+pub mod history;
