@@ -7,7 +7,7 @@ use crate::{
     event::Event,
     folder::Folder,
     health::Health,
-    place::Place,
+    place::{Place, Target},
     placement,
     plan::Roads,
     process::{self, Process, ProcessError, State},
@@ -48,10 +48,10 @@ pub enum LabError {
     NoLane(#[from] NoLane),
     /// It runs already.
     #[error("{0} is running")]
-    Running(Place),
+    Running(Target),
     /// It does not run.
     #[error("{0} is not running")]
-    NotRunning(Place),
+    NotRunning(Target),
     /// A process cannot obey.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -84,17 +84,49 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
 }
 
+/// A node and whether it serves.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) service: Service,
+    pub(crate) health: watch::Receiver<Health>,
+}
+
+impl Node {
+    /// It is one that is started only when somebody asks for it, and nobody has.
+    fn is_idle(&self) -> bool {
+        matches!(self.service.process.state(), State::Stopped { status: None, expected: true })
+    }
+}
+
+/// A node as clients in some place reach it.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) region: RegionId,
+    pub(crate) node: NodeId,
+    pub(crate) address: SocketAddr,
+}
+
 /// A region's processes and addresses.
 #[derive(Debug)]
 pub(crate) struct Region {
     pub(crate) name: RegionId,
-    pub(crate) node_id: NodeId,
-    pub(crate) node: Service,
+    /// At least one.
+    pub(crate) nodes: Vec<Node>,
     pub(crate) replicator: Service,
     pub(crate) front: SocketAddr,
-    /// Every region as seen from this one, the nearest first.
-    pub(crate) edges: Vec<(RegionId, SocketAddr)>,
-    pub(crate) health: watch::Receiver<Health>,
+    /// All nodes as seen from here, the nearest first.
+    pub(crate) edges: Vec<Edge>,
+}
+
+impl Region {
+    pub(crate) fn first_node(&self) -> &Node {
+        self.nodes.first().expect("a region has at least one node")
+    }
+
+    fn services(&self) -> impl Iterator<Item = &Service> {
+        self.nodes.iter().map(|node| &node.service).chain([&self.replicator])
+    }
 }
 
 /// How a link is to change. What is `None` stays as it is.
@@ -148,68 +180,107 @@ impl Deployment {
         })
     }
 
-    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
-        let of_regions = self.regions.iter().flat_map(|region| [&region.node, &region.replicator]);
-        std::iter::once(&self.directory).chain(of_regions).map(|service| &service.process)
-    }
-
-    fn processes_of(&self, place: &Place) -> Vec<&Process> {
-        match place {
-            Place::Directory => vec![&self.directory.process],
-            Place::Region(name) => self
-                .regions
-                .iter()
-                .filter(|region| region.name == *name)
-                .flat_map(|region| [&region.node.process, &region.replicator.process])
-                .collect(),
+    /// The node of this name, or the first one of the region of this name.
+    pub(crate) fn node(&self, name: &str) -> Result<&Node, LabError> {
+        match self.find_node(name) {
+            Some((_, node)) => Ok(node),
+            None => Ok(self.region(name)?.first_node()),
         }
     }
 
-    /// The links fall silent first: the others must not hear the sockets of the dying processes close.
+    fn find_node(&self, name: &str) -> Option<(&Region, &Node)> {
+        let nodes =
+            self.regions.iter().flat_map(|region| region.nodes.iter().map(move |node| (region, node)));
+        nodes.into_iter().find(|(_, node)| node.id.as_str() == name)
+    }
+
+    /// A place, or else a node. The known places are named where it is neither.
+    fn target(&self, name: &str) -> Result<Target, LabError> {
+        match (self.place(name), self.find_node(name)) {
+            (Ok(place), _) => Ok(Target::Place(place)),
+            (Err(_), Some((_, node))) => Ok(Target::Node(node.id.clone())),
+            (Err(unknown), None) => Err(unknown),
+        }
+    }
+
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
+        let of_regions = self.regions.iter().flat_map(Region::services);
+        std::iter::once(&self.directory).chain(of_regions).map(|service| &service.process)
+    }
+
+    fn processes_of(&self, target: &Target) -> Vec<&Process> {
+        let services: Vec<&Service> = match target {
+            Target::Place(Place::Directory) => vec![&self.directory],
+            Target::Place(Place::Region(name)) => {
+                self.regions.iter().filter(|region| region.name == *name).flat_map(Region::services).collect()
+            }
+            Target::Node(id) => {
+                self.find_node(id.as_str()).into_iter().map(|(_, node)| &node.service).collect()
+            }
+        };
+        services.into_iter().map(|service| &service.process).collect()
+    }
+
+    fn place_of(&self, target: &Target) -> Option<Place> {
+        match target {
+            Target::Place(place) => Some(place.clone()),
+            Target::Node(id) => self.find_node(id.as_str()).map(|(region, _)| region.name.clone().into()),
+        }
+    }
+
+    /// The links of a place fall silent first: the others must not hear the sockets of the dying processes
+    /// close. A node that is killed alone leaves them as they are.
     pub(crate) async fn kill(&self, name: &str) -> Result<(), LabError> {
-        let place = self.place(name)?;
-        let running = self.running(&place)?;
-        self.wan.set_silent(&place, true);
+        let target = self.target(name)?;
+        let running = self.running(&target)?;
+        if let Target::Place(place) = &target {
+            self.wan.set_silent(place, true);
+        }
         for process in running {
             match process.kill().await {
                 Err(ProcessError::NotRunning(_)) | Ok(()) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        self.tell(Event::Killed { place });
+        self.tell(Event::Killed { target });
         Ok(())
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<(), LabError> {
-        let place = self.place(name)?;
-        let stopped: Vec<_> =
-            self.processes_of(&place).into_iter().filter(|process| process.state().pid().is_none()).collect();
+        let target = self.target(name)?;
+        let stopped: Vec<_> = self
+            .processes_of(&target)
+            .into_iter()
+            .filter(|process| process.state().pid().is_none())
+            .collect();
         if stopped.is_empty() {
-            return Err(LabError::Running(place));
+            return Err(LabError::Running(target));
         }
         for process in stopped {
             process.start().await?;
         }
-        self.wan.set_silent(&place, false);
-        self.tell(Event::Started { place });
+        if let Some(place) = self.place_of(&target) {
+            self.wan.set_silent(&place, false);
+        }
+        self.tell(Event::Started { target });
         Ok(())
     }
 
     pub(crate) async fn pause(&self, name: &str) -> Result<(), LabError> {
-        let place = self.place(name)?;
-        for process in self.running(&place)? {
+        let target = self.target(name)?;
+        for process in self.running(&target)? {
             process.pause().await?;
         }
-        self.tell(Event::Paused { place });
+        self.tell(Event::Paused { target });
         Ok(())
     }
 
     pub(crate) async fn resume(&self, name: &str) -> Result<(), LabError> {
-        let place = self.place(name)?;
-        for process in self.running(&place)? {
+        let target = self.target(name)?;
+        for process in self.running(&target)? {
             process.resume().await?;
         }
-        self.tell(Event::Resumed { place });
+        self.tell(Event::Resumed { target });
         Ok(())
     }
 
@@ -275,18 +346,18 @@ impl Deployment {
         let regions = self.regions.iter().map(|region| RegionDescription {
             region: region.name.clone(),
             front: socket(&region.front),
-            edge: socket(&region.node.address),
+            edge: socket(&region.first_node().service.address),
             edges: region
                 .edges
                 .iter()
-                .map(|(name, address)| EdgeDescription { region: name.clone(), url: socket(address) })
+                .map(|edge| EdgeDescription {
+                    region: edge.region.clone(),
+                    node: edge.node.clone(),
+                    url: socket(&edge.address),
+                })
                 .collect(),
-            http: format!("http://{}", region.node.address),
-            node: NodeDescription {
-                id: region.node_id.clone(),
-                pid: region.node.process.state().pid(),
-                address: format!("http://{}", region.node.address),
-            },
+            http: format!("http://{}", region.first_node().service.address),
+            nodes: region.nodes.iter().map(describe_node).collect(),
             replicator: process(&region.replicator),
         });
         Description {
@@ -315,10 +386,10 @@ impl Deployment {
         let _ = self.events.send(event);
     }
 
-    fn running(&self, place: &Place) -> Result<Vec<&Process>, LabError> {
+    fn running(&self, target: &Target) -> Result<Vec<&Process>, LabError> {
         let running: Vec<_> =
-            self.processes_of(place).into_iter().filter(|process| process.state().pid().is_some()).collect();
-        if running.is_empty() { Err(LabError::NotRunning(place.clone())) } else { Ok(running) }
+            self.processes_of(target).into_iter().filter(|process| process.state().pid().is_some()).collect();
+        if running.is_empty() { Err(LabError::NotRunning(target.clone())) } else { Ok(running) }
     }
 
     async fn wait(
@@ -350,14 +421,22 @@ impl Deployment {
     }
 
     async fn lacking(&self, placed: &impl Fn(&types::PlacementDelta) -> bool) -> Option<String> {
-        let unready = self.regions.iter().find(|region| *region.health.borrow() != Health::Ready);
-        if let Some(region) = unready {
-            return Some(format!("{} is not ready", region.node_id));
+        let mut nodes = self.regions.iter().flat_map(|region| &region.nodes).filter(|node| !node.is_idle());
+        if let Some(node) = nodes.find(|node| *node.health.borrow() != Health::Ready) {
+            return Some(format!("{} is not ready", node.id));
         }
         match placement::snapshot(&format!("http://{}", self.directory.address), PLACEMENT_TIMEOUT).await {
             Ok(rows) if placed(&rows) => None,
             Ok(rows) => Some(format!("not all {} partitions are placed", rows.partitions.len())),
             Err(error) => Some(error.to_string()),
         }
+    }
+}
+
+fn describe_node(node: &Node) -> NodeDescription {
+    NodeDescription {
+        id: node.id.clone(),
+        pid: node.service.process.state().pid(),
+        address: format!("http://{}", node.service.address),
     }
 }

@@ -26,23 +26,25 @@ pub struct RegionDescription {
     pub region: RegionId,
     /// The anycast front for clients in this place: a WebSocket URL that leads to the nearest ready region.
     pub front: String,
-    /// This region's own node: a WebSocket URL that leads nowhere else.
+    /// This region's own first node: a WebSocket URL that leads nowhere else.
     pub edge: String,
-    /// Every region's node as seen from this place, the nearest first, each over the WAN link.
+    /// Every region's nodes as seen from this place, the nearest first, each over the WAN link.
     pub edges: Vec<EdgeDescription>,
-    /// This region's own node, for REST: `http://host:port`.
+    /// This region's own first node, for REST: `http://host:port`.
     pub http: String,
-    /// Its node.
-    pub node: NodeDescription,
+    /// Its nodes.
+    pub nodes: Vec<NodeDescription>,
     /// Its replicator.
     pub replicator: ProcessDescription,
 }
 
-/// A region's node as seen from some place.
+/// A node as seen from some place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdgeDescription {
     /// The region that it leads to.
     pub region: RegionId,
+    /// The node that it leads to.
+    pub node: NodeId,
     /// The WebSocket URL.
     pub url: String,
 }

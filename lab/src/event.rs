@@ -1,6 +1,6 @@
 //! What happens to a deployment while it runs.
 
-use crate::place::Place;
+use crate::place::{Place, Target};
 use serde::Serialize;
 use std::fmt;
 
@@ -17,25 +17,25 @@ pub enum Event {
         /// What it said is in this file.
         log: String,
     },
-    /// The processes of a place were killed, and its links are silent.
+    /// The processes of a place were killed, and its links are silent; or one node was killed.
     Killed {
-        /// The place.
-        place: Place,
+        /// What was hit.
+        target: Target,
     },
     /// They were stopped by SIGSTOP.
     Paused {
-        /// The place.
-        place: Place,
+        /// What was hit.
+        target: Target,
     },
     /// They go on.
     Resumed {
-        /// The place.
-        place: Place,
+        /// What goes on.
+        target: Target,
     },
-    /// They were started again, and its links carry.
+    /// They were started again, and the links of their place carry.
     Started {
-        /// The place.
-        place: Place,
+        /// What runs again.
+        target: Target,
     },
     /// Nothing gets from `a` to `b` any more, nor back unless `one_way`.
     Cut {
@@ -66,12 +66,13 @@ impl fmt::Display for Event {
             Self::Exited { process, status, log } => {
                 write!(f, "{process} HAS ENDED BY ITSELF ({status}); see {log}")
             }
-            Self::Killed { place } => {
+            Self::Killed { target: Target::Place(place) } => {
                 write!(f, "killed {place}: its processes are gone, its links are silent")
             }
-            Self::Paused { place } => write!(f, "paused {place}"),
-            Self::Resumed { place } => write!(f, "resumed {place}"),
-            Self::Started { place } => write!(f, "started {place}"),
+            Self::Killed { target } => write!(f, "killed {target}"),
+            Self::Paused { target } => write!(f, "paused {target}"),
+            Self::Resumed { target } => write!(f, "resumed {target}"),
+            Self::Started { target } => write!(f, "started {target}"),
             Self::Cut { a, b, one_way } => write!(f, "cut {a} {} {b}", ends(one_way)),
             Self::Healed => write!(f, "healed all links"),
             Self::LinkChanged { a, b, one_way } => write!(f, "changed the link {a} {} {b}", ends(one_way)),

@@ -1,14 +1,16 @@
 //! The folder of a deployment: data, configurations, logs, and what it was first used with.
 //!
 //! ```text
-//!   DIR/lab.toml      the regions, partitions and base port it was made with
+//!   DIR/lab.toml      the regions, partitions, nodes and base port it was made with
 //!   DIR/lock          held by the `up` that uses it
 //!   DIR/config/*.toml written anew at each start
 //!   DIR/data/NAME/    what each process keeps
 //!   DIR/logs/NAME.log what each process says
 //! ```
 
-use crate::options::{Options, PARTITIONS_PER_REGION_DEFAULT, REGIONS_DEFAULT, Shape};
+use crate::options::{
+    NODES_PER_REGION_DEFAULT, Options, PARTITIONS_PER_REGION_DEFAULT, REGIONS_DEFAULT, Shape,
+};
 use std::{
     fs::{self, File, TryLockError},
     io,
@@ -116,8 +118,12 @@ impl Folder {
                     path: file.display().to_string(),
                     why: error.to_string(),
                 };
-                let shape: Shape = toml::from_str(&text).map_err(damaged)?;
+                let mut shape: Shape = toml::from_str(&text).map_err(damaged)?;
                 self.check(&shape, options)?;
+                if let Some(more) = options.nodes_per_region.filter(|now| *now > shape.nodes_per_region) {
+                    shape.nodes_per_region = more;
+                    write_shape(&file, &shape)?;
+                }
                 Ok(shape)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -126,10 +132,10 @@ impl Folder {
                     partitions_per_region: options
                         .partitions_per_region
                         .unwrap_or(PARTITIONS_PER_REGION_DEFAULT),
+                    nodes_per_region: options.nodes_per_region.unwrap_or(NODES_PER_REGION_DEFAULT),
                     base_port: options.base_port.or(options.base_port_default),
                 };
-                let text = toml::to_string(&shape).expect("names and numbers are TOML");
-                fs::write(&file, text).map_err(|source| io_error(&file, source))?;
+                write_shape(&file, &shape)?;
                 Ok(shape)
             }
             Err(source) => Err(io_error(&file, source)),
@@ -150,12 +156,20 @@ impl Folder {
                 now.to_string(),
             );
         }
+        if let Some(now) = options.nodes_per_region.filter(|now| *now < shape.nodes_per_region) {
+            return mismatch("nodes per region", shape.nodes_per_region.to_string(), now.to_string());
+        }
         if let Some(now) = options.base_port.filter(|now| Some(*now) != shape.base_port) {
             let then = shape.base_port.map_or_else(|| "none".to_owned(), |port| port.to_string());
             return mismatch("base port", then, now.to_string());
         }
         Ok(())
     }
+}
+
+fn write_shape(file: &Path, shape: &Shape) -> Result<(), FolderError> {
+    let text = toml::to_string(shape).expect("names and numbers are TOML");
+    fs::write(file, text).map_err(|source| io_error(file, source))
 }
 
 fn default_regions() -> Vec<RegionId> {
@@ -202,6 +216,13 @@ mod tests {
         let other = options(dir.path()).with_regions(["a", "c"]).expect("regions");
         let error = Folder::open(&other).expect_err("other regions").to_string();
         assert!(error.contains("made with regions a,b, not a,c"), "{error}");
+        let more = Options { nodes_per_region: Some(3), ..options(dir.path()) };
+        let (folder, grown) = Folder::open(&more).expect("nodes can be added");
+        assert_eq!(grown, Shape { nodes_per_region: 3, ..shape });
+        drop(folder);
+        let fewer = Options { nodes_per_region: Some(2), ..options(dir.path()) };
+        let error = Folder::open(&fewer).expect_err("fewer nodes").to_string();
+        assert!(error.contains("made with nodes per region 3, not 2"), "{error}");
         let other = Options { base_port: Some(7_400), ..options(dir.path()) };
         let error = Folder::open(&other).expect_err("another port").to_string();
         assert!(error.contains("made with base port 7500, not 7400"), "{error}");

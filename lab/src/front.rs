@@ -1,11 +1,19 @@
 //! The anycast front of a place: one address that leads to the nearest region that is ready.
 //!
-//! A connection stays with the region it was led to. When nobody answers there any more it is broken, and
-//! the client's next one is led to the next nearest. A region that cannot be reached from the place,
-//! because the link is cut, is passed over.
+//! Connections are led to the ready nodes of that region in turn. A connection stays with the node it was
+//! led to. When nobody answers there any more it is broken, and the client's next one is led to another
+//! node, or to the next nearest region. A region that cannot be reached from the place, because the link is
+//! cut, is passed over.
 
 use crate::{health::Health, place::Place, wan::Wan};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -16,12 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Connections that one front carries at a time; more wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 8 * 1024;
-/// How long a region has to take a connection before the next one is tried.
+/// How long a node has to take a connection before the next one is tried.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Before the next accept, when one has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// One way to go from a place.
+/// One way to go from a place: to one node.
 #[derive(Debug)]
 pub(crate) struct Way {
     /// The region at its end.
@@ -47,14 +55,24 @@ impl Way {
 #[derive(Debug)]
 pub(crate) struct Front {
     place: Place,
-    ways: Vec<Way>,
+    /// The nodes of one region each, the nearest region first.
+    regions: Vec<Vec<Way>>,
+    /// Counts connections, so that nodes are taken in turn.
+    turn: AtomicUsize,
     wan: Arc<Wan>,
 }
 
 impl Front {
     pub(crate) fn new(place: Place, mut ways: Vec<Way>, wan: Arc<Wan>) -> Self {
         ways.sort_by(|a, b| a.distance().cmp(&b.distance()));
-        Self { place, ways, wan }
+        let mut regions: Vec<Vec<Way>> = Vec::new();
+        for way in ways {
+            match regions.last_mut().filter(|region| region.iter().all(|known| known.to == way.to)) {
+                Some(region) => region.push(way),
+                None => regions.push(vec![way]),
+            }
+        }
+        Self { place, regions, turn: AtomicUsize::new(0), wan }
     }
 
     /// Serves until `stop`.
@@ -98,9 +116,14 @@ impl Front {
     }
 
     async fn lead(&self) -> Option<(&Way, TcpStream)> {
-        for way in self.ways.iter().filter(|way| self.is_ready(way)) {
-            if let Ok(Ok(server)) = timeout(DIAL_TIMEOUT, TcpStream::connect(way.address)).await {
-                return Some((way, server));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        for region in &self.regions {
+            let ready: Vec<&Way> = region.iter().filter(|way| self.is_ready(way)).collect();
+            let first = turn % ready.len().max(1);
+            for way in ready[first..].iter().chain(&ready[..first]) {
+                if let Ok(Ok(server)) = timeout(DIAL_TIMEOUT, TcpStream::connect(way.address)).await {
+                    return Some((way, server));
+                }
             }
         }
         None
@@ -147,6 +170,24 @@ mod tests {
         let mut name = [0; 4];
         timeout(PATIENCE, stream.read_exact(&mut name)).await.expect("in time").expect("a greeting");
         String::from_utf8_lossy(&name).into_owned()
+    }
+
+    #[tokio::test]
+    async fn it_leads_to_the_ready_nodes_of_a_region_in_turn() {
+        let (first, _first_health) = region("near", 0).await;
+        let (other, other_health) = region("near", 0).await;
+        let (away, _away_health) = region("away", 20).await;
+        let wan = Arc::new(Wan::new(&[place("near"), place("away")], &WanTable::none(), 0));
+        let addresses = [first.address, other.address];
+        let front = Front::new(place("near"), vec![away, first, other], wan);
+        let led = async || front.lead().await.expect("a node is ready").0.address;
+        let mut led_to = [led().await, led().await];
+        led_to.sort_unstable();
+        let mut both = addresses;
+        both.sort_unstable();
+        assert_eq!(led_to, both);
+        other_health.send_replace(Health::NotReady);
+        assert_eq!([led().await, led().await], [addresses[0]; 2]);
     }
 
     #[tokio::test]

@@ -20,8 +20,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A running deployment. Dropping it kills its processes; [`Lab::stop`] ends them in order.
 ///
-/// Regions are named by text, and the directory is a place called `directory`; an unknown name is
-/// [`LabError::UnknownPlace`], which names the known ones.
+/// Regions and nodes are named by text, and the directory is a place called `directory`; an unknown name is
+/// [`LabError::UnknownPlace`], which names the known places. Where one node is asked for, a region's name
+/// stands for its first one.
 #[derive(Debug)]
 pub struct Lab {
     deployment: Arc<Deployment>,
@@ -41,7 +42,7 @@ impl Lab {
         Ok(Self { deployment, _serving: serving })
     }
 
-    /// Waits until every region's node is ready and every partition has a home.
+    /// Waits until every node is ready and every partition has a home.
     ///
     /// # Errors
     /// [`LabError::NotYet`] says what is missing, [`LabError::Ended`] which process has given up.
@@ -58,37 +59,38 @@ impl Lab {
     }
 
     /// SIGKILLs the processes of a region (or the directory) and makes its links silent, so that the
-    /// others see what they would see of a region without power: nothing.
+    /// others see what they would see of a region without power: nothing. Of a node that is killed alone
+    /// they see what they would see of a crash: its connections break.
     ///
     /// # Errors
     /// [`LabError`], as for all verbs here.
-    pub async fn kill(&self, place: &str) -> Result<(), LabError> {
-        self.deployment.kill(place).await
+    pub async fn kill(&self, target: &str) -> Result<(), LabError> {
+        self.deployment.kill(target).await
     }
 
-    /// Starts what does not run in a region (or the directory's place), and lets its links carry again.
-    /// It is not waited for: see [`Lab::wait_ready`].
+    /// Starts what does not run in a region (or the directory's place), or a node, and lets the links carry
+    /// again. It is not waited for: see [`Lab::wait_ready`].
     ///
     /// # Errors
     /// [`LabError`].
-    pub async fn restart(&self, place: &str) -> Result<(), LabError> {
-        self.deployment.start(place).await
+    pub async fn restart(&self, target: &str) -> Result<(), LabError> {
+        self.deployment.start(target).await
     }
 
-    /// SIGSTOPs the processes of a region (or the directory).
+    /// SIGSTOPs the processes of a region (or the directory), or a node.
     ///
     /// # Errors
     /// [`LabError`].
-    pub async fn pause(&self, place: &str) -> Result<(), LabError> {
-        self.deployment.pause(place).await
+    pub async fn pause(&self, target: &str) -> Result<(), LabError> {
+        self.deployment.pause(target).await
     }
 
     /// SIGCONTs them.
     ///
     /// # Errors
     /// [`LabError`].
-    pub async fn resume(&self, place: &str) -> Result<(), LabError> {
-        self.deployment.resume(place).await
+    pub async fn resume(&self, target: &str) -> Result<(), LabError> {
+        self.deployment.resume(target).await
     }
 
     /// Cuts the link between two places, both ways or only from `a` to `b`.
@@ -120,45 +122,53 @@ impl Lab {
         Ok(format!("ws://{}/v1/ws", self.deployment.region(region)?.front))
     }
 
-    /// A region's own node: a WebSocket URL, with no link in between.
+    /// A node: a WebSocket URL, with no link in between.
     ///
     /// # Errors
     /// [`LabError::UnknownPlace`].
-    pub fn edge(&self, region: &str) -> Result<String, LabError> {
-        Ok(format!("ws://{}/v1/ws", self.deployment.region(region)?.node.address))
+    pub fn edge(&self, node: &str) -> Result<String, LabError> {
+        Ok(format!("ws://{}/v1/ws", self.deployment.node(node)?.service.address))
     }
 
-    /// Every region's node as a client in `region` reaches it, the nearest first: WebSocket URLs.
+    /// Every node as a client in `region` reaches it, the nearest first: WebSocket URLs.
     ///
     /// # Errors
     /// [`LabError::UnknownPlace`].
     pub fn edges(&self, region: &str) -> Result<Vec<String>, LabError> {
         let edges = &self.deployment.region(region)?.edges;
-        Ok(edges.iter().map(|(_, address)| format!("ws://{address}/v1/ws")).collect())
+        Ok(edges.iter().map(|edge| format!("ws://{}/v1/ws", edge.address)).collect())
     }
 
-    /// A region's own node, for REST, health and metrics: `http://host:port`.
+    /// A node, for REST, health and metrics: `http://host:port`.
     ///
     /// # Errors
     /// [`LabError::UnknownPlace`].
-    pub fn http(&self, region: &str) -> Result<String, LabError> {
-        Ok(format!("http://{}", self.deployment.region(region)?.node.address))
+    pub fn http(&self, node: &str) -> Result<String, LabError> {
+        Ok(format!("http://{}", self.deployment.node(node)?.service.address))
     }
 
-    /// The name of a region's node.
+    /// The names of a region's nodes.
+    ///
+    /// # Errors
+    /// [`LabError::UnknownPlace`].
+    pub fn node_ids(&self, region: &str) -> Result<Vec<NodeId>, LabError> {
+        Ok(self.deployment.region(region)?.nodes.iter().map(|node| node.id.clone()).collect())
+    }
+
+    /// The name of a region's first node.
     ///
     /// # Errors
     /// [`LabError::UnknownPlace`].
     pub fn node_id(&self, region: &str) -> Result<NodeId, LabError> {
-        Ok(self.deployment.region(region)?.node_id.clone())
+        Ok(self.deployment.region(region)?.first_node().id.clone())
     }
 
-    /// A region's node as a process, to be killed or paused alone; its links go on carrying.
+    /// A node as a process, to be killed, paused or stopped alone; its links go on carrying.
     ///
     /// # Errors
     /// [`LabError::UnknownPlace`].
-    pub fn node(&self, region: &str) -> Result<&Process, LabError> {
-        Ok(&self.deployment.region(region)?.node.process)
+    pub fn node(&self, node: &str) -> Result<&Process, LabError> {
+        Ok(&self.deployment.node(node)?.service.process)
     }
 
     /// A region's replicator as a process.

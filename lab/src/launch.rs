@@ -8,14 +8,14 @@
 
 use crate::{
     configs::{ForDirectory, ForNode, ForReplicator},
-    deployment::{Deployment, EVENTS_MAX, Region, Service},
+    deployment::{Deployment, EVENTS_MAX, Edge, Node, Region, Service},
     event::Event,
     folder::{Folder, FolderError},
     front::{Front, Way},
     health::{self, Health},
     options::{Options, OptionsError, Shape},
     place::Place,
-    plan::{Plan, Planned, Roads},
+    plan::{Plan, Planned, PlannedNode, Roads},
     ports::PortError,
     process::{Process, ProcessError, Spec, State, status_text},
     wan::Wan,
@@ -33,7 +33,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use types::RegionId;
+use types::NodeId;
 
 /// How long the directory has until it listens. Nodes retry, so waiting only makes the start quieter.
 const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -72,18 +72,15 @@ pub(crate) async fn launch(
     let builder = Builder { options, folder: &folder, shape: &shape, plan: &plan, roads: &roads };
 
     let directory = builder.directory()?;
-    let health: BTreeMap<RegionId, watch::Receiver<Health>> = plan
-        .regions
-        .iter()
-        .map(|region| (region.name.clone(), health::follow(region.node, stop.clone())))
-        .collect();
+    let nodes = plan.regions.iter().flat_map(|region| &region.nodes);
+    let health: Healths =
+        nodes.map(|node| (node.id.clone(), health::follow(node.address, stop.clone()))).collect();
     let mut regions = Vec::new();
     for (planned, listener) in plan.regions.iter().zip(held.fronts) {
         let ways = builder.ways(planned, &health);
-        let edges = ways.iter().map(|(name, way)| (name.clone(), way.address)).collect();
-        regions.push(builder.region(planned, edges, health[&planned.name].clone())?);
-        let ways = ways.into_iter().map(|(_, way)| way).collect();
-        let front = Front::new(planned.name.clone().into(), ways, Arc::clone(&wan));
+        let (edges, ways) = ways.into_iter().unzip();
+        regions.push(builder.region(planned, edges, &health)?);
+        let front = Front::new(planned.place(), ways, Arc::clone(&wan));
         tokio::spawn(front.serve(listener.into_listener()?, stop.clone()));
     }
     let control = held.control.into_listener()?;
@@ -98,9 +95,11 @@ pub(crate) async fn launch(
         folder,
     });
     drop(held.children);
-    start_processes(&deployment, stop).await?;
+    start_processes(&deployment, options, stop).await?;
     Ok((deployment, control))
 }
+
+type Healths = BTreeMap<NodeId, watch::Receiver<Health>>;
 
 struct Builder<'a> {
     options: &'a Options,
@@ -123,42 +122,48 @@ impl Builder<'_> {
         self.service("directory", "directory", self.plan.directory, &config.table(&self.options.overlay))
     }
 
-    fn region(
-        &self,
-        planned: &Planned,
-        edges: Vec<(RegionId, SocketAddr)>,
-        health: watch::Receiver<Health>,
-    ) -> Result<Region, StartError> {
-        let place = Place::from(planned.name.clone());
-        let directory = self.roads.address(&place, &Place::Directory);
+    fn region(&self, planned: &Planned, edges: Vec<Edge>, health: &Healths) -> Result<Region, StartError> {
+        let place = planned.place();
+        let directory = self.roads.address(&place, self.plan.directory);
         let dial = self.roads.dial(&place, self.plan);
-        let overlay = &self.options.overlay;
-        let node_name = format!("node-{}", planned.node_id);
-        let node = ForNode {
-            node: &planned.node_id,
-            region: &planned.name,
-            listen: planned.node,
-            data_dir: &self.folder.data(&node_name),
-            directory,
-            dial: &dial,
-        };
         let replicator =
             ForReplicator { region: &planned.name, listen: planned.replicator, directory, dial: &dial };
-        let replicator_name = format!("replicator-{}", planned.name);
+        let replicator = self.service(
+            "replicator",
+            &format!("replicator-{}", planned.name),
+            planned.replicator,
+            &replicator.table(&self.options.overlay),
+        )?;
+        let nodes = planned.nodes.iter().map(|node| {
+            let service = self.node(planned, node, directory, &dial)?;
+            Ok(Node { id: node.id.clone(), service, health: health[&node.id].clone() })
+        });
         Ok(Region {
             name: planned.name.clone(),
-            node_id: planned.node_id.clone(),
-            node: self.service("node", &node_name, planned.node, &node.table(overlay))?,
-            replicator: self.service(
-                "replicator",
-                &replicator_name,
-                planned.replicator,
-                &replicator.table(overlay),
-            )?,
+            nodes: nodes.collect::<Result<_, StartError>>()?,
+            replicator,
             front: planned.front,
             edges,
-            health,
         })
+    }
+
+    fn node(
+        &self,
+        region: &Planned,
+        node: &PlannedNode,
+        directory: SocketAddr,
+        dial: &BTreeMap<NodeId, SocketAddr>,
+    ) -> Result<Service, StartError> {
+        let name = format!("node-{}", node.id);
+        let config = ForNode {
+            node: &node.id,
+            region: &region.name,
+            listen: node.address,
+            data_dir: &self.folder.data(&name),
+            directory,
+            dial,
+        };
+        self.service("node", &name, node.address, &config.table(&self.options.overlay))
     }
 
     fn service(
@@ -179,32 +184,35 @@ impl Builder<'_> {
         Ok(Service { process, address })
     }
 
-    /// From a region to all, the nearest first.
-    fn ways(
-        &self,
-        from: &Planned,
-        health: &BTreeMap<RegionId, watch::Receiver<Health>>,
-    ) -> Vec<(RegionId, Way)> {
-        let place = Place::from(from.name.clone());
-        let mut ways: Vec<_> = self
-            .plan
-            .regions
-            .iter()
-            .map(|to| {
-                let there = Place::from(to.name.clone());
-                let address =
-                    if there == place { to.node } else { self.roads.client_address(&place, &there) };
-                let rtt = self.options.table.rtt(&place, &there);
-                let health = health[&to.name].clone();
-                (to.name.clone(), Way { own: there == place, to: there, rtt, address, health })
-            })
-            .collect();
+    /// From a region to the nodes of all, the nearest first.
+    fn ways(&self, from: &Planned, health: &Healths) -> Vec<(Edge, Way)> {
+        let place = from.place();
+        let mut ways = Vec::new();
+        for to in &self.plan.regions {
+            let there = to.place();
+            for node in &to.nodes {
+                let address = self.roads.client_address(&place, node.address);
+                let edge = Edge { region: to.name.clone(), node: node.id.clone(), address };
+                let way = Way {
+                    own: there == place,
+                    to: there.clone(),
+                    rtt: self.options.table.rtt(&place, &there),
+                    address,
+                    health: health[&node.id].clone(),
+                };
+                ways.push((edge, way));
+            }
+        }
         ways.sort_by(|(_, a), (_, b)| a.distance().cmp(&b.distance()));
         ways
     }
 }
 
-async fn start_processes(deployment: &Arc<Deployment>, stop: &CancellationToken) -> Result<(), StartError> {
+async fn start_processes(
+    deployment: &Arc<Deployment>,
+    options: &Options,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
     for process in deployment.processes() {
         let state = process.watch();
         let name = process.name().to_owned();
@@ -221,7 +229,9 @@ async fn start_processes(deployment: &Arc<Deployment>, stop: &CancellationToken)
         sleep(DIRECTORY_POLL_INTERVAL).await;
     }
     for region in &deployment.regions {
-        region.node.process.start().await?;
+        for node in region.nodes.iter().filter(|node| !options.idle.contains(&node.id)) {
+            node.service.process.start().await?;
+        }
         region.replicator.process.start().await?;
     }
     Ok(())

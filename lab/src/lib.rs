@@ -2,12 +2,12 @@
 //! front per region's place.
 //!
 //! ```text
-//!   client in us-east ──▶ front(us-east) ──▶ node us-east        (direct)
-//!                                  └───────▶ link ▶ node eu-west (if us-east is not ready)
+//!   client in us-east ──▶ front(us-east) ──▶ nodes of us-east, in turn    (direct)
+//!                                  └───────▶ link ▶ nodes of eu-west     (if none there is ready)
 //!
-//!   node, replicator in us-east ──▶ link us-east→eu-west ──▶ node in eu-west
+//!   node, replicator in us-east ──▶ link us-east→eu-west ──▶ each node in eu-west
 //!   node, replicator in us-east ──▶ link us-east→directory ─▶ directory
-//!   directory ───────────────────▶ link directory→us-east ─▶ node in us-east
+//!   directory ───────────────────▶ link directory→us-east ─▶ each node in us-east
 //! ```
 //!
 //! Clients have links of their own, as long as those of the processes near them, which work on when their
@@ -66,11 +66,12 @@ pub use folder::FolderError;
 pub use lab::Lab;
 pub use launch::StartError;
 pub use options::{
-    LEASE_TTL_DEFAULT, LEASE_TTL_MIN, Options, OptionsError, Overlay, PARTITIONS_PER_REGION_DEFAULT,
-    PARTITIONS_PER_REGION_MAX, REGIONS_DEFAULT, REGIONS_MAX, parse_regions,
+    LEASE_TTL_DEFAULT, LEASE_TTL_MIN, NODES_PER_REGION_DEFAULT, Options, OptionsError, Overlay,
+    PARTITIONS_PER_REGION_DEFAULT, PARTITIONS_PER_REGION_MAX, REGIONS_DEFAULT, REGIONS_MAX, parse_regions,
 };
 pub use parent::die_with_parent;
-pub use place::{DIRECTORY, Place};
+pub use place::{DIRECTORY, Place, Target};
+pub use plan::NODES_PER_REGION_MAX;
 pub use ports::PortError;
 pub use table::{TableError, WanTable};
 /// Tables of the kind that [`Overlay`] takes.

@@ -1,8 +1,12 @@
 //! What a deployment is to be like.
 
-use crate::table::WanTable;
+use crate::{plan::NODES_PER_REGION_MAX, table::WanTable};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 use types::{NodeId, RegionId};
 
 /// Regions of one deployment, at most.
@@ -13,6 +17,8 @@ pub const REGIONS_DEFAULT: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 pub const PARTITIONS_PER_REGION_DEFAULT: u32 = 64;
 /// Partitions per region, at most.
 pub const PARTITIONS_PER_REGION_MAX: u32 = 1_024;
+/// Nodes per region of a deployment that does not say.
+pub const NODES_PER_REGION_DEFAULT: u32 = 1;
 /// The lease of a deployment that does not say.
 pub const LEASE_TTL_DEFAULT: Duration = Duration::from_secs(4);
 /// The shortest lease: renewals are a quarter of it apart.
@@ -37,6 +43,10 @@ pub struct Options {
     pub seed: u64,
     /// Fixed when a folder is first used. `None`: the folder's, or [`PARTITIONS_PER_REGION_DEFAULT`].
     pub partitions_per_region: Option<u32>,
+    /// Nodes of each region. More than the folder's are added to it; fewer are refused. `None`: the folder's, or 1.
+    pub nodes_per_region: Option<u32>,
+    /// Nodes that are not started with the others, but only by [`crate::Lab::restart`].
+    pub idle: BTreeSet<NodeId>,
     /// The lease; renewals come every quarter of it, and three quarters without one are silence.
     pub lease_ttl: Duration,
     /// Added to the environment of every child.
@@ -70,6 +80,8 @@ impl Options {
             table: WanTable::default(),
             seed: 0,
             partitions_per_region: None,
+            nodes_per_region: None,
+            idle: BTreeSet::new(),
             lease_ttl: LEASE_TTL_DEFAULT,
             env: Vec::new(),
             overlay: Overlay::default(),
@@ -95,6 +107,10 @@ impl Options {
             mistakes.push(format!(
                 "partitions per region: {per_region} is not between 1 and {PARTITIONS_PER_REGION_MAX}"
             ));
+        }
+        let nodes = self.nodes_per_region.unwrap_or(NODES_PER_REGION_DEFAULT);
+        if !(1..=NODES_PER_REGION_MAX).contains(&nodes) {
+            mistakes.push(format!("nodes per region: {nodes} is not between 1 and {NODES_PER_REGION_MAX}"));
         }
         if self.lease_ttl < LEASE_TTL_MIN {
             mistakes.push(format!("lease: {:?} is shorter than {LEASE_TTL_MIN:?}", self.lease_ttl));
@@ -147,5 +163,11 @@ fn check_regions(regions: &[RegionId], mistakes: &mut Vec<String>) {
 pub(crate) struct Shape {
     pub(crate) regions: Vec<RegionId>,
     pub(crate) partitions_per_region: u32,
+    #[serde(default = "nodes_per_region_default")]
+    pub(crate) nodes_per_region: u32,
     pub(crate) base_port: Option<u16>,
+}
+
+const fn nodes_per_region_default() -> u32 {
+    NODES_PER_REGION_DEFAULT
 }

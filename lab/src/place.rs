@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
-use types::{IdError, RegionId};
+use types::{IdError, NodeId, RegionId};
 
 /// The name of the directory's place. No region may have it.
 pub const DIRECTORY: &str = "directory";
@@ -49,5 +49,24 @@ impl From<Place> for String {
 impl From<RegionId> for Place {
     fn from(region: RegionId) -> Self {
         Self::Region(region)
+    }
+}
+
+/// What can be killed, started, paused and resumed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(untagged)]
+pub enum Target {
+    /// All processes of a place.
+    Place(Place),
+    /// One node.
+    Node(NodeId),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Place(place) => place.fmt(f),
+            Self::Node(node) => node.fmt(f),
+        }
     }
 }

@@ -9,20 +9,37 @@ use crate::{
 use std::{collections::BTreeMap, io, net::SocketAddr};
 use types::{IdError, NodeId, RegionId};
 
-/// Ports behind the base port: the control API, the directory, then ten for each region.
+/// Ports behind the base port: the control API, the directory, then ten for each region: its first node,
+/// replicator and front, one that is left free, and its further nodes.
 const DIRECTORY_STEP: u32 = 1;
 const REGION_STEPS: u32 = 10;
 const REPLICATOR_STEP: u32 = 1;
 const FRONT_STEP: u32 = 2;
+const FURTHER_NODES_STEP: u32 = 4;
+
+/// Nodes of one region, at most.
+pub const NODES_PER_REGION_MAX: u32 = REGION_STEPS - FURTHER_NODES_STEP + 1;
+
+/// A node's name and address.
+#[derive(Debug)]
+pub(crate) struct PlannedNode {
+    pub(crate) id: NodeId,
+    pub(crate) address: SocketAddr,
+}
 
 /// A region's names and addresses.
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) name: RegionId,
-    pub(crate) node_id: NodeId,
-    pub(crate) node: SocketAddr,
+    pub(crate) nodes: Vec<PlannedNode>,
     pub(crate) replicator: SocketAddr,
     pub(crate) front: SocketAddr,
+}
+
+impl Planned {
+    pub(crate) fn place(&self) -> Place {
+        Place::from(self.name.clone())
+    }
 }
 
 /// All addresses of a deployment.
@@ -51,85 +68,89 @@ impl Plan {
             Self { control: control.address(), directory: directory.address(), regions: Vec::new() };
         let mut held = Held { control, fronts: Vec::new(), children: vec![directory] };
         for (name, first) in shape.regions.iter().zip((REGION_STEPS..).step_by(REGION_STEPS as usize)) {
-            let node = take(first, &format!("the node of {name}"))?;
+            let mut nodes = Vec::new();
+            for number in 1..=shape.nodes_per_region {
+                let id = node_id(name, number).expect("a region's name leaves room for the number");
+                let node = take(first + node_step(number), &format!("the node {id}"))?;
+                nodes.push(PlannedNode { id, address: node.address() });
+                held.children.push(node);
+            }
             let replicator = take(first + REPLICATOR_STEP, &format!("the replicator of {name}"))?;
             let front = take(first + FRONT_STEP, &format!("the front of {name}"))?;
             plan.regions.push(Planned {
                 name: name.clone(),
-                node_id: node_id(name).expect("a region's name leaves room for the number"),
-                node: node.address(),
+                nodes,
                 replicator: replicator.address(),
                 front: front.address(),
             });
             held.fronts.push(front);
-            held.children.extend([node, replicator]);
+            held.children.push(replicator);
         }
         Ok((plan, held))
     }
 
     pub(crate) fn places(&self) -> Vec<Place> {
-        let regions = self.regions.iter().map(|region| Place::from(region.name.clone()));
-        regions.chain([Place::Directory]).collect()
+        self.regions.iter().map(Planned::place).chain([Place::Directory]).collect()
     }
 
-    fn target(&self, place: &Place) -> Option<SocketAddr> {
-        match place {
-            Place::Directory => Some(self.directory),
-            Place::Region(name) => {
-                self.regions.iter().find(|region| region.name == *name).map(|region| region.node)
-            }
-        }
+    /// What is dialled from other places: where it is, and where it listens.
+    fn targets(&self) -> impl Iterator<Item = (Place, SocketAddr)> {
+        let of_region = |region: &Planned| {
+            let place = region.place();
+            region.nodes.iter().map(move |node| (place.clone(), node.address)).collect::<Vec<_>>()
+        };
+        self.regions.iter().flat_map(of_region).chain([(Place::Directory, self.directory)])
     }
 }
 
-fn node_id(region: &RegionId) -> Result<NodeId, IdError> {
-    NodeId::new(&format!("{region}-1"))
+const fn node_step(number: u32) -> u32 {
+    if number == 1 { 0 } else { FURTHER_NODES_STEP + number - 2 }
 }
 
-/// From every place to the process that others dial in every place: a node, or the directory.
+fn node_id(region: &RegionId, number: u32) -> Result<NodeId, IdError> {
+    NodeId::new(&format!("{region}-{number}"))
+}
+
+/// From every place to the processes that others dial in every place: the nodes, and the directory.
 #[derive(Debug)]
 pub(crate) struct Roads {
-    of_processes: BTreeMap<(Place, Place), Link>,
-    of_clients: BTreeMap<(Place, Place), Link>,
+    of_processes: BTreeMap<(Place, SocketAddr), Link>,
+    of_clients: BTreeMap<(Place, SocketAddr), Link>,
 }
 
 impl Roads {
-    /// Opens a link between every two places, and one for clients from every region to every other.
+    /// Opens a link from every place to every process that it may dial elsewhere, and for clients from
+    /// every region to the nodes of every other.
     pub(crate) async fn open(wan: &Wan, plan: &Plan) -> io::Result<Self> {
-        let places = plan.places();
         let (mut of_processes, mut of_clients) = (BTreeMap::new(), BTreeMap::new());
-        for from in &places {
-            for to in places.iter().filter(|to| *to != from) {
-                let Some(target) = plan.target(to) else { continue };
-                let ends = (from.clone(), to.clone());
-                of_processes.insert(ends.clone(), wan.open_link(from, to, target).await?);
-                if matches!(ends, (Place::Region(_), Place::Region(_))) {
-                    of_clients.insert(ends, wan.open_client_link(from, to, target).await?);
+        for from in plan.places() {
+            for (to, target) in plan.targets().filter(|(to, _)| *to != from) {
+                let ends = (from.clone(), target);
+                of_processes.insert(ends.clone(), wan.open_link(&from, &to, target).await?);
+                if matches!((&from, &to), (Place::Region(_), Place::Region(_))) {
+                    of_clients.insert(ends, wan.open_client_link(&from, &to, target).await?);
                 }
             }
         }
         Ok(Self { of_processes, of_clients })
     }
 
-    /// Where the processes in `from` reach `to`, which lies elsewhere.
-    pub(crate) fn address(&self, from: &Place, to: &Place) -> SocketAddr {
-        let link = self.of_processes.get(&(from.clone(), to.clone()));
-        link.expect("there is a link between every two places").address()
+    /// Where the processes in `from` reach what listens at `target`: there, unless a link leads to it.
+    pub(crate) fn address(&self, from: &Place, target: SocketAddr) -> SocketAddr {
+        self.of_processes.get(&(from.clone(), target)).map_or(target, Link::address)
     }
 
-    /// Where the clients near the region `from` reach the region `to`, which is another one.
-    pub(crate) fn client_address(&self, from: &Place, to: &Place) -> SocketAddr {
-        let link = self.of_clients.get(&(from.clone(), to.clone()));
-        link.expect("there is a link between every two regions").address()
+    /// Where the clients near the region `from` reach the node that listens at `target`.
+    pub(crate) fn client_address(&self, from: &Place, target: SocketAddr) -> SocketAddr {
+        self.of_clients.get(&(from.clone(), target)).map_or(target, Link::address)
     }
 
     /// Where `from` reaches the nodes of all other regions.
     pub(crate) fn dial(&self, from: &Place, plan: &Plan) -> BTreeMap<NodeId, SocketAddr> {
-        plan.regions
-            .iter()
-            .map(|region| (&region.node_id, Place::from(region.name.clone())))
-            .filter(|(_, to)| to != from)
-            .map(|(node, to)| (node.clone(), self.address(from, &to)))
+        let elsewhere = plan.regions.iter().filter(|region| region.place() != *from);
+        elsewhere
+            .flat_map(|region| &region.nodes)
+            .map(|node| (node.id.clone(), self.address(from, node.address)))
             .collect()
     }
 }

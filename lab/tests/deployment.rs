@@ -45,7 +45,7 @@ async fn the_control_api_describes_and_steers() {
     assert_eq!(described, lab.describe());
     assert_eq!(described.regions.len(), 2);
     assert_eq!(described.regions[0].edges[0].region.as_str(), "near", "the own region first");
-    assert!(described.regions.iter().all(|region| region.node.pid.is_some()));
+    assert!(described.regions.iter().flat_map(|region| &region.nodes).all(|node| node.pid.is_some()));
 
     client.kill_and_start("away").await;
     client.act("pause", "near").await.expect("it pauses");
@@ -84,11 +84,36 @@ impl KillAndStart for Client {
         let described = self.describe().await.expect("an answer");
         let killed =
             described.regions.iter().find(|known| known.region.as_str() == region).expect("it is known");
-        assert_eq!((killed.node.pid, killed.replicator.pid), (None, None));
+        assert_eq!((killed.nodes[0].pid, killed.replicator.pid), (None, None));
         assert_eq!(code(self.act("kill", region).await), "not_running");
         assert_eq!(code(self.act("pause", region).await), "not_running");
         self.act("start", region).await.expect("it starts");
     }
+}
+
+#[tokio::test]
+async fn a_node_of_several_is_steered_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let idle = "away-2".parse().expect("a name");
+    let options =
+        Options { nodes_per_region: Some(2), idle: [idle].into_iter().collect(), ..options(folder.path()) };
+    let lab = Lab::start(options).await.expect("it starts");
+    let runs = |node: &str| lab.node(node).expect("a node").state().pid().is_some();
+    assert_eq!(["near-1", "near-2", "away-1", "away-2"].map(runs), [true, true, true, false]);
+    assert_eq!(lab.edges("near").expect("a region").len(), 4);
+    let client = Client::new(lab.control().port());
+    assert_eq!(code(client.act("kill", "away-2").await), "not_running");
+    client.act("start", "away-2").await.expect("it starts");
+    client.act("kill", "near-2").await.expect("it dies");
+    assert_eq!(["near-1", "near-2", "away-1", "away-2"].map(runs), [true, false, true, true]);
+    assert!(lab.replicator("near").expect("a region").state().pid().is_some());
+    client.act("kill", "near").await.expect("the rest dies");
+    client.act("start", "near-1").await.expect("it starts");
+    assert_eq!(["near-1", "near-2"].map(runs), [true, false]);
+    let text = fs::read_to_string(lab.dir().join("config/node-near-1.toml")).expect("a configuration");
+    let config: toml::Table = text.parse().expect("TOML");
+    let dial: Vec<&String> = config["dial"].as_table().expect("a table").keys().collect();
+    assert_eq!(dial, ["away-1", "away-2"], "nodes of the own region are dialled as they advertise");
 }
 
 #[tokio::test]
@@ -179,7 +204,7 @@ async fn configurations_lead_through_links_and_take_overlays() {
     assert_eq!(read("node-away-1.toml")["parked-max"].as_integer(), Some(8));
     assert_ne!(node["directory"][0].as_str(), Some(described.directory.address.as_str()), "through a link");
     let dialled = node["dial"]["away-1"].as_str().expect("an address");
-    assert_ne!(format!("http://{dialled}"), described.regions[1].node.address, "through a link");
+    assert_ne!(format!("http://{dialled}"), described.regions[1].nodes[0].address, "through a link");
     let directory = read("directory.toml");
     assert_eq!(directory["silence-ms"].as_integer(), Some(6_000));
     assert_eq!(directory["dial"].as_table().map(toml::Table::len), Some(2));

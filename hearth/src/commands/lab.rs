@@ -15,13 +15,13 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// SIGKILL a region's processes and make its links silent, as if it had lost its power.
+    /// SIGKILL a region's processes and make its links silent, as if it had lost its power; or SIGKILL a node.
     Kill(Target),
-    /// SIGSTOP a region's processes.
+    /// SIGSTOP a region's processes, or a node.
     Pause(Target),
-    /// SIGCONT a region's processes.
+    /// SIGCONT a region's processes, or a node.
     Resume(Target),
-    /// Start what does not run in a region, and let its links carry again.
+    /// Start what does not run in a region, or a node, and let the region's links carry again.
     Start(Target),
     /// Cut the link between two places: connections hang.
     Cut {
@@ -41,8 +41,8 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct Target {
-    /// A region, or `directory`.
-    region: String,
+    /// A region, a node, or `directory`.
+    target: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,10 +82,10 @@ struct Change {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let client = Client::new(args.base_port.base_port);
     match args.action {
-        Action::Kill(Target { region }) => client.act("kill", &region).await?,
-        Action::Pause(Target { region }) => client.act("pause", &region).await?,
-        Action::Resume(Target { region }) => client.act("resume", &region).await?,
-        Action::Start(Target { region }) => client.act("start", &region).await?,
+        Action::Kill(Target { target }) => client.act("kill", &target).await?,
+        Action::Pause(Target { target }) => client.act("pause", &target).await?,
+        Action::Resume(Target { target }) => client.act("resume", &target).await?,
+        Action::Start(Target { target }) => client.act("start", &target).await?,
         Action::Cut { a, b, one_way } => client.cut(&CutRequest { a, b, one_way }).await?,
         Action::Heal => client.heal().await?,
         Action::Link(link) => client.change_link(&link.into()).await?,

@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     dir: Option<PathBuf>,
     /// The first port: the control API's; then the directory's, and from the tenth on ten for each region
-    /// (node, replicator, front) [default: that of DIR, or 7400]
+    /// (node, replicator, front, and from the fifth on its further nodes) [default: that of DIR, or 7400]
     #[arg(long, value_name = "N")]
     base_port: Option<u16>,
     /// Whether links between regions take as long as they do in the real world.
@@ -40,6 +40,9 @@ pub struct Args {
     /// Partitions per region, fixed when DIR is first used [default: that of DIR, or 64]
     #[arg(long, value_name = "N")]
     partitions: Option<u32>,
+    /// Nodes of each region, at most 7; more can be added to DIR later [default: those of DIR, or 1]
+    #[arg(long, value_name = "N")]
+    nodes_per_region: Option<u32>,
     /// How long a lease lasts after its renewal was sent.
     #[arg(long, value_name = "MS", default_value_t = 4_000)]
     lease_ttl_ms: u64,
@@ -92,6 +95,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         base_port_default: Some(BASE_PORT_DEFAULT),
         table,
         partitions_per_region: args.partitions,
+        nodes_per_region: args.nodes_per_region,
         lease_ttl: Duration::from_millis(args.lease_ttl_ms),
         ..Options::new(program)
     })
@@ -174,8 +178,9 @@ impl Output {
         rows.push(row!["-", "up (links, control)", std::process::id(), described.control]);
         rows.push(row!["-", "directory", pid(described.directory.pid), described.directory.address]);
         for region in &described.regions {
-            let node = format!("node {}", region.node.id);
-            rows.push(row![region.region, node, pid(region.node.pid), region.node.address]);
+            for node in &region.nodes {
+                rows.push(row![region.region, format!("node {}", node.id), pid(node.pid), node.address]);
+            }
             let replicator = &region.replicator;
             rows.push(row![region.region, "replicator", pid(replicator.pid), replicator.address]);
             rows.push(row![region.region, "front (for clients)", std::process::id(), region.front]);
@@ -195,7 +200,9 @@ impl Output {
         process("", "directory", "directory", directory.pid, &directory.address);
         for region in &described.regions {
             let name = region.region.as_str();
-            process(name, "node", region.node.id.as_str(), region.node.pid, &region.node.address);
+            for node in &region.nodes {
+                process(name, "node", node.id.as_str(), node.pid, &node.address);
+            }
             process(name, "replicator", name, region.replicator.pid, &region.replicator.address);
         }
     }

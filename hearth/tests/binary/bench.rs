@@ -36,7 +36,7 @@ impl Deployment {
         let up = Up::start(&["--regions", "us-east", "--partitions", "4", "--dir", dir]);
         let ready = up.until("ready");
         let region = &ready["regions"][0];
-        let node = region["node"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid");
+        let node = region["nodes"][0]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid");
         let http = region["http"].as_str().expect("an address").to_owned();
         Self { up, node, http, _folder: folder }
     }

@@ -91,7 +91,10 @@ fn free_base_port() -> u16 {
 
 fn pids(ready: &Value) -> Vec<u32> {
     let regions = ready["regions"].as_array().expect("regions");
-    let of_regions = regions.iter().flat_map(|region| [&region["node"]["pid"], &region["replicator"]["pid"]]);
+    let of_regions = regions.iter().flat_map(|region| {
+        let nodes = region["nodes"].as_array().expect("nodes");
+        nodes.iter().map(|node| &node["pid"]).chain([&region["replicator"]["pid"]])
+    });
     [&ready["directory"]["pid"]]
         .into_iter()
         .chain(of_regions)
@@ -116,7 +119,7 @@ fn up_starts_regions_that_can_be_killed_and_started_and_ends_in_order() {
     assert_eq!(status["nodes"].as_array().map(Vec::len), Some(2));
 
     assert!(up.hearth(&["lab", "kill", "us-east"]).status.success());
-    assert_eq!(up.until("killed")["place"], "us-east");
+    assert_eq!(up.until("killed")["target"], "us-east");
     until("failed over", || {
         let status = up.hearth(&["admin", "status", "--json"]);
         let Ok(status) = serde_json::from_slice::<Value>(&status.stdout) else { return false };

@@ -73,19 +73,19 @@ impl Client {
         self.get("/v1/lab/links").await
     }
 
-    /// `verb` is `kill`, `pause`, `resume` or `start`.
+    /// `verb` is `kill`, `pause`, `resume` or `start`; `target` a region, a node or `directory`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn act(&self, verb: &str, place: &str) -> Result<(), ClientError> {
+    pub async fn act(&self, verb: &str, target: &str) -> Result<(), ClientError> {
         // A name that is none could change the path: the other end would misunderstand it.
         let whole =
-            place.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) && !place.is_empty();
+            target.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) && !target.is_empty();
         if !whole {
-            let message = format!("{place:?} is not the name of a region");
+            let message = format!("{target:?} is not the name of a region or node");
             return Err(ClientError::Refused { code: "unknown_region".to_owned(), message });
         }
-        self.call(Method::POST, &format!("/v1/lab/{verb}/{place}"), None).await.map(drop)
+        self.call(Method::POST, &format!("/v1/lab/{verb}/{target}"), None).await.map(drop)
     }
 
     /// Cuts a link.

@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | `GET /v1/lab` | | [`Description`] |
 //! | `GET /v1/lab/links` | | a list of [`LinkDescription`] |
-//! | `POST /v1/lab/kill\|pause\|resume\|start/PLACE` | | `{}` |
+//! | `POST /v1/lab/kill\|pause\|resume\|start/TARGET` | | `{}` |
 //! | `POST /v1/lab/cut` | [`CutRequest`] | `{}` |
 //! | `POST /v1/lab/heal` | | `{}` |
 //! | `POST /v1/lab/link` | [`LinkRequest`] | `{}` |
+//!
+//! A target is a region, a node or `directory`.
 //!
 //! A refusal is `{"error": {"code", "message"}}` with status 404 (`unknown_region`, `no_link`), 409
 //! (`running`, `not_running`), 400 (`bad_request`), 403 (`forbidden`) or 500 (`failed`).
@@ -92,7 +94,7 @@ pub(crate) async fn serve(listener: TcpListener, deployment: Arc<Deployment>, st
     let routes = Router::new()
         .route("/v1/lab", get(describe))
         .route("/v1/lab/links", get(links))
-        .route("/v1/lab/{verb}/{place}", post(act))
+        .route("/v1/lab/{verb}/{target}", post(act))
         .route("/v1/lab/cut", post(cut))
         .route("/v1/lab/heal", post(heal))
         .route("/v1/lab/link", post(change_link))
@@ -127,13 +129,13 @@ async fn links(State(deployment): State<Arc<Deployment>>) -> Json<Vec<LinkDescri
 
 async fn act(
     State(deployment): State<Arc<Deployment>>,
-    Path((verb, place)): Path<(String, String)>,
+    Path((verb, target)): Path<(String, String)>,
 ) -> Response {
     let done = match verb.as_str() {
-        "kill" => deployment.kill(&place).await,
-        "pause" => deployment.pause(&place).await,
-        "resume" => deployment.resume(&place).await,
-        "start" => deployment.start(&place).await,
+        "kill" => deployment.kill(&target).await,
+        "pause" => deployment.pause(&target).await,
+        "resume" => deployment.resume(&target).await,
+        "start" => deployment.start(&target).await,
         _ => {
             let message = format!("there is no {verb:?}; there are kill, pause, resume and start");
             return refuse(StatusCode::NOT_FOUND, "bad_request", message);

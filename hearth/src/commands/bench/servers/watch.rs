@@ -72,17 +72,19 @@ impl Servers {
     pub(crate) fn of_description(described: &Description, control: Client) -> Self {
         let process = |name: String, role, pid: Option<u32>| pid.map(|pid| Watched { name, role, pid });
         let of_regions = described.regions.iter().flat_map(|region| {
-            let node = process(format!("node {}", region.node.id), Role::Server, region.node.pid);
+            let nodes = region.nodes.iter();
+            let nodes = nodes.map(|node| process(format!("node {}", node.id), Role::Server, node.pid));
             let name = format!("replicator {}", region.region);
-            [node, process(name, Role::Server, region.replicator.pid)]
+            nodes.chain([process(name, Role::Server, region.replicator.pid)]).collect::<Vec<_>>()
         });
         let directory = process("directory".to_owned(), Role::Server, described.directory.pid);
         let links = process("links".to_owned(), Role::Links, Some(described.lab_pid));
         let own = process("generator".to_owned(), Role::Generator, Some(std::process::id()));
+        let nodes = described.regions.iter().flat_map(|region| &region.nodes);
         Self {
             processes: [directory].into_iter().chain(of_regions).chain([links, own]).flatten().collect(),
             control,
-            nodes: described.regions.iter().map(|region| region.http.clone()).collect(),
+            nodes: nodes.map(|node| node.address.clone()).collect(),
             runtime: Handle::current(),
         }
     }
