@@ -2,12 +2,13 @@
 //!
 //! It does not reconnect, resend or order anything; an app wants [`crate::Client`].
 
+use crate::driver::socket;
 use futures_util::{SinkExt as _, StreamExt as _};
+use host::net::Stream;
 use prost::Message as _;
 use proto::client::{ClientFrame, Error, Hello, LogCursor, ServerFrame, client_frame, server_frame};
-use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    WebSocketStream, client_async,
     tungstenite::{
         self, Message,
         client::IntoClientRequest as _,
@@ -49,7 +50,7 @@ impl From<tungstenite::Error> for BareError {
 /// One WebSocket connection that speaks `hearth.v1.proto`.
 #[derive(Debug)]
 pub struct Connection {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: WebSocketStream<Stream>,
 }
 
 impl Connection {
@@ -61,7 +62,8 @@ impl Connection {
         let mut request = edge.into_client_request()?;
         let subprotocol = HeaderValue::from_static(crate::Encoding::Proto.subprotocol());
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-        let (socket, _) = connect_async(request).await?;
+        let stream = socket::dial(request.uri()).await?;
+        let (socket, _) = client_async(request, stream).await?;
         Ok(Self { socket })
     }
 

@@ -73,7 +73,7 @@ impl Client {
     pub fn restore(config: Config, snapshot: Snapshot) -> Result<Self, ConfigError> {
         config.validate()?;
         let (user, bounds, encoding) = (config.user.clone(), config.bounds, config.encoding);
-        let core = SessionCore::new(config, snapshot, rand::random());
+        let core = SessionCore::new(config, snapshot, host::random::number());
         let (messages, bytes) = core.outbox_size();
         let room = Arc::new(Room {
             messages: Semaphore::new(bounds.outbox_messages.saturating_sub(messages)),
@@ -266,7 +266,7 @@ impl Chat {
     }
 
     async fn accept(&self, body: Bytes) -> Result<Sending, SendError> {
-        let message_id = MessageId::from(Uuid::now_v7());
+        let message_id = MessageId::from(host::random::id_in_time());
         let (home_sender, home) = oneshot::channel();
         let (replicated_sender, replicated) = oneshot::channel();
         let waiter = Waiter { home: home_sender, replicated: replicated_sender };

@@ -12,7 +12,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use types::{NodeId, PartitionState, Placement, RequestId};
-use uuid::Uuid;
 
 /// The controller with all that it acts on.
 pub(crate) struct Driver {
@@ -106,7 +105,7 @@ impl Driver {
 
 /// Wraps a command that is asked for by the directory itself.
 pub(crate) fn envelope(command: Command) -> Envelope {
-    Envelope { request: RequestId::from(Uuid::new_v4()), at_ms: clock::wall_ms(), command }
+    Envelope { request: RequestId::from(host::random::id()), at_ms: clock::wall_ms(), command }
 }
 
 fn report(view: &Placement) {

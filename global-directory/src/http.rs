@@ -1,16 +1,16 @@
 //! One port for gRPC and for what operators' tools ask over HTTP.
 
 use crate::{Deps, grpc::Service, state::State};
-use axum::{Router, http::StatusCode, routing::get, serve::ListenerExt as _};
+use axum::{Router, http::StatusCode, routing::get};
+use host::net::Listener;
 use proto::directory::directory_server::DirectoryServer;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use types::limits;
 
 /// Serves until shutdown, and then until open requests are answered.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     service: Service,
     state: Arc<State>,
     deps: Deps,
@@ -44,11 +44,5 @@ pub(crate) async fn serve(
             }),
         )
         .merge(Routes::new(directory).into_axum_router());
-    // A lease waits for no other packet.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

@@ -48,7 +48,7 @@ pub type WriteBody<'a> = dyn FnMut(&mut dyn Transaction) -> Result<(), Error> + 
 pub type ReadBody<'a> = dyn FnMut(&dyn Transaction) -> Result<(), Error> + 'a;
 
 /// A store of the directory's rows.
-pub trait Kv: Send + Sync {
+pub trait Kv: std::fmt::Debug + Send + Sync {
     /// Runs `body` in a serializable transaction. `Ok` means committed and durable. An error of `body`
     /// rolls back; any other error leaves the outcome unknown. `body` may run more than once, of which
     /// only the last run counts.
@@ -56,6 +56,11 @@ pub trait Kv: Send + Sync {
     /// # Errors
     /// [`Error`] of `body` or of the commit.
     fn write(&self, body: &mut WriteBody<'_>) -> Result<(), Error>;
+
+    /// Whether calls wait for a disk, so that they need a thread of their own.
+    fn blocks(&self) -> bool {
+        true
+    }
 
     /// Runs `body` on a snapshot that holds every commit which was acknowledged before this call.
     ///

@@ -44,22 +44,24 @@ pub use config::Config;
 use command::{Deployment, DeploymentError};
 use driver::Driver;
 use grpc::{Facts, Service};
+use host::net::Listener;
 use kv::{Embedded, Kv};
 use metrics_exporter_prometheus::PrometheusHandle;
 use state::State;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use types::Placement;
-use writer::Writer;
+use writer::{Writer, Writing};
 
 /// What a directory process is given by the one who runs it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Deps {
     /// Ends it.
     pub shutdown: CancellationToken,
     /// What `/metrics` shows; the recorder is one per process, so whoever owns the process installs it.
     pub metrics: Option<PrometheusHandle>,
+    /// Its rows, if their store is open already; the configuration's `data-dir` otherwise.
+    pub rows: Option<Arc<dyn Kv>>,
 }
 
 /// Why a directory did not start, or has stopped.
@@ -107,7 +109,7 @@ pub enum Error {
 pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     let address = config.listen;
     let listen = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let listener = Listener::bind(address).await.map_err(listen)?;
     run_on(listener, config, deps).await
 }
 
@@ -115,11 +117,12 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error`] when it cannot start, or had to stop.
-pub async fn run_on(listener: TcpListener, config: Config, deps: Deps) -> Result<(), Error> {
+pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
-    std::fs::create_dir_all(&config.data_dir)
-        .map_err(|source| Error::DataDir { path: config.data_dir.clone(), source })?;
-    let kv: Arc<dyn Kv> = Arc::new(Embedded::open(&config.data_dir.join("directory.redb"))?);
+    let kv = match deps.rows.clone() {
+        Some(rows) => rows,
+        None => open_store(&config)?,
+    };
     let view = open_rows(&*kv, &config)?;
     announce(&config, &view);
     let state = Arc::new(State::new(view, u64::from(config.lease_ttl_ms), clock::boot_ms()));
@@ -128,7 +131,7 @@ pub async fn run_on(listener: TcpListener, config: Config, deps: Deps) -> Result
     }
     // Whatever ends one part ends all; the caller's token stays its own.
     let stop = deps.shutdown.child_token();
-    let (writer, thread) = Writer::start(kv.clone(), state.clone(), stop.clone())
+    let (writer, writing) = Writer::start(kv.clone(), state.clone(), stop.clone())
         .map_err(|source| Error::System { what: "cannot start a thread", source })?;
     let driver = Driver {
         state: state.clone(),
@@ -147,7 +150,7 @@ pub async fn run_on(listener: TcpListener, config: Config, deps: Deps) -> Result
     };
     let service = Service::new(state.clone(), writer, kv, facts, stop.clone());
     let driving = tokio::spawn(driver.run());
-    let serving = http::serve(listener, service, state, Deps { shutdown: stop.clone(), ..deps });
+    let serving = http::serve(listener.into(), service, state, Deps { shutdown: stop.clone(), ..deps });
     tokio::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served,
@@ -158,17 +161,22 @@ pub async fn run_on(listener: TcpListener, config: Config, deps: Deps) -> Result
     };
     stop.cancel();
     let _stopped = driving.await;
-    finish(thread).await?;
+    finish(writing).await?;
     served.map_err(|source| Error::System { what: "cannot serve", source })
 }
 
+fn open_store(config: &Config) -> Result<Arc<dyn Kv>, Error> {
+    std::fs::create_dir_all(&config.data_dir)
+        .map_err(|source| Error::DataDir { path: config.data_dir.clone(), source })?;
+    Ok(Arc::new(Embedded::open(&config.data_dir.join("directory.redb"))?))
+}
+
 /// The writer ends once nobody can ask it any more; a store that failed is the reason to tell.
-async fn finish(thread: std::thread::JoinHandle<Result<(), kv::Error>>) -> Result<(), Error> {
+async fn finish(writing: Writing) -> Result<(), Error> {
     let grace = Duration::from_millis(bounds::SHUTDOWN_MS);
-    let joined = tokio::task::spawn_blocking(move || thread.join());
-    match tokio::time::timeout(grace, joined).await {
-        Ok(Ok(Ok(ended))) => Ok(ended?),
-        Ok(Ok(Err(_)) | Err(_)) => {
+    match tokio::time::timeout(grace, writing.ended()).await {
+        Ok(Some(ended)) => Ok(ended?),
+        Ok(None) => {
             Err(Error::System { what: "writer has panicked", source: io::Error::other("see the log") })
         }
         // A connection that would not end still holds a handle; every answered command is durable.

@@ -1,4 +1,5 @@
-//! The one writer: a thread that groups queued commands into one commit each, publishes it, then answers.
+//! The one writer: groups queued commands into one commit each, publishes it, then answers. A thread, or a
+//! task where the store never waits for a disk.
 //!
 //! A command whose caller has gone is carried out all the same. When a commit fails its outcome is unknown
 //! and the store is not trusted any further: everyone is told so, and the directory stops.
@@ -10,7 +11,11 @@ use crate::{
     state::State,
 };
 use std::{sync::Arc, thread, time::Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    task,
+};
 use tokio_util::sync::CancellationToken;
 use types::Home;
 
@@ -40,19 +45,27 @@ pub(crate) enum SubmitError {
 }
 
 impl Writer {
-    /// Starts the thread. It ends when every handle is gone or the store fails, and then cancels `ended`.
+    /// Starts it. It ends when every handle is gone or the store fails, and then cancels `ended`.
     pub(crate) fn start(
         kv: Arc<dyn Kv>,
         state: Arc<State>,
         ended: CancellationToken,
-    ) -> std::io::Result<(Self, thread::JoinHandle<Result<(), KvError>>)> {
+    ) -> std::io::Result<(Self, Writing)> {
         let (queue, jobs) = mpsc::channel(bounds::QUEUE_MAX);
-        let thread = thread::Builder::new().name("directory-writer".into()).spawn(move || {
+        let blocks = kv.blocks();
+        let writing = async move {
             // Without its writer a directory is of no use, whatever ended it, a panic included.
             let _ended = ended.drop_guard();
-            write_all(&*kv, &state, jobs)
-        })?;
-        Ok((Self { queue }, thread))
+            write_all(&*kv, &state, jobs).await
+        };
+        let writing = if blocks {
+            let runtime = Handle::current();
+            let thread = thread::Builder::new().name("directory-writer".into());
+            Writing::Thread(thread.spawn(move || runtime.block_on(writing))?)
+        } else {
+            Writing::Task(tokio::spawn(writing))
+        };
+        Ok((Self { queue }, writing))
     }
 
     /// Has a command carried out; `Ok` means committed and published. Dropping the future does not take the
@@ -67,9 +80,26 @@ impl Writer {
     }
 }
 
-fn write_all(kv: &dyn Kv, state: &State, mut jobs: mpsc::Receiver<Job>) -> Result<(), KvError> {
+/// A writer at work.
+#[derive(Debug)]
+pub(crate) enum Writing {
+    Thread(thread::JoinHandle<Result<(), KvError>>),
+    Task(task::JoinHandle<Result<(), KvError>>),
+}
+
+impl Writing {
+    /// How it ended; none if it has panicked.
+    pub(crate) async fn ended(self) -> Option<Result<(), KvError>> {
+        match self {
+            Self::Thread(thread) => task::spawn_blocking(move || thread.join()).await.ok()?.ok(),
+            Self::Task(task) => task.await.ok(),
+        }
+    }
+}
+
+async fn write_all(kv: &dyn Kv, state: &State, mut jobs: mpsc::Receiver<Job>) -> Result<(), KvError> {
     let mut group = Vec::with_capacity(bounds::GROUP_MAX);
-    while jobs.blocking_recv_many(&mut group, bounds::GROUP_MAX) > 0 {
+    while jobs.recv_many(&mut group, bounds::GROUP_MAX).await > 0 {
         if let Err(error) = write_group(kv, state, &mut group) {
             // Nothing more is taken from the queue: those who wait in it see it close.
             tracing::error!(%error, "the directory's store failed: the directory stops");

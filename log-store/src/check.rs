@@ -5,7 +5,7 @@
 //! broken, in the order of the code below, names the refusal, so that all engines refuse alike.
 
 use crate::{Append, AppendError, StoreError};
-use foldhash::fast::RandomState;
+use host::RandomState;
 use std::collections::{HashMap, HashSet, hash_map};
 use types::{
     Body, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, PartitionId, PartitionPosition, Position,

@@ -14,6 +14,7 @@ use crate::{
     replication::{Fetches, StatusBoard},
     service::Pins,
 };
+use host::net::Listener;
 use log_store::{
     LogStore, StoreError,
     embedded::{self, EmbeddedStore},
@@ -29,7 +30,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use types::StoreId;
-use uuid::Uuid;
 
 /// How often the metrics' histograms are brought up to date.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -87,8 +87,8 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     let shutdown = shutdown.child_token();
     let metrics = health::recorder()?;
     let listener = match listener {
-        Some(listener) => listener,
-        None => TcpListener::bind(config.listen)
+        Some(listener) => listener.into(),
+        None => Listener::bind(config.listen)
             .await
             .map_err(|error| Error::Listen { address: config.listen, error })?,
     };
@@ -110,7 +110,7 @@ async fn open_store(config: &Config) -> Result<Arc<dyn LogStore>, Error> {
     match config.engine {
         Engine::Memory => {
             tracing::warn!("the memory engine keeps nothing: everything is gone at the end of the process");
-            Ok(Arc::new(MemoryStore::new(StoreId::from(Uuid::new_v4()))))
+            Ok(Arc::new(MemoryStore::new(StoreId::from(host::random::id()))))
         }
         Engine::Embedded => {
             let folder = config.data_dir.join("log");
@@ -204,7 +204,7 @@ impl Node {
         Ok(Self { grpc: NodeService { peer, fetches, followers, status }, parts, canary, edge, tasks })
     }
 
-    async fn serve(self, listener: TcpListener, metrics: PrometheusHandle) -> Result<(), Error> {
+    async fn serve(self, listener: Listener, metrics: PrometheusHandle) -> Result<(), Error> {
         let Self { parts, edge, grpc, tasks, .. } = self;
         let shutdown = parts.shutdown.clone();
         let app = tonic::service::Routes::new(grpc.into_server())

@@ -1,8 +1,8 @@
 //! When to connect anew.
 
 use crate::bounds;
-use rand::RngExt as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Waits that double up to a bound, each drawn from its upper half, so that all who lost the same peer do
 /// not come back together.
@@ -28,7 +28,7 @@ impl Backoff {
         }
         let longest = bounds::RECONNECT_MIN.saturating_mul(1 << self.failures.min(10));
         self.failures = self.failures.saturating_add(1);
-        longest.min(bounds::RECONNECT_MAX).mul_f64(rand::rng().random_range(0.5..=1.0))
+        longest.min(bounds::RECONNECT_MAX).mul_f64(0.5 + host::random::fraction() / 2.0)
     }
 }
 

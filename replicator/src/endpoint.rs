@@ -12,7 +12,6 @@ pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Erro
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     Ok(Endpoint::from_shared(url)?
         .connect_timeout(bounds::CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(bounds::KEEP_ALIVE_EVERY)
         .keep_alive_timeout(bounds::KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)

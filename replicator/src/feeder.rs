@@ -111,7 +111,7 @@ impl Feeder {
                     None => return,
                 },
                 _ = tick.tick() => {
-                    let now = Instant::now();
+                    let now = now();
                     let due = self.pumps.iter().filter(|(_, pump)| pump.is_due(now));
                     self.tell(due.map(|(partition, _)| *partition).collect(), || Input::Tick);
                 }
@@ -246,7 +246,7 @@ impl Feeder {
     fn tell_one(&mut self, partition: PartitionId, input: Input) {
         let Some(pump) = self.pumps.get_mut(&partition) else { return };
         let mut out = std::mem::take(&mut self.out);
-        pump.handle(Instant::now(), input, &mut out);
+        pump.handle(now(), input, &mut out);
         for output in out.drain(..) {
             self.carry_out(partition, output);
         }
@@ -322,4 +322,9 @@ fn steady(every: Duration) -> tokio::time::Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+/// The time that the timers go by.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -36,9 +36,10 @@ mod wire;
 
 pub use config::Config;
 
+use host::net::Listener;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::{net::SocketAddr, sync::Arc};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use types::Placement;
 
@@ -75,7 +76,7 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
     let address = config.listen;
     let listen = |source| Error::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let listener = Listener::bind(address).await.map_err(listen)?;
     meters::describe();
     let (placement, view) = watch::channel(Arc::new(Placement::default()));
     let health = Arc::new(health::Health::new(config.region.clone(), view.clone()));

@@ -14,6 +14,7 @@ use crate::{
     wire::{self, FromFollower, FromHome, Unusable},
 };
 use futures_util::StreamExt as _;
+use host::net::Connector;
 use proto::{
     node::{self, node_client::NodeClient},
     outbox::{Outbox, Outgoing, outbox},
@@ -109,7 +110,7 @@ async fn pause(stream: &'static str, ends: &Ends, error: &LinkError, backoff: &m
 }
 
 async fn connect(ends: &Ends) -> Result<NodeClient<Channel>, LinkError> {
-    let channel = endpoint(&ends.address)?.connect().await?;
+    let channel = endpoint(&ends.address)?.connect_with_connector(Connector).await?;
     Ok(NodeClient::new(channel)
         .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES))

@@ -1,6 +1,7 @@
 //! Follows the directory's placement. It grants nothing: it tells whom to ask.
 
 use crate::{backoff::Backoff, bounds, endpoint::endpoint};
+use host::net::Connector;
 use proto::{Malformed, directory};
 use std::sync::Arc;
 use tokio::{sync::watch, time::timeout};
@@ -51,7 +52,7 @@ async fn watch_one(
     backoff: &mut Backoff,
 ) -> Result<std::convert::Infallible, WatchError> {
     let opening = async {
-        let channel = endpoint(address)?.connect().await?;
+        let channel = endpoint(address)?.connect_with_connector(Connector).await?;
         let mut client = directory::directory_client::DirectoryClient::new(channel)
             .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
         let request =

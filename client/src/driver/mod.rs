@@ -4,7 +4,7 @@
 //! from the socket, so that a slow app slows the server and not the client's memory.
 
 pub(crate) mod codec;
-mod socket;
+pub(crate) mod socket;
 
 use crate::{
     Event, Position, SendError,

@@ -6,6 +6,7 @@ use futures_util::{
     FutureExt, Sink, SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
+use host::net;
 use proto::client as wire;
 use std::{
     collections::VecDeque,
@@ -14,24 +15,26 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::net::TcpStream;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    WebSocketStream,
     tungstenite::{
         Error, Message,
         client::IntoClientRequest,
-        http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+        error::UrlError,
+        http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL},
         protocol::WebSocketConfig,
     },
 };
 
-type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Stream = WebSocketStream<net::Stream>;
 type Opening = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
 
 /// Frames that are read at once before the rest of the driver has its turn.
 const READ_BATCH: usize = 64;
 /// The longest message that is read: a page of the largest size, as base64, with room to spare.
 const MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The port of an address that names none.
+const DEFAULT_PORT: u16 = 80;
 /// How long a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -174,6 +177,14 @@ async fn open(edge: String, encoding: Encoding) -> Result<Stream, Error> {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_MAX_BYTES))
         .max_frame_size(Some(MESSAGE_MAX_BYTES));
-    let (stream, _) = tokio_tungstenite::connect_async_with_config(request, Some(config), true).await?;
+    let stream = dial(request.uri()).await?;
+    let (stream, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
     Ok(stream)
+}
+
+/// Opens the connection that a WebSocket's address names.
+pub(crate) async fn dial(edge: &Uri) -> Result<net::Stream, Error> {
+    let host = edge.host().ok_or(UrlError::NoHostName)?;
+    let port = edge.port_u16().unwrap_or(DEFAULT_PORT);
+    Ok(net::Stream::dial(&format!("{host}:{port}")).await?)
 }

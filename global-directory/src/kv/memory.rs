@@ -37,6 +37,10 @@ impl Transaction for Map {
 }
 
 impl Kv for Memory {
+    fn blocks(&self) -> bool {
+        false
+    }
+
     fn write(&self, body: &mut WriteBody<'_>) -> Result<(), Error> {
         let mut rows = self.rows.write();
         let mut next = rows.clone();

@@ -52,7 +52,7 @@ impl Running {
         let listener = TcpListener::bind(config.listen).await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let stop = CancellationToken::new();
-        let deps = Deps { shutdown: stop.clone(), metrics: None };
+        let deps = Deps { shutdown: stop.clone(), ..Deps::default() };
         let task = tokio::spawn(run_on(listener, config, deps));
         let client = DirectoryClient::connect(format!("http://{address}")).await.expect("it listens");
         Self { client, stop, task }

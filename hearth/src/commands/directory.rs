@@ -20,6 +20,10 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init("info")?;
     let config: Config = service_config::load(&args.file.config, ENV_PREFIX, Config::validate)?;
-    let deps = Deps { shutdown: shutdown::on_signal()?, metrics: Some(telemetry::install_metrics()?) };
+    let deps = Deps {
+        shutdown: shutdown::on_signal()?,
+        metrics: Some(telemetry::install_metrics()?),
+        ..Deps::default()
+    };
     Ok(global_directory::run(config, deps).await?)
 }

@@ -1,5 +1,6 @@
 //! The connection to the directory: several addresses, one of which is asked until it does not answer.
 
+use host::net::Connector;
 use proto::directory::{self as wire, directory_client::DirectoryClient};
 use std::{
     future::Future,
@@ -40,9 +41,8 @@ impl Directory {
                 .connect_timeout(CONNECT_TIMEOUT)
                 .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
                 .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-                .keep_alive_while_idle(true)
-                .tcp_nodelay(true);
-            Ok(endpoint.connect_lazy())
+                .keep_alive_while_idle(true);
+            Ok(endpoint.connect_with_connector_lazy(Connector))
         };
         let channels = addresses.iter().map(channel).collect::<Result<_, _>>()?;
         Ok(Self { channels, preferred: Arc::default() })

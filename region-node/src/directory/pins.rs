@@ -7,7 +7,6 @@ use bytes::Bytes;
 use proto::directory as wire;
 use tonic::Status;
 use types::{Code, LogId, Pin, Refusal, RegionId};
-use uuid::Uuid;
 
 /// How often a call that got no answer is repeated at once.
 const TRIES: usize = 3;
@@ -41,7 +40,7 @@ impl Pins for DirectoryPins {
 
     async fn pin(&self, log: LogId, region: &RegionId, allowed_regions: &[RegionId]) -> Result<Pin, Refusal> {
         let request = wire::PinRequest {
-            request_id: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
+            request_id: Bytes::copy_from_slice(host::random::id().as_bytes()),
             wishes: vec![wire::PinWish {
                 log: Bytes::copy_from_slice(&log.to_bytes()),
                 region: region.to_string(),

@@ -20,7 +20,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use types::{Incarnation, limits};
-use uuid::Uuid;
 
 /// How long to wait before a registration that failed is tried again.
 const REGISTER_AGAIN: Duration = Duration::from_millis(200);
@@ -145,7 +144,7 @@ impl Registration {
         // One request id a boot: an answer that was lost on its way is given again.
         let request = wire::RegisterRequest {
             protocol_version: limits::PROTOCOL_VERSION,
-            request_id: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
+            request_id: Bytes::copy_from_slice(host::random::id().as_bytes()),
             node: self.config.node.to_string(),
             region: self.config.region.to_string(),
             address: self.config.advertise.clone(),

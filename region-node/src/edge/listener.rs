@@ -8,52 +8,26 @@ use axum::{
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-};
-
-/// How long the listener rests when the process has no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use host::net::{self, Socket, Stream};
+use std::{io, net::SocketAddr};
 
 /// Accepts connections without delay of small segments.
 #[derive(Debug)]
-pub struct EdgeListener(TcpListener);
+pub struct EdgeListener(net::Listener);
 
 impl EdgeListener {
     /// Takes a bound listener over.
-    pub const fn new(listener: TcpListener) -> Self {
-        Self(listener)
+    pub fn new(listener: impl Into<net::Listener>) -> Self {
+        Self(listener.into())
     }
 }
 
 impl Listener for EdgeListener {
-    type Io = SharedStream;
+    type Io = Stream;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (SharedStream, SocketAddr) {
-        loop {
-            match self.0.accept().await {
-                Ok((stream, address)) => {
-                    if let Err(error) = stream.set_nodelay(true) {
-                        tracing::debug!(%address, %error, "a connection ended while it was accepted");
-                    }
-                    return (SharedStream(Arc::new(stream)), address);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "no connection could be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+    async fn accept(&mut self) -> (Stream, SocketAddr) {
+        Listener::accept(&mut self.0).await
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -63,81 +37,19 @@ impl Listener for EdgeListener {
 
 /// The connection that a request came on.
 #[derive(Debug, Clone)]
-pub struct Connection(Arc<TcpStream>);
+pub struct Connection(Socket);
 
 impl Connected<IncomingStream<'_, EdgeListener>> for Connection {
     fn connect_info(stream: IncomingStream<'_, EdgeListener>) -> Self {
-        Self(Arc::clone(&stream.io().0))
+        Self(stream.io().socket())
     }
 }
 
 impl Connection {
     /// Bounds what the kernel holds for a client that does not read.
     pub(super) fn bound_send_buffer(&self, bytes: usize) {
-        if let Err(error) = socket2::SockRef::from(&*self.0).set_send_buffer_size(bytes) {
+        if let Err(error) = self.0.bound_send_buffer(bytes) {
             tracing::debug!(%error, "a connection's send buffer stays as it is");
         }
-    }
-}
-
-/// A stream that is held by its connection's task and by whoever needs its options.
-#[derive(Debug)]
-pub struct SharedStream(Arc<TcpStream>);
-
-impl AsyncRead for SharedStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read(buf.initialize_unfilled()) {
-                Ok(bytes) => {
-                    buf.advance(bytes);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-}
-
-impl SharedStream {
-    fn poll_io(
-        &self,
-        cx: &mut Context<'_>,
-        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(cx))?;
-            match write(&self.0) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
-    }
-}
-
-impl AsyncWrite for SharedStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, |stream| stream.try_write(bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_io(cx, |stream| stream.try_write_vectored(slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(std::net::Shutdown::Write))
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     bus::BusSink,
     service::{Acked, NotHome, Subscribed, WriteError, WriteReply},
 };
-use foldhash::fast::RandomState;
+use host::RandomState;
 use metrics::{Counter, Histogram};
 use std::{collections::HashMap, time::Instant};
 use types::AckPolicy;

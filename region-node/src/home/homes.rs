@@ -102,7 +102,7 @@ impl NodeHomes {
     /// Starts the shards; they end, with all homes, when `shutdown` is cancelled.
     pub fn spawn(deps: HomeDeps, shutdown: &CancellationToken) -> (Arc<Self>, Vec<JoinHandle<()>>) {
         let open = Arc::new(OpenHomes::default());
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = host::cores();
         let count = cores.min(SHARDS_MAX);
         let mut shards = Vec::with_capacity(count);
         let mut tasks = Vec::with_capacity(count);

@@ -266,7 +266,7 @@ impl Shard {
             Output::Propose(proposal) => {
                 // A repetition keeps its request id, so that the directory commits it once.
                 if home.proposed.0 != proposal.number {
-                    home.proposed = (proposal.number, Uuid::new_v4());
+                    home.proposed = (proposal.number, host::random::id());
                 }
                 let request_id = home.proposed.1;
                 self.jobs.push(jobs::propose(deps, partition, home.epoch, &home.lease, request_id, proposal));

@@ -12,13 +12,13 @@ use crate::{
     reply::Outcome,
 };
 use futures_util::StreamExt;
+use host::net::Connector;
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::{
     node::{self, PeerReply, PeerRequest, node_client::NodeClient, peer_reply::Reply, peer_request::Request},
     outbox::{Outbox, Queue, outbox},
 };
-use rand::RngExt;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, OnceLock},
@@ -271,7 +271,7 @@ async fn keep(shared: Arc<Shared>, node: NodeId, link: Arc<Link>) {
             }
             Err(error) => tracing::debug!(peer = %node, %error, "a peer cannot be reached"),
         }
-        let jitter = rand::rng().random_range(0.5..1.0);
+        let jitter = 0.5 + host::random::fraction() / 2.0;
         tokio::time::sleep(pause.mul_f64(jitter)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
@@ -288,9 +288,8 @@ async fn connect(shared: &Shared, node: &NodeId) -> anyhow::Result<Opened> {
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(Some(1 << 20))
-        .initial_connection_window_size(Some(1 << 21))
-        .tcp_nodelay(true);
-    let channel = tokio::time::timeout(DIAL_TIMEOUT, endpoint.connect()).await??;
+        .initial_connection_window_size(Some(1 << 21));
+    let channel = tokio::time::timeout(DIAL_TIMEOUT, endpoint.connect_with_connector(Connector)).await??;
     let mut client = NodeClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
     let (requests, outgoing) = outbox(Requests::default());
     let hello = node::PeerHello {

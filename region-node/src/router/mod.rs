@@ -26,7 +26,7 @@ use crate::{
     reply::{Outcome, Reply},
     service::{Acked, Write, WriteError},
 };
-use foldhash::fast::RandomState;
+use host::RandomState;
 use parking_lot::Mutex;
 use std::{collections::VecDeque, hash::BuildHasher, sync::Arc, time::Duration};
 use tokio::time::Instant;
