@@ -8,6 +8,7 @@ use bytes::Bytes;
 use types::{
     Epoch, EpochStart, Generation, Home, Incarnation, Lsn, NodeId, NodeRow, Offset, PartitionId,
     PartitionRow, PartitionState, Pin, PinSegment, PlacementDelta, RegionId, RegionRow, RegionStatus,
+    Retirement,
 };
 
 impl From<&PlacementDelta> for directory::PlacementDelta {
@@ -42,7 +43,11 @@ impl From<&RegionRow> for directory::RegionRow {
             RegionStatus::Draining => directory::RegionStatus::Draining,
             RegionStatus::Down => directory::RegionStatus::Down,
         };
-        Self { region: row.region.to_string(), status: status.into() }
+        Self {
+            region: row.region.to_string(),
+            status: status.into(),
+            retirement: retirement_to_wire(row.retirement).into(),
+        }
     }
 }
 
@@ -55,7 +60,11 @@ impl TryFrom<directory::RegionRow> for RegionRow {
             Ok(directory::RegionStatus::Down) => RegionStatus::Down,
             _ => return Err(Malformed::value("region.status", wire.status, "it is not known")),
         };
-        Ok(Self { region: id("region.region", RegionId::new(&wire.region))?, status })
+        Ok(Self {
+            region: id("region.region", RegionId::new(&wire.region))?,
+            status,
+            retirement: retirement("region.retirement", wire.retirement)?,
+        })
     }
 }
 
@@ -68,6 +77,7 @@ impl From<&NodeRow> for directory::NodeRow {
             incarnation: row.incarnation.get(),
             store: Bytes::copy_from_slice(row.store.as_bytes()),
             live: row.live,
+            retirement: retirement_to_wire(row.retirement).into(),
         }
     }
 }
@@ -82,7 +92,25 @@ impl TryFrom<directory::NodeRow> for NodeRow {
             incarnation: Incarnation::new(wire.incarnation),
             store: store_id("node.store", &wire.store)?,
             live: wire.live,
+            retirement: retirement("node.retirement", wire.retirement)?,
         })
+    }
+}
+
+const fn retirement_to_wire(retirement: Retirement) -> directory::Retirement {
+    match retirement {
+        Retirement::Serving => directory::Retirement::Unspecified,
+        Retirement::Retiring => directory::Retirement::Retiring,
+        Retirement::Retired => directory::Retirement::Retired,
+    }
+}
+
+fn retirement(field: &'static str, wire: i32) -> Result<Retirement, Malformed> {
+    match directory::Retirement::try_from(wire) {
+        Ok(directory::Retirement::Unspecified) => Ok(Retirement::Serving),
+        Ok(directory::Retirement::Retiring) => Ok(Retirement::Retiring),
+        Ok(directory::Retirement::Retired) => Ok(Retirement::Retired),
+        Err(_) => Err(Malformed::value(field, wire, "it is not known")),
     }
 }
 
@@ -123,6 +151,7 @@ impl From<&PartitionRow> for directory::PartitionRow {
             lost: row.lost.iter().map(Into::into).collect(),
             isr_version: row.isr_version,
             history: row.history.iter().map(Into::into).collect(),
+            away: row.away.iter().map(Into::into).collect(),
         }
     }
 }
@@ -154,6 +183,7 @@ impl TryFrom<directory::PartitionRow> for PartitionRow {
             lost: each(wire.lost)?,
             isr_version: wire.isr_version,
             history: each(wire.history)?,
+            away: each(wire.away)?,
         })
     }
 }
@@ -218,6 +248,7 @@ mod tests {
             lost: vec![],
             isr_version: 5,
             history: vec![EpochStart { epoch: Epoch::new(4), start_lsn: Lsn::new(12), home }],
+            away: vec![replica("us-east-2")],
         };
         assert_eq!(PartitionRow::try_from(directory::PartitionRow::from(&row)), Ok(row));
     }

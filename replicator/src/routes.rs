@@ -42,6 +42,7 @@ mod tests {
             lost: vec![],
             isr_version: 0,
             history: vec![],
+            away: Vec::new(),
         }
     }
 

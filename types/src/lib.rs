@@ -19,7 +19,7 @@ pub use ids::{
 };
 pub use placement::{
     EpochStart, Home, NodeRow, PartitionRow, PartitionState, Pin, PinSegment, Placement, PlacementDelta,
-    RegionRow, RegionStatus, Replica, Waiting,
+    RegionRow, RegionStatus, Replica, Retirement, Waiting,
 };
 pub use position::{Epoch, Generation, Lsn, Offset, Overflow, PartitionPosition, Position};
 pub use record::{

@@ -19,6 +19,19 @@ pub enum RegionStatus {
     Down,
 }
 
+/// Whether something leaves the deployment for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retirement {
+    /// It stays.
+    #[default]
+    Serving,
+    /// It gets no new homes and copies, and those that it has leave it.
+    Retiring,
+    /// It has none, and never comes back.
+    Retired,
+}
+
 /// A region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionRow {
@@ -26,6 +39,9 @@ pub struct RegionRow {
     pub region: RegionId,
     /// Whether it takes homes.
     pub status: RegionStatus,
+    /// Whether it leaves the deployment.
+    #[serde(default)]
+    pub retirement: Retirement,
 }
 
 /// A node as it registered at its last boot.
@@ -43,6 +59,9 @@ pub struct NodeRow {
     pub store: StoreId,
     /// Whether `incarnation` was announced by the node itself; a bumped one was not.
     pub live: bool,
+    /// Whether it leaves the deployment.
+    #[serde(default)]
+    pub retirement: Retirement,
 }
 
 /// A copy of a partition: this node with this store.
@@ -117,6 +136,10 @@ pub struct PartitionRow {
     pub isr_version: u64,
     /// Where each epoch began, oldest first.
     pub history: Vec<EpochStart>,
+    /// Copies that were replaced while their nodes were gone. One that comes back with its store is a
+    /// replica again, until it has been matched: its divergent tail must not be lost.
+    #[serde(default)]
+    pub away: Vec<Replica>,
 }
 
 impl PartitionRow {
@@ -250,6 +273,7 @@ mod tests {
         let region = |name: &str| RegionRow {
             region: RegionId::new(name).expect("a valid name"),
             status: RegionStatus::Active,
+            retirement: Retirement::Serving,
         };
         let mut view = Placement::default();
         let snapshot =

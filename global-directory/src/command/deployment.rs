@@ -5,7 +5,9 @@ use crate::{
     kv::{Error as KvError, Overlay, Transaction},
     rows::{self, Meta, Rows},
 };
-use types::{Epoch, PartitionId, PartitionRow, PartitionState, RegionId, RegionRow, RegionStatus};
+use types::{
+    Epoch, PartitionId, PartitionRow, PartitionState, RegionId, RegionRow, RegionStatus, Retirement,
+};
 
 /// What the configuration says a deployment is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +73,11 @@ pub fn found(tx: &mut dyn Transaction, deployment: &Deployment, at_ms: u64) -> R
     let mut rows = Rows::new(&mut overlay, meta, at_ms);
     let mut number = 0;
     for region in &regions {
-        rows.put_region(RegionRow { region: region.clone(), status: RegionStatus::Active })?;
+        rows.put_region(RegionRow {
+            region: region.clone(),
+            status: RegionStatus::Active,
+            retirement: Retirement::Serving,
+        })?;
         for _ in 0..deployment.partitions_per_region {
             rows.put_partition(vacant(PartitionId::new(number), region))?;
             number += 1;
@@ -104,5 +110,6 @@ fn vacant(partition: PartitionId, preferred: &RegionId) -> PartitionRow {
         lost: Vec::new(),
         isr_version: 0,
         history: Vec::new(),
+        away: Vec::new(),
     }
 }

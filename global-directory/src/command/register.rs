@@ -6,7 +6,7 @@
 
 use super::{Answer, Failure, end_home::end_home, end_home::settle};
 use crate::{bounds, rows::Rows};
-use types::{Incarnation, NodeId, NodeRow, RegionId, RegionStatus, Replica, StoreId};
+use types::{Incarnation, NodeId, NodeRow, RegionId, RegionStatus, Replica, Retirement, StoreId};
 
 /// What a node says of itself at boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,7 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
         incarnation,
         store: wanted.store,
         live: true,
+        retirement: Retirement::Serving,
     };
     nodes.insert(row.node.clone(), row.clone());
     rows.put_node(row)?;

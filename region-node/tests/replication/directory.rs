@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, codegen::BoxStream};
 use types::{
     Epoch, EpochStart, Generation, Home, Incarnation, Lsn, NodeId, NodeRow, Offset, PartitionId,
     PartitionRow, PartitionState, Pin, PinSegment, PlacementDelta, RegionId, RegionRow, RegionStatus,
-    Replica, StoreId,
+    Replica, Retirement, StoreId,
 };
 
 pub(crate) const PARTITION: PartitionId = PartitionId::new(7);
@@ -81,6 +81,7 @@ impl Directory {
             lost: vec![],
             isr_version: before.map_or(1, |row| row.isr_version + 1),
             history: vec![EpochStart { epoch, start_lsn: Lsn::new(start_lsn), home }],
+            away: Vec::new(),
         });
         drop(rows);
         self.publish();
@@ -101,6 +102,7 @@ impl Directory {
         let regions = ["region-a", "region-b"].map(|name| RegionRow {
             region: RegionId::new(name).expect("a valid name"),
             status: RegionStatus::Active,
+            retirement: Retirement::Serving,
         });
         let delta = PlacementDelta {
             from_version: 0,
@@ -138,6 +140,7 @@ impl directory_server::Directory for Directory {
             incarnation,
             store: StoreId::try_from(&request.store[..]).expect("16 bytes"),
             live: true,
+            retirement: Retirement::Serving,
         };
         rows.nodes.insert(node, row);
         drop(rows);

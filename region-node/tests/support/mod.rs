@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use types::{
     Epoch, EpochStart, Home, Incarnation, LogId, Lsn, NodeId, NodeRow, PartitionId, PartitionRow,
-    PartitionState, Pin, PlacementDelta, RegionId, RegionRow, RegionStatus, StoreId,
+    PartitionState, Pin, PlacementDelta, RegionId, RegionRow, RegionStatus, Retirement, StoreId,
 };
 
 pub(crate) const PARTITIONS: u32 = 4;
@@ -101,6 +101,7 @@ impl World {
             lost: Vec::new(),
             isr_version: 0,
             history: vec![EpochStart { epoch, start_lsn: Lsn::FIRST, home }],
+            away: Vec::new(),
         }
     }
 
@@ -113,7 +114,11 @@ impl World {
             regions: self
                 .nodes
                 .iter()
-                .map(|node| RegionRow { region: node.region.clone(), status: RegionStatus::Active })
+                .map(|node| RegionRow {
+                    region: node.region.clone(),
+                    status: RegionStatus::Active,
+                    retirement: Retirement::Serving,
+                })
                 .collect(),
             nodes: self
                 .nodes
@@ -125,6 +130,7 @@ impl World {
                     incarnation: Incarnation::new(1),
                     store: StoreId::from_bytes([1; 16]),
                     live: true,
+                    retirement: Retirement::Serving,
                 })
                 .collect(),
             partitions,

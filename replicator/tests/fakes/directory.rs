@@ -7,7 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 use types::{
     Epoch, Home, Incarnation, NodeRow, PartitionId, PartitionRow, PartitionState, PlacementDelta, RegionId,
-    Replica,
+    Replica, Retirement,
 };
 
 /// Answers placement watches with what it was told last, as snapshots.
@@ -44,6 +44,7 @@ impl FakeDirectory {
             incarnation: Incarnation::new(1),
             store: node.replica.store,
             live: true,
+            retirement: Retirement::Serving,
         });
         let partition_rows = partitions.iter().map(|(partition, home, epoch)| PartitionRow {
             partition: PartitionId::new(*partition),
@@ -58,6 +59,7 @@ impl FakeDirectory {
             lost: vec![],
             isr_version: 0,
             history: vec![],
+            away: Vec::new(),
         });
         let (nodes, partitions) = (node_rows.collect(), partition_rows.collect());
         self.placement.send_modify(|delta| {

@@ -5,7 +5,7 @@ use proto::{
     directory::{AuditEvent, NodeLiveness, StatusReply},
     node,
 };
-use types::{Epoch, Home, Incarnation, NodeRow, PlacementDelta, RegionRow, Replica, StoreId};
+use types::{Epoch, Home, Incarnation, NodeRow, PlacementDelta, RegionRow, Replica, Retirement, StoreId};
 
 fn replica(name: &str) -> Replica {
     Replica { node: NodeId::new(name).expect("a name"), store: StoreId::from_bytes([1; 16]) }
@@ -25,6 +25,7 @@ fn row(partition: u32, home: &str, state: PartitionState, epoch: u64) -> Partiti
         lost: Vec::new(),
         isr_version: 1,
         history: Vec::new(),
+        away: Vec::new(),
     }
 }
 
@@ -36,6 +37,7 @@ fn node_row(name: &str, region: &str) -> NodeRow {
         incarnation: Incarnation::new(1),
         store: StoreId::from_bytes([1; 16]),
         live: true,
+        retirement: Retirement::Serving,
     }
 }
 
@@ -65,7 +67,11 @@ pub(in crate::commands::admin) fn seen() -> Seen {
         from_version: 0,
         to_version: 9,
         regions: [("us-east", RegionStatus::Active), ("eu-west", RegionStatus::Down)]
-            .map(|(name, status)| RegionRow { region: RegionId::new(name).expect("a name"), status })
+            .map(|(name, status)| RegionRow {
+                region: RegionId::new(name).expect("a name"),
+                status,
+                retirement: Retirement::Serving,
+            })
             .to_vec(),
         nodes: vec![node_row("a-1", "us-east"), node_row("b-1", "eu-west")],
         partitions: vec![
