@@ -327,6 +327,11 @@ pub enum Kind {
         /// What.
         told: Told,
     },
+    /// A session is over: it will be told nothing more.
+    Ended {
+        /// The session.
+        session: Session,
+    },
     /// A session was told that the log is replicated up to a position, which the session holds.
     ReplicatedUpTo {
         /// The session.

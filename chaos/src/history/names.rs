@@ -188,6 +188,7 @@ impl Names {
             Kind::Follow { session, log, .. }
             | Kind::Told { session, log, .. }
             | Kind::ReplicatedUpTo { session, log, .. } => self.know_session(*session, *log),
+            Kind::Ended { session } => known(session.index(), self.sessions.len(), "session"),
             Kind::Seen { session, log, message, .. } => {
                 self.know_session(*session, *log)?;
                 self.know_message_of(*message, *log)
