@@ -16,6 +16,8 @@ pub const MEMBERS_MAX: usize = 16;
 pub const ADDRESS_MAX_BYTES: usize = 255;
 /// The longest sentence of an audit event, in bytes.
 pub const EVENT_MAX_BYTES: usize = 512;
+/// The longest name of whoever an audit event is by, in bytes.
+pub const OPERATOR_MAX_BYTES: usize = 64;
 /// The audit events that are kept.
 pub const EVENTS_MAX: u64 = 1_000;
 /// The newest audit events in a status.

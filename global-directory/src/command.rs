@@ -8,21 +8,28 @@
 //! A partition's states, and the commands that lead from one to the next:
 //!
 //! ```text
-//!            assign_homes                 bump, register
-//!   Vacant ───────────────▶ Homed(e) ───────────────────▶ FailingOver(e)
-//!                             ▲    the home's boot is over; it joins `waiting`   │
-//!                             └──────────────────────────────────────────────────┘
+//!            assign_homes            begin_move
+//!   Vacant ───────────────▶ Homed(e) ──────────▶ Draining(e)
+//!                            ▲ ▲  │                │    │ bump, register
+//!                            │ └──┼────────────────┘    │
+//!                            │    │  finish_move: the target, e + 1
+//!                            │    │  abort_move: the same home, e + 1
+//!                            │    │ bump, register      ▼
+//!                            │    └──────────────▶ FailingOver(e): the home's boot is over; it joins `waiting`
+//!                            └────────────────────────┘
 //!                                promote: another (node, incarnation), e + 1
 //! ```
 //!
 //! `clear_waiting` takes boots out of `waiting` that were waited out, in any state. There is no way back
-//! from `FailingOver(e)` to `Homed(e)`, so an epoch, once sealed, stays so.
+//! from `FailingOver(e)` or `Draining(e)` to `Homed(e)`, so an epoch, once sealed, stays so.
 
 mod bump;
 mod deployment;
+mod drain;
 mod end_home;
 mod home;
 mod isr;
+mod moving;
 mod pin;
 mod promote;
 mod register;
@@ -31,8 +38,10 @@ mod waiting;
 
 pub use bump::BumpError;
 pub use deployment::{Deployment, DeploymentError, found};
+pub use drain::{FailbackWish, RegionError, RegionWish};
 pub use home::FirstHome;
 pub use isr::{IsrError, IsrProposal};
+pub use moving::{AbortedMove, MoveError, NewMove, SealedMove};
 pub use pin::{PinError, PinWish};
 pub use promote::Promotion;
 pub use register::{RegisterError, Registration};
@@ -43,7 +52,7 @@ use crate::{
     rows::{self, Rows},
 };
 use serde::{Deserialize, Serialize};
-use types::{Home, Incarnation, PlacementDelta, RequestId};
+use types::{Home, Incarnation, MoveId, PlacementDelta, RequestId};
 
 /// One command, with what it may not find out by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +82,18 @@ pub enum Command {
     AddReplicas(Vec<NewReplica>),
     /// A home changes the in-sync set of its partition.
     ProposeIsr(IsrProposal),
+    /// Takes a partition out of its home's hands, on the way to another.
+    BeginMove(NewMove),
+    /// Names the target of a move home: it holds all that the former home wrote.
+    FinishMove(SealedMove),
+    /// Gives a move up: the former home goes on, in the next epoch.
+    AbortMove(AbortedMove),
+    /// Has the homes of a region moved away, and gives it no new ones.
+    Drain(RegionWish),
+    /// Lets a region have homes again.
+    Undrain(RegionWish),
+    /// Says whether partitions go back to the regions that they prefer.
+    SetFailback(FailbackWish),
     /// Pins the logs that are not pinned yet.
     Pin(Vec<PinWish>),
     /// Records something that an operator wants to find later.
@@ -90,6 +111,12 @@ impl Command {
             Self::AssignHomes(_) => "assign_homes",
             Self::AddReplicas(_) => "add_replicas",
             Self::ProposeIsr(_) => "propose_isr",
+            Self::BeginMove(_) => "begin_move",
+            Self::FinishMove(_) => "finish_move",
+            Self::AbortMove(_) => "abort_move",
+            Self::Drain(_) => "drain",
+            Self::Undrain(_) => "undrain",
+            Self::SetFailback(_) => "set_failback",
             Self::Pin(_) => "pin",
             Self::Note(_) => "note",
         }
@@ -108,6 +135,8 @@ pub enum Answer {
     IsrVersion(u64),
     /// Rows that were changed; the others had moved on.
     Applied(u64),
+    /// The move that has begun.
+    Moving(MoveId),
 }
 
 /// What a command did.
@@ -134,6 +163,12 @@ pub enum Refusal {
     /// A pin.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// A planned move.
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    /// What an operator wants of a region.
+    #[error(transparent)]
+    Region(#[from] RegionError),
 }
 
 /// Why a command did not run to its end.
@@ -156,7 +191,7 @@ macro_rules! refused {
         })*
     };
 }
-refused!(RegisterError, BumpError, IsrError, PinError);
+refused!(RegisterError, BumpError, IsrError, PinError, MoveError, RegionError);
 
 /// Runs one command.
 ///
@@ -188,6 +223,12 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::AssignHomes(homes) => home::assign(rows, homes),
         Command::AddReplicas(replicas) => replicas::add(rows, replicas),
         Command::ProposeIsr(proposal) => isr::propose(rows, proposal),
+        Command::BeginMove(new) => moving::begin(rows, new),
+        Command::FinishMove(sealed) => moving::finish(rows, sealed),
+        Command::AbortMove(aborted) => moving::abort(rows, aborted),
+        Command::Drain(wish) => drain::drain(rows, wish),
+        Command::Undrain(wish) => drain::undrain(rows, wish),
+        Command::SetFailback(wish) => drain::set_failback(rows, wish),
         Command::Pin(wishes) => pin::pin(rows, wishes),
         Command::Note(what) => {
             rows.note(what.as_str())?;

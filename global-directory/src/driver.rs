@@ -84,7 +84,7 @@ impl Driver {
                 tracing::info!(command = name, rows, "the placement has changed");
                 rows > 0
             }
-            Ok(Answer::Done | Answer::Registered(_) | Answer::IsrVersion(_)) => true,
+            Ok(Answer::Done | Answer::Registered(_) | Answer::IsrVersion(_) | Answer::Moving(_)) => true,
             Err(error @ SubmitError::Refused(_)) => {
                 tracing::warn!(command = name, %error, "the rows have moved on");
                 false

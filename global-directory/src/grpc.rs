@@ -154,7 +154,7 @@ impl Directory for Service {
         let (id, proposal) = request::propose_isr(request.into_inner())?;
         match self.submit(id, Command::ProposeIsr(proposal)).await? {
             Answer::IsrVersion(isr_version) => Ok(Response::new(wire::ProposeIsrReply { isr_version })),
-            Answer::Done | Answer::Registered(_) | Answer::Applied(_) => {
+            Answer::Done | Answer::Registered(_) | Answer::Applied(_) | Answer::Moving(_) => {
                 Err(Status::already_exists(format!("request id {id} was used for another command")))
             }
         }

@@ -72,7 +72,7 @@ fn check_row(row: &PartitionRow, view: &Placement) -> Result<(), Violation> {
             let is_empty = home.is_none() && row.isr.is_empty() && row.history.is_empty();
             return hold("a vacant partition has nothing", is_empty && row.epoch.is_zero(), detail);
         }
-        (PartitionState::Homed, Some(home), Some(node)) => {
+        (PartitionState::Homed | PartitionState::Draining, Some(home), Some(node)) => {
             let is_current = node.live && node.incarnation == home.incarnation;
             hold("I2: a home is the current boot of its node", is_current, detail)?;
             let member = Replica { node: node.node.clone(), store: node.store };
@@ -82,10 +82,17 @@ fn check_row(row: &PartitionRow, view: &Placement) -> Result<(), Violation> {
         (PartitionState::FailingOver, Some(home), Some(node)) => {
             hold("I2: failing over from a boot that is over", node.incarnation > home.incarnation, detail)?;
         }
-        (PartitionState::Homed | PartitionState::FailingOver, _, _) => {
+        (PartitionState::Homed | PartitionState::Draining | PartitionState::FailingOver, _, _) => {
             hold("a partition that was homed names a registered node", false, detail)?;
         }
     }
+    let is_draining = row.state == PartitionState::Draining;
+    hold("a partition names its move while it is moved", row.moving.is_some() == is_draining, detail)?;
+    hold(
+        "I2: a home that waits for a former one does not move",
+        !is_draining || row.waiting.is_empty(),
+        detail,
+    )?;
     let last = row.history.last();
     hold(
         "the history ends with the home and epoch in force",
@@ -110,11 +117,15 @@ fn check_row(row: &PartitionRow, view: &Placement) -> Result<(), Violation> {
 fn check_step(before: &PartitionRow, after: &PartitionRow, earlier: &Placement) -> Result<(), Violation> {
     let detail = || format!("{before:?} -> {after:?}");
     hold("I1: an epoch never goes back", after.epoch >= before.epoch, detail)?;
+    let same_home = after.home == before.home;
+    let gives_up =
+        before.state == PartitionState::Draining && same_home && after.state == PartitionState::Homed;
     hold(
-        "I1: a home and its epoch change together",
-        (after.home == before.home) == (after.epoch == before.epoch),
+        "I1: a home and its epoch change together, and a move that is given up raises the epoch",
+        same_home == (after.epoch == before.epoch) || gives_up,
         detail,
     )?;
+    check_move(before, after, earlier)?;
     let raised = usize::from(after.epoch > before.epoch);
     // The oldest epochs may drop off at the front; nothing else goes, and one comes per epoch.
     let kept = after.history.len().saturating_sub(raised);
@@ -123,8 +134,11 @@ fn check_step(before: &PartitionRow, after: &PartitionRow, earlier: &Placement) 
     let allowed = match (before.state, after.state) {
         (PartitionState::Vacant, PartitionState::Homed) => true,
         // A sealed epoch never reopens: back to Homed only under a higher one.
-        (PartitionState::FailingOver, PartitionState::Homed) => after.epoch > before.epoch,
-        (PartitionState::Homed, PartitionState::FailingOver) => {
+        (PartitionState::FailingOver | PartitionState::Draining, PartitionState::Homed) => {
+            after.epoch > before.epoch
+        }
+        (PartitionState::Homed, PartitionState::Draining) => same_home,
+        (PartitionState::Homed | PartitionState::Draining, PartitionState::FailingOver) => {
             before.home.as_ref().is_some_and(|home| after.waiting.contains(home))
         }
         (from, to) => from == to && after.epoch == before.epoch,
@@ -143,6 +157,31 @@ fn check_step(before: &PartitionRow, after: &PartitionRow, earlier: &Placement) 
         hold("I6: only a member in sync is promoted", promoted, detail)?;
     }
     Ok(())
+}
+
+/// What is true of a planned move.
+fn check_move(before: &PartitionRow, after: &PartitionRow, earlier: &Placement) -> Result<(), Violation> {
+    let detail = || format!("{before:?} -> {after:?}");
+    match (&before.moving, &after.moving) {
+        (None, Some(moving)) => {
+            let target = earlier.node(&moving.target.node);
+            let may_be_home = target.is_some_and(|node| {
+                let replica = Replica { node: node.node.clone(), store: node.store };
+                node.live
+                    && node.incarnation == moving.target.incarnation
+                    && before.isr.contains(&replica)
+                    && !before.lost.contains(&replica)
+            });
+            hold("a move begins towards a living member in sync", may_be_home, detail)?;
+            hold("a move begins at a home", before.state == PartitionState::Homed, detail)
+        }
+        (Some(earlier), Some(later)) => hold("a move keeps its target", earlier == later, detail),
+        (Some(moving), None) if after.state == PartitionState::Homed => {
+            let ends = after.home.as_ref() == Some(&moving.target) || after.home == before.home;
+            hold("a move ends at its target or where it began", ends, detail)
+        }
+        (_, None) => Ok(()),
+    }
 }
 
 fn check_isr_step(before: &PartitionRow, after: &PartitionRow, view: &Placement) -> Result<(), Violation> {

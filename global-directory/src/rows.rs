@@ -26,8 +26,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{
-    LogId, NodeId, NodeRow, PartitionId, PartitionRow, Pin, PinSegment, Placement, PlacementDelta, RegionId,
-    RegionRow,
+    LogId, MoveId, NodeId, NodeRow, PartitionId, PartitionRow, Pin, PinSegment, Placement, PlacementDelta,
+    RegionId, RegionRow,
 };
 
 const META: &[u8] = b"m";
@@ -51,6 +51,9 @@ pub struct Meta {
     remembered_first: u64,
     remembered_next: u64,
     event_next: u64,
+    /// Planned moves that were begun.
+    #[serde(default)]
+    moves: u64,
 }
 
 impl Meta {
@@ -64,6 +67,7 @@ impl Meta {
             remembered_first: 0,
             remembered_next: 0,
             event_next: 0,
+            moves: 0,
         }
     }
 }
@@ -73,6 +77,9 @@ impl Meta {
 pub struct Event {
     /// The directory's wall clock, in ms.
     pub at_ms: u64,
+    /// In whose name; empty for the directory itself.
+    #[serde(default)]
+    pub who: String,
     /// A sentence.
     pub what: String,
 }
@@ -164,13 +171,26 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Writes an audit event, and drops the oldest one where there are too many.
+    /// The name of the next planned move.
+    pub const fn next_move(&mut self) -> MoveId {
+        self.meta.moves += 1;
+        MoveId::new(self.meta.moves)
+    }
+
+    /// Writes an audit event of the directory's own, and drops the oldest one where there are too many.
     pub fn note(&mut self, what: impl Into<String>) -> Result<(), Error> {
-        let mut what = what.into();
-        what.truncate(what.floor_char_boundary(bounds::EVENT_MAX_BYTES));
+        self.note_by("", what)
+    }
+
+    /// Writes an audit event in somebody's name, likewise.
+    pub fn note_by(&mut self, who: &str, what: impl Into<String>) -> Result<(), Error> {
+        let cut = |text: &mut String, most: usize| text.truncate(text.floor_char_boundary(most));
+        let (mut who, mut what) = (who.to_owned(), what.into());
+        cut(&mut who, bounds::OPERATOR_MAX_BYTES);
+        cut(&mut what, bounds::EVENT_MAX_BYTES);
         let sequence = self.meta.event_next;
         self.meta.event_next += 1;
-        self.tx.put(&sequence_key(EVENT, sequence), &encode(&Event { at_ms: self.at_ms, what })?)?;
+        self.tx.put(&sequence_key(EVENT, sequence), &encode(&Event { at_ms: self.at_ms, who, what })?)?;
         match sequence.checked_sub(bounds::EVENTS_MAX) {
             Some(old) => self.tx.delete(&sequence_key(EVENT, old)),
             None => Ok(()),

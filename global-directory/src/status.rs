@@ -1,7 +1,7 @@
 //! Which gRPC status each error becomes. The message is the error's own: it names the offending value.
 
 use crate::{
-    command::{IsrError, PinError, Refusal, RegisterError},
+    command::{IsrError, MoveError, PinError, Refusal, RegionError, RegisterError},
     kv,
     state::RenewError,
     writer::SubmitError,
@@ -47,5 +47,10 @@ fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::Isr(_) => Code::InvalidArgument,
         Refusal::Pin(PinError::UnknownRegion { .. }) => Code::NotFound,
         Refusal::Pin(PinError::NoPartition { .. }) => Code::FailedPrecondition,
+        Refusal::Move(MoveError::UnknownPartition(_)) => Code::NotFound,
+        Refusal::Move(MoveError::Over { .. }) => Code::Aborted,
+        Refusal::Move(_) => Code::FailedPrecondition,
+        Refusal::Region(RegionError::Unknown { .. }) => Code::NotFound,
+        Refusal::Region(RegionError::Last(_)) => Code::FailedPrecondition,
     }
 }

@@ -112,6 +112,7 @@ impl LogState {
                     Arc::make_mut(&mut self.cursors).insert(key, *offset);
                 }
             }
+            Body::Update(StateUpdate::Seal { .. }) => {}
         }
         self.last = record.partition_position();
         self.accepted_at_ms = self.accepted_at_ms.max(record.accepted_at_ms);

@@ -6,9 +6,9 @@ use crate::{
 };
 use bytes::Bytes;
 use types::{
-    Epoch, EpochStart, Generation, Home, Incarnation, Lsn, NodeId, NodeRow, Offset, PartitionId,
-    PartitionRow, PartitionState, Pin, PinSegment, PlacementDelta, RegionId, RegionRow, RegionStatus,
-    Retirement,
+    Epoch, EpochStart, Generation, Home, Incarnation, Lsn, Move, MoveCause, MoveId, NodeId, NodeRow, Offset,
+    PartitionId, PartitionRow, PartitionState, Pin, PinSegment, PlacementDelta, RegionId, RegionRow,
+    RegionStatus, Retirement,
 };
 
 impl From<&PlacementDelta> for directory::PlacementDelta {
@@ -47,6 +47,7 @@ impl From<&RegionRow> for directory::RegionRow {
             region: row.region.to_string(),
             status: status.into(),
             retirement: retirement_to_wire(row.retirement).into(),
+            failback_off: row.failback_off,
         }
     }
 }
@@ -64,6 +65,7 @@ impl TryFrom<directory::RegionRow> for RegionRow {
             region: id("region.region", RegionId::new(&wire.region))?,
             status,
             retirement: retirement("region.retirement", wire.retirement)?,
+            failback_off: wire.failback_off,
         })
     }
 }
@@ -136,6 +138,7 @@ impl From<&PartitionRow> for directory::PartitionRow {
         let state = match row.state {
             PartitionState::Vacant => directory::PartitionState::Vacant,
             PartitionState::Homed => directory::PartitionState::Homed,
+            PartitionState::Draining => directory::PartitionState::Draining,
             PartitionState::FailingOver => directory::PartitionState::FailingOver,
         };
         Self {
@@ -152,6 +155,8 @@ impl From<&PartitionRow> for directory::PartitionRow {
             isr_version: row.isr_version,
             history: row.history.iter().map(Into::into).collect(),
             away: row.away.iter().map(Into::into).collect(),
+            moving: row.moving.as_ref().map(Into::into),
+            stays: row.stays,
         }
     }
 }
@@ -162,6 +167,7 @@ impl TryFrom<directory::PartitionRow> for PartitionRow {
         let state = match directory::PartitionState::try_from(wire.state) {
             Ok(directory::PartitionState::Vacant) => PartitionState::Vacant,
             Ok(directory::PartitionState::Homed) => PartitionState::Homed,
+            Ok(directory::PartitionState::Draining) => PartitionState::Draining,
             Ok(directory::PartitionState::FailingOver) => PartitionState::FailingOver,
             _ => return Err(Malformed::value("partition.state", wire.state, "it is not known")),
         };
@@ -184,7 +190,36 @@ impl TryFrom<directory::PartitionRow> for PartitionRow {
             isr_version: wire.isr_version,
             history: each(wire.history)?,
             away: each(wire.away)?,
+            moving: wire.moving.map(Move::try_from).transpose()?,
+            stays: wire.stays,
         })
+    }
+}
+
+impl From<&Move> for directory::Move {
+    fn from(moving: &Move) -> Self {
+        let cause = match moving.cause {
+            MoveCause::Operator => directory::MoveCause::Operator,
+            MoveCause::Drain => directory::MoveCause::Drain,
+            MoveCause::Failback => directory::MoveCause::Failback,
+        };
+        Self { id: moving.id.get(), target: Some((&moving.target).into()), cause: cause.into() }
+    }
+}
+
+impl TryFrom<directory::Move> for Move {
+    type Error = Malformed;
+    fn try_from(wire: directory::Move) -> Result<Self, Malformed> {
+        let cause = match directory::MoveCause::try_from(wire.cause) {
+            Ok(directory::MoveCause::Operator) => MoveCause::Operator,
+            Ok(directory::MoveCause::Drain) => MoveCause::Drain,
+            Ok(directory::MoveCause::Failback) => MoveCause::Failback,
+            Ok(directory::MoveCause::Unspecified) | Err(_) => {
+                return Err(Malformed::value("move.cause", wire.cause, "it is not known"));
+            }
+        };
+        let target = Home::try_from(require("move.target", wire.target)?)?;
+        Ok(Self { id: MoveId::new(wire.id), target, cause })
     }
 }
 
@@ -243,12 +278,14 @@ mod tests {
             home: Some(home.clone()),
             waiting: vec![home.clone()],
             epoch: Epoch::new(4),
-            state: PartitionState::Homed,
+            state: PartitionState::Draining,
             isr: vec![replica("us-east-1")],
             lost: vec![],
             isr_version: 5,
-            history: vec![EpochStart { epoch: Epoch::new(4), start_lsn: Lsn::new(12), home }],
             away: vec![replica("us-east-2")],
+            history: vec![EpochStart { epoch: Epoch::new(4), start_lsn: Lsn::new(12), home: home.clone() }],
+            moving: Some(Move { id: MoveId::new(9), target: home, cause: MoveCause::Failback }),
+            stays: true,
         };
         assert_eq!(PartitionRow::try_from(directory::PartitionRow::from(&row)), Ok(row));
     }

@@ -11,8 +11,8 @@ use crate::{
 use bytes::Bytes;
 use prost::Message as _;
 use types::{
-    AckPolicy, Body, BodyHash, CursorKind, Entry, EntryBody, Epoch, Generation, Lsn, MemberRole, Offset,
-    Record, RegionId, StateUpdate, limits,
+    AckPolicy, Body, BodyHash, CursorKind, Entry, EntryBody, Epoch, Generation, Lsn, MemberRole, MoveId,
+    Offset, Record, RegionId, StateUpdate, limits,
 };
 
 /// Encodes a record.
@@ -237,6 +237,9 @@ impl From<&StateUpdate> for log::StateUpdate {
                     offset: offset.get(),
                 })
             }
+            StateUpdate::Seal { move_id } => {
+                log::state_update::Update::Seal(log::Seal { move_id: move_id.get() })
+            }
         };
         Self { update: Some(update) }
     }
@@ -256,6 +259,7 @@ impl TryFrom<log::StateUpdate> for StateUpdate {
                 },
                 offset: Offset::new(cursor.offset),
             }),
+            log::state_update::Update::Seal(seal) => Ok(Self::Seal { move_id: MoveId::new(seal.move_id) }),
         }
     }
 }

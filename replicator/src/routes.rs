@@ -43,6 +43,8 @@ mod tests {
             isr_version: 0,
             history: vec![],
             away: Vec::new(),
+            moving: None,
+            stays: false,
         }
     }
 

@@ -139,6 +139,10 @@ number! {
     DeviceId, u64
 }
 number! {
+    /// One planned move of a partition, numbered by the directory from 1.
+    MoveId, u64
+}
+number! {
     /// One boot of a node, given out by the directory; a later boot has a higher one. 0 is none.
     Incarnation, u64
 }
@@ -222,6 +226,8 @@ pub enum LogKind {
     Direct,
     /// A chat with a list of members.
     Group,
+    /// What concerns a partition as a whole. No user has it, reads it or names it.
+    Partition,
 }
 
 impl LogKind {
@@ -230,6 +236,7 @@ impl LogKind {
             Self::Direct => b'd',
             Self::Group => b'g',
             Self::Account => b'a',
+            Self::Partition => b'p',
         }
     }
 
@@ -238,12 +245,14 @@ impl LogKind {
             b'd' => Some(Self::Direct),
             b'g' => Some(Self::Group),
             b'a' => Some(Self::Account),
+            b'p' => Some(Self::Partition),
             _ => None,
         }
     }
 }
 
 /// One log: a chat or an account. Text: `d_`, `g_` or `a_` and 26 base32 characters (RFC 4648, lower case).
+/// A partition's own log is shown as `p_`, and no text is taken for it: users name logs by text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LogId {
@@ -269,6 +278,11 @@ impl LogId {
     /// A user's account log.
     pub fn account(user: &UserId) -> Self {
         Self { kind: LogKind::Account, key: derive(b"hearth account", &[user.as_str()]) }
+    }
+
+    /// A partition's own log: each partition has one, and all have this id.
+    pub const fn partition() -> Self {
+        Self { kind: LogKind::Partition, key: [0; 16] }
     }
 
     /// What the log belongs to.
@@ -331,7 +345,7 @@ impl FromStr for LogId {
         let wrong = |why| IdError::new("log id", text, why);
         let (kind, key) = text.split_once('_').ok_or_else(|| wrong("it has no '_'"))?;
         let kind = match kind.as_bytes() {
-            [tag] => LogKind::from_tag(*tag),
+            [tag] => LogKind::from_tag(*tag).filter(|kind| *kind != LogKind::Partition),
             _ => None,
         }
         .ok_or_else(|| wrong("it does not start with d_, g_ or a_"))?;

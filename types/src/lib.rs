@@ -14,12 +14,12 @@ mod token;
 
 pub use error::{Code, Refusal};
 pub use ids::{
-    DeviceId, IdError, Incarnation, LogId, LogKind, MessageId, NodeId, PartitionId, RegionId, RequestId,
-    StoreId, UserId,
+    DeviceId, IdError, Incarnation, LogId, LogKind, MessageId, MoveId, NodeId, PartitionId, RegionId,
+    RequestId, StoreId, UserId,
 };
 pub use placement::{
-    EpochStart, Home, NodeRow, PartitionRow, PartitionState, Pin, PinSegment, Placement, PlacementDelta,
-    RegionRow, RegionStatus, Replica, Retirement, Waiting,
+    EpochStart, Home, Move, MoveCause, NodeRow, PartitionRow, PartitionState, Pin, PinSegment, Placement,
+    PlacementDelta, RegionRow, RegionStatus, Replica, Retirement, Waiting,
 };
 pub use position::{Epoch, Generation, Lsn, Offset, Overflow, PartitionPosition, Position};
 pub use record::{

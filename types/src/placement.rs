@@ -2,7 +2,9 @@
 //!
 //! A view grants nothing: it tells where to try. Only a node's own lease and the store's fence decide.
 
-use crate::{Epoch, Generation, Incarnation, LogId, Lsn, NodeId, Offset, PartitionId, RegionId, StoreId};
+use crate::{
+    Epoch, Generation, Incarnation, LogId, Lsn, MoveId, NodeId, Offset, PartitionId, RegionId, StoreId,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -42,6 +44,9 @@ pub struct RegionRow {
     /// Whether it leaves the deployment.
     #[serde(default)]
     pub retirement: Retirement,
+    /// Partitions that prefer it do not come back to it by themselves.
+    #[serde(default)]
+    pub failback_off: bool,
 }
 
 /// A node as it registered at its last boot.
@@ -94,8 +99,45 @@ pub enum PartitionState {
     Vacant,
     /// Its home serves it.
     Homed,
+    /// Its home is handing it over to another, by a planned move: it ends what is under way, seals its epoch
+    /// and begins nothing.
+    Draining,
     /// Its home is gone, and the next one is being chosen.
     FailingOver,
+}
+
+/// Who wants a partition moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoveCause {
+    /// An operator, this one partition.
+    Operator,
+    /// The drain of the region it is homed in.
+    Drain,
+    /// It goes back to the region that it prefers.
+    Failback,
+}
+
+impl MoveCause {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Drain => "drain",
+            Self::Failback => "failback",
+        }
+    }
+}
+
+/// A planned move that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// Which.
+    pub id: MoveId,
+    /// Who is to be the next home.
+    pub target: Home,
+    /// Who wants it.
+    pub cause: MoveCause,
 }
 
 /// Where an epoch of a partition began.
@@ -103,7 +145,8 @@ pub enum PartitionState {
 pub struct EpochStart {
     /// The epoch.
     pub epoch: Epoch,
-    /// The LSN of its first record: one past the last record that it took over.
+    /// The LSN of its first record: one past the last record that it took over. After a move that was given
+    /// up it is a bound below that: the home is the same boot as before, and knows its own end.
     pub start_lsn: Lsn,
     /// Its home.
     pub home: Home,
@@ -140,12 +183,24 @@ pub struct PartitionRow {
     /// replica again, until it has been matched: its divergent tail must not be lost.
     #[serde(default)]
     pub away: Vec<Replica>,
+    /// The planned move that is under way; there exactly while the state is `Draining`.
+    #[serde(default)]
+    pub moving: Option<Move>,
+    /// An operator has moved it away from the region that it prefers: it is not taken back there by itself.
+    #[serde(default)]
+    pub stays: bool,
 }
 
 impl PartitionRow {
     /// The LSN at which the current epoch began.
     pub fn start_lsn(&self) -> Lsn {
         self.history.last().map_or(Lsn::FIRST, |start| start.start_lsn)
+    }
+
+    /// Whether its home, if it has one, has a boot that the directory has not ended: it serves the partition,
+    /// or is handing it over.
+    pub const fn has_home(&self) -> bool {
+        matches!(self.state, PartitionState::Homed | PartitionState::Draining)
     }
 
     /// Whether this boot of this node is the home, with nobody to wait for.
@@ -274,6 +329,7 @@ mod tests {
             region: RegionId::new(name).expect("a valid name"),
             status: RegionStatus::Active,
             retirement: Retirement::Serving,
+            failback_off: false,
         };
         let mut view = Placement::default();
         let snapshot =

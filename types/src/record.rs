@@ -5,7 +5,8 @@
 //! Hearth looks into them.
 
 use crate::{
-    DeviceId, Epoch, Generation, LogId, Lsn, MessageId, Offset, PartitionPosition, Position, RegionId, UserId,
+    DeviceId, Epoch, Generation, LogId, Lsn, MessageId, MoveId, Offset, PartitionPosition, Position,
+    RegionId, UserId,
 };
 use bytes::Bytes;
 use std::fmt;
@@ -39,6 +40,14 @@ impl Record {
         match &self.body {
             Body::Entry(entry) => Some(Position::new(self.generation, self.epoch, entry.offset)),
             Body::Update(_) => None,
+        }
+    }
+
+    /// Whether it is the last record of its epoch, and by which move.
+    pub const fn sealed_by(&self) -> Option<MoveId> {
+        match &self.body {
+            Body::Update(StateUpdate::Seal { move_id }) => Some(*move_id),
+            Body::Update(StateUpdate::Cursor { .. }) | Body::Entry(_) => None,
         }
     }
 
@@ -214,6 +223,12 @@ pub enum StateUpdate {
         kind: CursorKind,
         /// Up to and including.
         offset: Offset,
+    },
+    /// The last record of an epoch that ended by a planned move: its home has acked all that it will ever
+    /// ack at `home`. It stands in the partition's own log, [`LogId::partition`].
+    Seal {
+        /// Which move.
+        move_id: MoveId,
     },
 }
 

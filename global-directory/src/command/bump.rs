@@ -2,11 +2,11 @@
 
 use super::{
     Answer, Failure,
-    end_home::{end_home, release},
+    end_home::{end_home, note_moves, release},
 };
 use crate::rows::Rows;
 use std::collections::BTreeSet;
-use types::{Home, Incarnation, NodeId, PartitionState, RegionStatus};
+use types::{Home, Incarnation, NodeId, RegionStatus};
 
 /// A bump met other rows than it was made for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,19 +53,22 @@ pub(super) fn bump(rows: &mut Rows<'_>, boots: &[Home]) -> Result<Answer, Failur
         let has_live_node = nodes.values().any(|node| node.region == *region && node.live);
         if let Some(mut row) = rows.region(region)?
             && !has_live_node
+            // A region that was drained and switched off stays drained when it is back.
+            && row.status == RegionStatus::Active
         {
             row.status = RegionStatus::Down;
             rows.put_region(row)?;
         }
     }
-    let (mut ended, mut left) = (0, 0);
+    let (mut ended, mut left, mut moves) = (0, 0, Vec::new());
     for mut partition in rows.partitions()? {
         if partition.home.as_ref().is_some_and(|home| boots.contains(home)) {
+            moves.extend(partition.moving.as_ref().map(|moving| moving.id));
             if end_home(&mut partition) {
                 ended += 1;
                 rows.put_partition(partition)?;
             }
-        } else if partition.state == PartitionState::Homed && release(&mut partition, boots, &nodes) {
+        } else if partition.has_home() && release(&mut partition, boots, &nodes) {
             left += 1;
             rows.put_partition(partition)?;
         }
@@ -74,5 +77,6 @@ pub(super) fn bump(rows: &mut Rows<'_>, boots: &[Home]) -> Result<Answer, Failur
     rows.note(format!(
         "bumped {names} after silence, which ends {ended} homes and leaves {left} in-sync sets"
     ))?;
+    note_moves(rows, &moves)?;
     Ok(Answer::Applied(ended))
 }

@@ -77,6 +77,7 @@ pub fn found(tx: &mut dyn Transaction, deployment: &Deployment, at_ms: u64) -> R
             region: region.clone(),
             status: RegionStatus::Active,
             retirement: Retirement::Serving,
+            failback_off: false,
         })?;
         for _ in 0..deployment.partitions_per_region {
             rows.put_partition(vacant(PartitionId::new(number), region))?;
@@ -111,5 +112,7 @@ fn vacant(partition: PartitionId, preferred: &RegionId) -> PartitionRow {
         isr_version: 0,
         history: Vec::new(),
         away: Vec::new(),
+        moving: None,
+        stays: false,
     }
 }

@@ -1,21 +1,35 @@
 //! What the end of a boot does to the partitions that it was home of, and what the end of a replica does to
 //! an in-sync set. Shared by every command that ends one.
 
+use super::Failure;
+use crate::rows::Rows;
 use std::collections::{BTreeMap, BTreeSet};
-use types::{Home, NodeId, NodeRow, PartitionRow, PartitionState, RegionId, Replica};
+use types::{Home, MoveId, NodeId, NodeRow, PartitionRow, PartitionState, RegionId, Replica};
 
 /// Ends the home of a partition, if it has one: until the boot is waited out nobody acks in its place.
 /// Answers whether it had one.
 pub(super) fn end_home(row: &mut PartitionRow) -> bool {
-    if row.state != PartitionState::Homed {
+    if !row.has_home() {
         return false;
     }
     let Some(home) = row.home.clone() else { return false };
     row.state = PartitionState::FailingOver;
+    // Whatever was sealed by then, failover goes on from the records.
+    row.moving = None;
     if !row.waiting.contains(&home) {
         row.waiting.push(home);
     }
     true
+}
+
+/// Says of planned moves that they ended with the boot that was to hand the partition over.
+pub(super) fn note_moves(rows: &mut Rows<'_>, moves: &[MoveId]) -> Result<(), Failure> {
+    if moves.is_empty() {
+        return Ok(());
+    }
+    let names = moves.iter().map(MoveId::to_string).collect::<Vec<_>>().join(", ");
+    rows.note(format!("moves {names} end with the boot of the home: their partitions fail over"))?;
+    Ok(())
 }
 
 /// The regions that a set of replicas spans.

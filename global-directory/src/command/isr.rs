@@ -81,7 +81,7 @@ pub(super) fn propose(rows: &mut Rows<'_>, proposal: &IsrProposal) -> Result<Ans
     let moved = |what, found: String, proposed: String| {
         Failure::from(IsrError::Moved { partition, what, found, proposed })
     };
-    if row.state != PartitionState::Homed || row.home.as_ref() != Some(&proposal.home) {
+    if !row.has_home() || row.home.as_ref() != Some(&proposal.home) {
         let text = |home: &Home| format!("{} in incarnation {}", home.node, home.incarnation);
         let found = row.home.as_ref().map_or_else(|| "nobody".into(), text);
         let found = if row.state == PartitionState::FailingOver { "failing over".into() } else { found };

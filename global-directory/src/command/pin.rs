@@ -3,7 +3,7 @@
 use super::{Answer, Failure};
 use crate::{rendezvous, rows::Rows};
 use std::collections::BTreeMap;
-use types::{Generation, LogId, NodeId, NodeRow, Offset, PartitionRow, PartitionState, PinSegment, RegionId};
+use types::{Generation, LogId, NodeId, NodeRow, Offset, PartitionRow, PinSegment, RegionId};
 
 /// A log that is to have a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn choose<'a>(
         wish.allowed_regions.is_empty() || held_in.iter().all(|it| wish.allowed_regions.contains(it))
     };
     let homed_here = |row: &&PartitionRow| {
-        row.state == PartitionState::Homed
+        row.has_home()
             && row
                 .home
                 .as_ref()

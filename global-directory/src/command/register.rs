@@ -4,7 +4,10 @@
 //! `waiting` like any bumped boot. That the same node speaks again does not prove that the earlier process
 //! is gone (it may be paused, or hold another copy of the store), so it is waited out all the same.
 
-use super::{Answer, Failure, end_home::end_home, end_home::settle};
+use super::{
+    Answer, Failure,
+    end_home::{end_home, note_moves, settle},
+};
 use crate::{bounds, rows::Rows};
 use types::{Incarnation, NodeId, NodeRow, RegionId, RegionStatus, Replica, Retirement, StoreId};
 
@@ -91,10 +94,11 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
         region.status = RegionStatus::Active;
         rows.put_region(region)?;
     }
-    let mut ended = 0;
+    let (mut ended, mut moves) = (0, Vec::new());
     for before in rows.partitions()? {
         let mut partition = before.clone();
         if partition.home.as_ref().is_some_and(|home| home.node == wanted.node) {
+            moves.extend(partition.moving.as_ref().map(|moving| moving.id));
             ended += u64::from(end_home(&mut partition));
         }
         let replaced: Vec<Replica> = (partition.replicas.iter().chain(&partition.isr))
@@ -117,5 +121,6 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
         "node {} registered with incarnation {incarnation} and store {}, which ends {ended} homes",
         wanted.node, wanted.store
     ))?;
+    note_moves(rows, &moves)?;
     Ok(Answer::Registered(incarnation))
 }

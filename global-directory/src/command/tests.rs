@@ -1,11 +1,13 @@
 //! Each command by itself, and generated sequences of all of them.
 
 mod generated;
+mod moving;
 
 use super::*;
 use crate::testing::{Directory, REGIONS, home, member, node, region, registration};
 use types::{
-    Epoch, Generation, LogId, Lsn, Offset, PartitionId, PartitionState, PinSegment, RegionStatus, Replica,
+    Epoch, Generation, LogId, Lsn, Offset, PartitionId, PartitionState, PinSegment, RegionId, RegionStatus,
+    Replica,
 };
 
 const P0: PartitionId = PartitionId::new(0);

@@ -8,7 +8,8 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use types::{
-    Epoch, NodeId, NodeRow, PartitionId, PartitionPosition, PartitionRow, PartitionState, Placement, Replica,
+    Epoch, NodeId, NodeRow, PartitionId, PartitionPosition, PartitionRow, PartitionState, Placement,
+    RegionStatus, Replica,
 };
 
 /// One round of fencing for one partition.
@@ -124,8 +125,8 @@ impl Attempt {
         self.epoch != row.epoch || self.outstanding.is_empty() || now_ms >= self.deadline_ms
     }
 
-    /// The most advanced of those that were fenced. Among equals the preferred region wins, and then the
-    /// partitions spread over the nodes.
+    /// The most advanced of those that were fenced. Among equals one wins whose region is not being drained, then
+    /// the preferred region, and then the partitions spread over the nodes.
     fn promotion(&self, row: &PartitionRow, view: &Placement) -> Option<Promotion> {
         if self.epoch != row.epoch {
             return None;
@@ -135,7 +136,9 @@ impl Attempt {
             .max_by_key(|(node, last)| {
                 let partition = row.partition.get().to_be_bytes();
                 let weight = rendezvous::weight(&partition, node.node.as_str().as_bytes());
-                (*last, node.region == row.preferred, weight)
+                let is_drained =
+                    view.region(&node.region).is_some_and(|it| it.status == RegionStatus::Draining);
+                (*last, !is_drained, node.region == row.preferred, weight)
             })?;
         let start_lsn = last.lsn.next().ok()?;
         Some(Promotion { partition: row.partition, epoch: self.epoch, home: boot(node), start_lsn })

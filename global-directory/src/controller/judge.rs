@@ -86,7 +86,7 @@ fn find_brake(
     let names: BTreeSet<&NodeId> = suspects.iter().map(|node| &node.node).collect();
     let mut homed = view
         .partitions()
-        .filter(|row| row.state == PartitionState::Homed)
+        .filter(|row| row.has_home())
         .filter(|row| row.home.as_ref().is_some_and(|home| names.contains(&home.node)))
         .peekable();
     let has_homes = homed.peek().is_some();

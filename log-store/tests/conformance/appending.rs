@@ -116,6 +116,27 @@ pub(crate) async fn updates_have_no_offset(bed: impl Bed) {
     assert_eq!(entries, [records[0].clone(), records[2].clone()]);
 }
 
+pub(crate) async fn a_seal_takes_an_lsn_and_nothing_else(mut bed: impl Bed) {
+    let mut writer = Writer::new(PARTITION);
+    let before = writer.message(log(1));
+    let seal = writer.seal();
+    let mut next = writer.at_epoch(2);
+    let behind = next.message(log(1));
+    writer.write(&*bed.store(), vec![before.clone()]).await.expect("it is the first");
+    let sealed = writer.write(&*bed.store(), vec![seal.clone()]).await;
+    assert_eq!(sealed, Ok(PartitionPosition::new(Epoch::FIRST, Lsn::new(2))));
+    bed.reopen().await;
+    let store = bed.store();
+    next.write(&*store, vec![behind.clone()]).await.expect("the next epoch goes on behind it");
+    assert_eq!(all(&*store, PARTITION).await, [before.clone(), seal.clone(), behind.clone()]);
+    let scan = log_store::Scan::After(Offset::ZERO);
+    let entries = store.read_log(PARTITION, log(1), scan, 9, usize::MAX, 0).await.expect("readable");
+    assert_eq!(entries, [before, behind]);
+    let scan = log_store::Scan::After(Offset::ZERO);
+    let entries = store.read_log(PARTITION, seal.log, scan, 9, usize::MAX, 0).await.expect("readable");
+    assert_eq!(entries, [], "it is no entry");
+}
+
 pub(crate) async fn a_message_id_stands_once_in_its_log(mut bed: impl Bed) {
     let mut writer = Writer::new(PARTITION);
     let first = writer.fill(&*bed.store(), log(1), 1).await.remove(0);

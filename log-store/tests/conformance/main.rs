@@ -50,6 +50,7 @@ macro_rules! suite {
                     a_batch_follows_the_end_of_its_partition,
                     an_entry_follows_the_head_of_its_log,
                     updates_have_no_offset,
+                    a_seal_takes_an_lsn_and_nothing_else,
                     a_message_id_stands_once_in_its_log,
                     epochs_never_go_back,
                     generations_never_go_back,

@@ -5,7 +5,7 @@ use log_store::{Append, AppendError, Durable, LogStore};
 use std::collections::HashMap;
 use types::{
     AckPolicy, Body, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole,
-    MessageId, Offset, PartitionId, Record, StateUpdate, UserId,
+    MessageId, MoveId, Offset, PartitionId, Record, StateUpdate, UserId,
 };
 
 pub(crate) const PARTITION: PartitionId = PartitionId::new(3);
@@ -74,6 +74,10 @@ impl Writer {
             log,
             Body::Update(StateUpdate::Cursor { user, device, kind, offset: Offset::new(offset) }),
         )
+    }
+
+    pub(crate) fn seal(&mut self) -> Record {
+        self.record(LogId::partition(), Body::Update(StateUpdate::Seal { move_id: MoveId::new(7) }))
     }
 
     pub(crate) fn entry(&mut self, log: LogId, body: EntryBody) -> Record {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt::Debug, fs, path::PathBuf};
 use types::{
     AckPolicy, Body, BodyHash, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn,
-    MemberRole, MessageId, Offset, Position, PositionToken, Record, RegionId, StateUpdate, UserId,
+    MemberRole, MessageId, MoveId, Offset, Position, PositionToken, Record, RegionId, StateUpdate, UserId,
 };
 
 fn compare(name: &str, vectors: &Value) {
@@ -168,6 +168,7 @@ fn records() {
         entry(3, EntryBody::Deleted { offsets: vec![Offset::new(2)] }),
         entry(4, EntryBody::Erased { hash: BodyHash([0xab; 16]) }),
         Body::Update(cursor),
+        Body::Update(StateUpdate::Seal { move_id: MoveId::new(300) }),
     ];
     let vectors: Vec<Value> = bodies
         .into_iter()
@@ -176,7 +177,10 @@ fn records() {
                 lsn: Lsn::new(12),
                 epoch: Epoch::new(3),
                 generation: Generation::FIRST,
-                log: frames::log(),
+                log: match &body {
+                    Body::Update(StateUpdate::Seal { .. }) => LogId::partition(),
+                    _ => frames::log(),
+                },
                 accepted_at_ms: 1_795_000_000_450,
                 body,
             };
@@ -242,6 +246,9 @@ fn describe(record: &Record) -> Value {
                 "user": user, "device": device.get().to_string(), "kind": *kind as u8,
                 "offset": offset.get().to_string(),
             }});
+        }
+        Body::Update(StateUpdate::Seal { move_id }) => {
+            described["update"] = json!({"seal": {"moveId": move_id.get().to_string()}});
         }
     }
     described

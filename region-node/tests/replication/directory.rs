@@ -82,6 +82,8 @@ impl Directory {
             isr_version: before.map_or(1, |row| row.isr_version + 1),
             history: vec![EpochStart { epoch, start_lsn: Lsn::new(start_lsn), home }],
             away: Vec::new(),
+            moving: None,
+            stays: false,
         });
         drop(rows);
         self.publish();
@@ -103,6 +105,7 @@ impl Directory {
             region: RegionId::new(name).expect("a valid name"),
             status: RegionStatus::Active,
             retirement: Retirement::Serving,
+            failback_off: false,
         });
         let delta = PlacementDelta {
             from_version: 0,

@@ -102,6 +102,8 @@ impl World {
             isr_version: 0,
             history: vec![EpochStart { epoch, start_lsn: Lsn::FIRST, home }],
             away: Vec::new(),
+            moving: None,
+            stays: false,
         }
     }
 
@@ -118,6 +120,7 @@ impl World {
                     region: node.region.clone(),
                     status: RegionStatus::Active,
                     retirement: Retirement::Serving,
+                    failback_off: false,
                 })
                 .collect(),
             nodes: self

@@ -60,6 +60,8 @@ impl FakeDirectory {
             isr_version: 0,
             history: vec![],
             away: Vec::new(),
+            moving: None,
+            stays: false,
         });
         let (nodes, partitions) = (node_rows.collect(), partition_rows.collect());
         self.placement.send_modify(|delta| {

@@ -3,7 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use types::NodeRow;
+use types::{MoveCause, MoveId, NodeRow};
 
 const NODES: [&str; 5] = ["ap-south-1", "eu-west-1", "eu-west-2", "us-east-1", "us-east-2"];
 
@@ -17,6 +17,10 @@ enum Step {
     AddReplica { partition: u32, node: usize },
     Propose { partition: u32, members: u8, lost: u8, stale: bool },
     Pin { key: u8, region: usize },
+    BeginMove { partition: u32, member: usize },
+    FinishMove { partition: u32, seal: u64, stale: bool },
+    AbortMove { partition: u32, stale: bool },
+    Drain { region: usize, on: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,6 +40,11 @@ fn step() -> impl Strategy<Value = Step> {
             |(partition, members, lost, stale)| Step::Propose { partition, members, lost, stale }
         ),
         1 => (any::<u8>(), 0..3usize).prop_map(|(key, region)| Step::Pin { key, region }),
+        4 => (0..6u32, 0..3usize).prop_map(|(partition, member)| Step::BeginMove { partition, member }),
+        4 => (0..6u32, 0..4u64, prop::bool::weighted(0.1))
+            .prop_map(|(partition, seal, stale)| Step::FinishMove { partition, seal, stale }),
+        2 => (0..6u32, prop::bool::weighted(0.1)).prop_map(|(partition, stale)| Step::AbortMove { partition, stale }),
+        1 => (0..3usize, any::<bool>()).prop_map(|(region, on)| Step::Drain { region, on }),
     ]
 }
 
@@ -98,6 +107,27 @@ fn command_of(step: &Step, directory: &Directory, stores: &mut [u8; 5]) -> Optio
         Step::Pin { key, region: index } => {
             let region = region(REGIONS[index]);
             Command::Pin(vec![PinWish { log: LogId::group([key; 16]), region, allowed_regions: vec![] }])
+        }
+        Step::BeginMove { partition, member } => {
+            let target = boot(view.node(&directory.row(partition).isr.get(member)?.node)?);
+            let (partition, cause) = (PartitionId::new(partition), MoveCause::Drain);
+            Command::BeginMove(NewMove { partition, target, cause, by: String::new() })
+        }
+        Step::FinishMove { partition, seal, stale } => {
+            let row = directory.row(partition);
+            let epoch = if stale { row.epoch.prev() } else { row.epoch };
+            let (id, seal) = (row.moving.as_ref()?.id, Lsn::new(row.start_lsn().get() + seal));
+            Command::FinishMove(SealedMove { partition: row.partition, id, epoch, seal })
+        }
+        Step::AbortMove { partition, stale } => {
+            let row = directory.row(partition);
+            let id = row.moving.as_ref().map(|moving| MoveId::new(moving.id.get() - u64::from(stale)));
+            let (by, why) = (String::new(), String::new());
+            Command::AbortMove(AbortedMove { partition: row.partition, id, by, why })
+        }
+        Step::Drain { region: index, on } => {
+            let wish = RegionWish { region: region(REGIONS[index]), by: String::new() };
+            if on { Command::Drain(wish) } else { Command::Undrain(wish) }
         }
     })
 }

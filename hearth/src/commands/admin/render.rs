@@ -171,6 +171,7 @@ fn partition_list(list: &[PartitionReport]) -> String {
             match partition.state {
                 PartitionState::Vacant => "vacant",
                 PartitionState::Homed => "homed",
+                PartitionState::Draining => "moving",
                 PartitionState::FailingOver => "FAILING OVER",
             },
             partition.preferred,

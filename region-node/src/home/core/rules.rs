@@ -108,6 +108,12 @@ fn well_formed(
         LogKind::Account => {
             return Err(Refusal::new(Code::BadRequest, format!("{log} is an account, not a chat")));
         }
+        LogKind::Partition => {
+            return Err(Refusal::new(
+                Code::BadRequest,
+                format!("{log} belongs to a partition, and is no chat"),
+            ));
+        }
     }
     if !wanted.contains_key(&write.sender) {
         let message = format!("{} is not among the members of chat {log}", write.sender);

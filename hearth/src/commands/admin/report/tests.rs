@@ -26,6 +26,8 @@ fn row(partition: u32, home: &str, state: PartitionState, epoch: u64) -> Partiti
         isr_version: 1,
         history: Vec::new(),
         away: Vec::new(),
+        moving: None,
+        stays: false,
     }
 }
 
@@ -71,6 +73,7 @@ pub(in crate::commands::admin) fn seen() -> Seen {
                 region: RegionId::new(name).expect("a name"),
                 status,
                 retirement: Retirement::Serving,
+                failback_off: false,
             })
             .to_vec(),
         nodes: vec![node_row("a-1", "us-east"), node_row("b-1", "eu-west")],
