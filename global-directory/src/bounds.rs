@@ -8,8 +8,13 @@ pub const PARTITIONS_PER_REGION_MAX: u32 = 1_024;
 pub const PARTITIONS_MAX: u32 = 4_096;
 /// The newest epochs in a partition's history; older ones are in the stores of its replicas.
 pub const HISTORY_MAX: usize = 16;
-/// The copies of a partition, each in another region; fewer where there are fewer regions.
+/// The regions with copies of a partition; fewer where there are fewer regions.
 pub const REPLICATION_FACTOR: usize = 3;
+/// The copies of a partition while they move: each region's own, one more where it moves to, and those that
+/// came back.
+pub const REPLICAS_MAX: usize = 12;
+/// The copies that a partition remembers as gone.
+pub const AWAY_MAX: usize = 8;
 /// The most members that a proposed in-sync set may name.
 pub const MEMBERS_MAX: usize = 16;
 /// The longest address that a node may announce, in bytes.
@@ -49,6 +54,8 @@ pub const FENCE_TIMEOUT_MS: u64 = 1_000;
 pub const FENCE_RETRY_MS: u64 = 50;
 /// The pause after a failover attempt in which nobody was fenced, in ms.
 pub const FAILOVER_RETRY_MS: u64 = 500;
+/// No first home is given out in a region while a node has come within this time, in ms.
+pub const BIRTH_SETTLE_MS: u64 = 750;
 /// How often the controller looks at its leases, in ms.
 pub const TICK_MS: u64 = 50;
 /// The controller was stopped when it has not looked for this long, in ms.

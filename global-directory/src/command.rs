@@ -34,6 +34,7 @@ mod pin;
 mod promote;
 mod register;
 mod replicas;
+mod retire;
 mod waiting;
 
 pub use bump::BumpError;
@@ -45,14 +46,15 @@ pub use moving::{AbortedMove, MoveError, NewMove, SealedMove};
 pub use pin::{PinError, PinWish};
 pub use promote::Promotion;
 pub use register::{RegisterError, Registration};
-pub use replicas::NewReplica;
+pub use replicas::{DroppedReplica, NewReplica};
+pub use retire::{NodeRetirement, RetireError};
 
 use crate::{
     kv::{Error as KvError, Overlay, Transaction},
     rows::{self, Rows},
 };
 use serde::{Deserialize, Serialize};
-use types::{Home, Incarnation, MoveId, PlacementDelta, RequestId};
+use types::{Home, Incarnation, MoveId, NodeId, PlacementDelta, RegionId, RequestId};
 
 /// One command, with what it may not find out by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,16 @@ pub enum Command {
     AssignHomes(Vec<FirstHome>),
     /// Lets further nodes keep copies. Those whose row has moved on are passed over.
     AddReplicas(Vec<NewReplica>),
+    /// Copies that are not needed any more. Those whose row has moved on are passed over.
+    DropReplicas(Vec<DroppedReplica>),
+    /// A node leaves the deployment, or stays after all.
+    RetireNode(NodeRetirement),
+    /// A region leaves the deployment with all its nodes.
+    RetireRegion(RegionId),
+    /// A region joins the deployment.
+    AddRegion(RegionId),
+    /// These nodes have nothing left. Those that have are passed over.
+    FinishRetirement(Vec<NodeId>),
     /// A home changes the in-sync set of its partition.
     ProposeIsr(IsrProposal),
     /// Takes a partition out of its home's hands, on the way to another.
@@ -110,6 +122,11 @@ impl Command {
             Self::ClearWaiting(_) => "clear_waiting",
             Self::AssignHomes(_) => "assign_homes",
             Self::AddReplicas(_) => "add_replicas",
+            Self::DropReplicas(_) => "drop_replicas",
+            Self::RetireNode(_) => "retire_node",
+            Self::RetireRegion(_) => "retire_region",
+            Self::AddRegion(_) => "add_region",
+            Self::FinishRetirement(_) => "finish_retirement",
             Self::ProposeIsr(_) => "propose_isr",
             Self::BeginMove(_) => "begin_move",
             Self::FinishMove(_) => "finish_move",
@@ -169,6 +186,9 @@ pub enum Refusal {
     /// What an operator wants of a region.
     #[error(transparent)]
     Region(#[from] RegionError),
+    /// A retirement, or a new region.
+    #[error(transparent)]
+    Retire(#[from] RetireError),
 }
 
 /// Why a command did not run to its end.
@@ -191,7 +211,7 @@ macro_rules! refused {
         })*
     };
 }
-refused!(RegisterError, BumpError, IsrError, PinError, MoveError, RegionError);
+refused!(RegisterError, BumpError, IsrError, PinError, MoveError, RegionError, RetireError);
 
 /// Runs one command.
 ///
@@ -222,6 +242,11 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::ClearWaiting(boots) => waiting::clear(rows, boots),
         Command::AssignHomes(homes) => home::assign(rows, homes),
         Command::AddReplicas(replicas) => replicas::add(rows, replicas),
+        Command::DropReplicas(replicas) => replicas::drop_some(rows, replicas),
+        Command::RetireNode(wanted) => retire::node(rows, wanted),
+        Command::RetireRegion(region) => retire::region(rows, region),
+        Command::AddRegion(region) => retire::add_region(rows, region),
+        Command::FinishRetirement(nodes) => retire::finish(rows, nodes),
         Command::ProposeIsr(proposal) => isr::propose(rows, proposal),
         Command::BeginMove(new) => moving::begin(rows, new),
         Command::FinishMove(sealed) => moving::finish(rows, sealed),

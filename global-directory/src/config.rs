@@ -1,6 +1,6 @@
 //! The configuration of a directory process.
 
-use crate::bounds;
+use crate::{bounds, controller::Settings};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +31,19 @@ pub struct Config {
     /// A node that has not renewed for this long is suspect.
     #[serde(default = "default_silence_ms")]
     pub silence_ms: u32,
+    /// A node that has been gone for this long has its copies replaced by other nodes of its region, or by
+    /// another region where there is one without a copy.
+    #[serde(default = "default_replace_replicas_after_ms")]
+    pub replace_replicas_after_ms: u32,
+    /// A node that has been there for this long takes over its share of the copies of its region.
+    #[serde(default = "default_rebalance_after_ms")]
+    pub rebalance_after_ms: u32,
+    /// How many partitions a node is filled with at a time, where copies are replaced or spread anew.
+    #[serde(default = "default_fills_per_node_max")]
+    pub fills_per_node_max: u32,
+    /// Homes that a node can carry: where a failover would need more room than there is, it stops.
+    #[serde(default = "default_homes_per_node_max")]
+    pub homes_per_node_max: u32,
     /// Whether silence alone ends a home. Off by default: that decision needs three directory voters in three
     /// failure domains. With one voter, a directory that is cut off from a region that works cannot tell the
     /// difference; nothing that is `replicated` is lost even then, but the region's homes move.
@@ -57,6 +70,22 @@ const fn default_silence_ms() -> u32 {
     3_000
 }
 
+const fn default_replace_replicas_after_ms() -> u32 {
+    300_000
+}
+
+const fn default_rebalance_after_ms() -> u32 {
+    30_000
+}
+
+const fn default_fills_per_node_max() -> u32 {
+    8
+}
+
+const fn default_homes_per_node_max() -> u32 {
+    bounds::PARTITIONS_MAX
+}
+
 impl Config {
     /// A configuration with every default.
     pub const fn new(listen: SocketAddr, data_dir: PathBuf, regions: Vec<RegionId>) -> Self {
@@ -68,8 +97,25 @@ impl Config {
             lease_ttl_ms: default_lease_ttl_ms(),
             renew_interval_ms: default_renew_interval_ms(),
             silence_ms: default_silence_ms(),
+            replace_replicas_after_ms: default_replace_replicas_after_ms(),
+            rebalance_after_ms: default_rebalance_after_ms(),
+            fills_per_node_max: default_fills_per_node_max(),
+            homes_per_node_max: default_homes_per_node_max(),
             automatic_failover: false,
             dial: BTreeMap::new(),
+        }
+    }
+
+    /// What it says about the controller.
+    pub(crate) fn controller(&self) -> Settings {
+        Settings {
+            automatic_failover: self.automatic_failover,
+            silence_ms: u64::from(self.silence_ms),
+            renew_interval_ms: u64::from(self.renew_interval_ms),
+            replace_after_ms: u64::from(self.replace_replicas_after_ms),
+            rebalance_after_ms: u64::from(self.rebalance_after_ms),
+            fills_per_node_max: self.fills_per_node_max as usize,
+            homes_per_node_max: self.homes_per_node_max as usize,
         }
     }
 
@@ -124,6 +170,11 @@ impl Config {
                 self.lease_ttl_ms, self.silence_ms
             ),
         );
+        for (value, key) in
+            [(self.fills_per_node_max, "fills-per-node-max"), (self.homes_per_node_max, "homes-per-node-max")]
+        {
+            wrong(value == 0, format!("{key} is 0: it is at least 1"));
+        }
         for (node, address) in &self.dial {
             if let Err(why) = check_address(address) {
                 wrong(true, format!("dial of {node} is {address:?}: {why}"));

@@ -1,4 +1,5 @@
-//! What the directory does by itself: first homes, copies in other regions, failover (F4).
+//! What the directory does by itself: first homes, copies in other regions, failover (F4), and what follows
+//! from nodes that come, go and retire.
 //!
 //! A pure state machine. It is shown the committed placement, the stamps of leases and the time, and answers
 //! what to do; the driver carries commands out one after the other and shows it the outcome as the next
@@ -35,6 +36,7 @@
 //! depends on a clock. The wait protects the rest: no `home` ack of the former home may pass its lease check
 //! after the first ack of the new one.
 
+mod copies;
 mod failover;
 mod judge;
 mod placing;
@@ -54,6 +56,16 @@ pub struct Settings {
     pub automatic_failover: bool,
     /// A node that has not renewed for this long is suspect.
     pub silence_ms: u64,
+    /// How often nodes renew.
+    pub renew_interval_ms: u64,
+    /// A node that has been gone for this long has its copies replaced.
+    pub replace_after_ms: u64,
+    /// A node that has been there for this long takes over the copies that rendezvous gives it.
+    pub rebalance_after_ms: u64,
+    /// Partitions that a node is filled with at a time.
+    pub fills_per_node_max: usize,
+    /// Homes of a node, beyond which it is no target of a failover.
+    pub homes_per_node_max: usize,
 }
 
 /// What the controller is told.
@@ -152,11 +164,12 @@ pub struct Controller {
     retry_at_ms: BTreeMap<PartitionId, u64>,
     stuck: BTreeSet<PartitionId>,
     lost: BTreeSet<PartitionId>,
+    seen: copies::Seen,
 }
 
 impl Controller {
     /// Starts at `now_ms`, which is when it begins to listen.
-    pub const fn new(settings: Settings, now_ms: u64) -> Self {
+    pub fn new(settings: Settings, now_ms: u64) -> Self {
         Self {
             settings,
             looked_ms: now_ms,
@@ -166,6 +179,7 @@ impl Controller {
             retry_at_ms: BTreeMap::new(),
             stuck: BTreeSet::new(),
             lost: BTreeSet::new(),
+            seen: copies::Seen::default(),
         }
     }
 
@@ -195,8 +209,10 @@ impl Controller {
         self.judge(now_ms, view, leases, out);
         self.fail_over(now_ms, view, out);
         self.report_lost(view, out);
-        placing::assign_homes(self.settings.silence_ms, now_ms, view, leases, out);
-        placing::add_replicas(self.settings.silence_ms, now_ms, view, leases, out);
+        self.seen.look(now_ms, view);
+        placing::assign_homes(&self.settings, &self.seen, now_ms, view, leases, out);
+        copies::keep(&self.settings, &self.seen, now_ms, view, leases, out);
+        copies::finish_retirements(view, out);
     }
 
     fn report_lost(&mut self, view: &Placement, out: &mut Vec<Action>) {

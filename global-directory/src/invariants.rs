@@ -1,8 +1,9 @@
 //! What must be true of the placement after every command. A pure check over the placement before and after;
 //! tests and simulations run it on every commit.
 
+use crate::bounds;
 use std::collections::BTreeSet;
-use types::{NodeRow, PartitionRow, PartitionState, Placement, RegionId, RegionStatus, Replica};
+use types::{NodeRow, PartitionRow, PartitionState, Placement, RegionId, RegionStatus, Replica, Retirement};
 
 /// A rule was broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +27,14 @@ pub fn check(before: &Placement, after: &Placement) -> Result<(), Violation> {
         check_node(before.node(&node.node), node)?;
     }
     for region in after.regions() {
-        let mut nodes = after.nodes().filter(|node| node.region == region.region).peekable();
+        let mut nodes = after
+            .nodes()
+            .filter(|node| node.region == region.region && node.retirement != Retirement::Retired)
+            .peekable();
         let is_down = nodes.peek().is_some() && !nodes.any(|node| node.live);
         let agrees = match region.status {
+            // One that has left is neither.
+            _ if region.retirement == Retirement::Retired => true,
             RegionStatus::Active => !is_down,
             RegionStatus::Down => is_down,
             RegionStatus::Draining => true,
@@ -59,7 +65,11 @@ fn check_node(before: Option<&NodeRow>, after: &NodeRow) -> Result<(), Violation
     hold("an incarnation never goes back", after.incarnation >= before.incarnation, detail)?;
     hold("a node stays in its region", after.region == before.region, detail)?;
     let same_boot = after.incarnation == before.incarnation;
-    hold("a boot keeps its store and life", !same_boot || after == before, detail)
+    let kept = NodeRow { retirement: before.retirement, ..after.clone() };
+    hold("a boot keeps its store and life", !same_boot || kept == *before, detail)?;
+    let is_over = before.retirement == Retirement::Retired;
+    hold("what has retired never comes back", !is_over || after == before, detail)?;
+    hold("what has retired is not live", after.retirement != Retirement::Retired || !after.live, detail)
 }
 
 /// What is true of every row by itself.
@@ -109,8 +119,14 @@ fn check_row(row: &PartitionRow, view: &Placement) -> Result<(), Violation> {
     hold("lost members are members", row.lost.iter().all(|it| row.isr.contains(it)), detail)?;
     let sound = row.isr.iter().filter(|member| !row.lost.contains(member));
     hold("members are replicas", sound.into_iter().all(|it| row.replicas.contains(it)), detail)?;
-    let spread = regions_of(&row.replicas, view).len() == row.replicas.len();
-    hold("each replica is in another region", spread, detail)
+    let names: BTreeSet<_> = row.replicas.iter().chain(&row.away).map(|copy| &copy.node).collect();
+    let is_once = names.len() == row.replicas.len() + row.away.len();
+    hold("a node keeps one copy, or is away", is_once, detail)?;
+    let is_bounded = row.replicas.len() <= bounds::REPLICAS_MAX + bounds::AWAY_MAX;
+    hold("replicas and those away are bounded", is_bounded && row.away.len() <= bounds::AWAY_MAX, detail)?;
+    let has_retired =
+        |copy: &Replica| view.node(&copy.node).is_some_and(|node| node.retirement == Retirement::Retired);
+    hold("what has retired keeps nothing", !row.replicas.iter().chain(&row.isr).any(has_retired), detail)
 }
 
 /// What is true of every change of a row.

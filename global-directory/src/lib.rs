@@ -136,10 +136,7 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
     let driver = Driver {
         state: state.clone(),
         writer: writer.clone(),
-        settings: controller::Settings {
-            automatic_failover: config.automatic_failover,
-            silence_ms: u64::from(config.silence_ms),
-        },
+        settings: config.controller(),
         dial: config.dial.clone(),
         shutdown: stop.clone(),
     };

@@ -40,8 +40,11 @@ const EVENT: u8 = b'a';
 /// What is true of the directory as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
-    /// The regions that the deployment was born with.
+    /// All its regions, those that have left included, sorted.
     pub regions: Vec<RegionId>,
+    /// Those of them that it was not born with.
+    #[serde(default)]
+    pub added: Vec<RegionId>,
     /// How many partitions prefer each of them.
     pub partitions_per_region: u32,
     /// Raised by every command that changes the placement.
@@ -61,6 +64,7 @@ impl Meta {
     pub const fn born(regions: Vec<RegionId>, partitions_per_region: u32) -> Self {
         Self {
             regions,
+            added: Vec::new(),
             partitions_per_region,
             placement_version: 0,
             pins: 0,
@@ -117,6 +121,11 @@ impl<'a> Rows<'a> {
         read(self.tx, &region_key(region))
     }
 
+    /// Every region, by name.
+    pub fn regions(&self) -> Result<Vec<RegionRow>, Error> {
+        read_all(self.tx, REGION)
+    }
+
     /// A node's row.
     pub fn node(&self, node: &NodeId) -> Result<Option<NodeRow>, Error> {
         read(self.tx, &node_key(node))
@@ -148,6 +157,14 @@ impl<'a> Rows<'a> {
         self.tx.put(&region_key(&row.region), &encode(&row)?)?;
         self.regions.insert(row.region.clone(), row);
         Ok(())
+    }
+
+    /// Writes the row of a region that the deployment was not born with.
+    pub fn add_region(&mut self, row: RegionRow) -> Result<(), Error> {
+        self.meta.regions.push(row.region.clone());
+        self.meta.regions.sort();
+        self.meta.added.push(row.region.clone());
+        self.put_region(row)
     }
 
     /// Writes a node's row.

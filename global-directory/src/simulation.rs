@@ -12,10 +12,11 @@
 mod node;
 mod scenarios;
 mod schedules;
+mod several;
 
 use crate::{
     bounds,
-    command::{Answer, Command},
+    command::{Answer, Command, Refusal},
     controller::{Action, Controller, FenceAnswer, Input, Settings},
     state::State,
     testing::{Directory, member, registration},
@@ -27,6 +28,8 @@ use types::{Epoch, Home, Lsn, NodeId, PartitionId, PartitionState, Placement};
 pub(crate) const TTL_MS: u64 = 4_000;
 const SILENCE_MS: u64 = 3_000;
 const RENEW_MS: u64 = 1_000;
+const REPLACE_MS: u64 = 15_000;
+const REBALANCE_MS: u64 = 5_000;
 const STEP_MS: u64 = 50;
 
 /// Something on its way.
@@ -70,8 +73,20 @@ pub(crate) enum Plant {
 
 impl World {
     pub(crate) fn new(regions: &[&str], automatic_failover: bool) -> Self {
-        let directory = Directory::born(regions, 2);
-        let settings = Settings { automatic_failover, silence_ms: SILENCE_MS };
+        Self::with_partitions(regions, 2, automatic_failover)
+    }
+
+    pub(crate) fn with_partitions(regions: &[&str], per_region: u32, automatic_failover: bool) -> Self {
+        let directory = Directory::born(regions, per_region);
+        let settings = Settings {
+            automatic_failover,
+            silence_ms: SILENCE_MS,
+            renew_interval_ms: RENEW_MS,
+            replace_after_ms: REPLACE_MS,
+            rebalance_after_ms: REBALANCE_MS,
+            fills_per_node_max: 2,
+            homes_per_node_max: usize::MAX,
+        };
         let state = State::new(directory.view.clone(), TTL_MS, 0);
         Self {
             now_ms: 0,
@@ -141,6 +156,17 @@ impl World {
         }
     }
 
+    /// Changes what the controller goes by; it forgets what it has seen.
+    pub(crate) fn set(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.settings);
+        self.controller = Controller::new(self.settings.clone(), self.now_ms);
+    }
+
+    /// An operator's command.
+    pub(crate) fn order(&mut self, command: Command) -> Result<Answer, Refusal> {
+        self.try_submit(command)
+    }
+
     pub(crate) fn view(&self) -> &Placement {
         &self.directory.view
     }
@@ -173,12 +199,16 @@ impl World {
     }
 
     fn submit(&mut self, command: Command) -> Option<Answer> {
+        self.try_submit(command).ok()
+    }
+
+    fn try_submit(&mut self, command: Command) -> Result<Answer, Refusal> {
         let registered = match &command {
             Command::Register(registration) => Some(registration.node.clone()),
             _ => None,
         };
         let before = self.directory.view.version();
-        let answer = self.directory.run(command).ok()?;
+        let answer = self.directory.run(command)?;
         if self.directory.view.version() != before {
             let mut changes = crate::watch::Changes::starting_at(&self.directory.view);
             let mut delta = changes.since(before, &self.directory.view);
@@ -191,7 +221,7 @@ impl World {
             let home = home.map(|(node, incarnation)| Home { node, incarnation });
             self.state.publish(delta, home.as_ref(), self.now_ms);
         }
-        Some(answer)
+        Ok(answer)
     }
 
     fn control(&mut self, input: Input) {
@@ -336,9 +366,21 @@ impl World {
         self.view().partitions().all(|row| {
             row.state == PartitionState::Homed
                 && row.waiting.is_empty()
-                && row.isr.len() == self.view().regions().count()
+                && self.regions_of(&row.isr).len() == self.view().regions().count()
+                && row.replicas.iter().all(|copy| row.isr.contains(copy))
                 && row.lost.is_empty()
         })
+    }
+
+    /// Beyond that, each region has one copy, and nothing is away; a home that is not where its region's copy
+    /// belongs keeps its own until it is moved.
+    pub(crate) fn is_settled(&self) -> bool {
+        let home_stays = |row: &types::PartitionRow| row.replicas.len() - self.regions_of(&row.isr).len();
+        self.is_whole() && self.view().partitions().all(|row| row.away.is_empty() && home_stays(row) == 0)
+    }
+
+    fn regions_of(&self, members: &[types::Replica]) -> BTreeSet<&types::RegionId> {
+        members.iter().filter_map(|it| self.view().node(&it.node)).map(|node| &node.region).collect()
     }
 
     fn replica_of(&self, name: &str) -> types::Replica {

@@ -1,7 +1,7 @@
 //! Which gRPC status each error becomes. The message is the error's own: it names the offending value.
 
 use crate::{
-    command::{IsrError, MoveError, PinError, Refusal, RegionError, RegisterError},
+    command::{IsrError, MoveError, PinError, Refusal, RegionError, RegisterError, RetireError},
     kv,
     state::RenewError,
     writer::SubmitError,
@@ -40,6 +40,12 @@ fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::Register(RegisterError::UnknownRegion { .. }) => Code::NotFound,
         Refusal::Register(RegisterError::OtherRegion { .. }) => Code::AlreadyExists,
         Refusal::Register(RegisterError::TooManyNodes { .. }) => Code::ResourceExhausted,
+        Refusal::Register(RegisterError::Retired { .. } | RegisterError::RegionRetires { .. }) => {
+            Code::FailedPrecondition
+        }
+        Refusal::Retire(RetireError::UnknownNode(_) | RetireError::UnknownRegion(_)) => Code::NotFound,
+        Refusal::Retire(RetireError::TooManyRegions { .. }) => Code::ResourceExhausted,
+        Refusal::Retire(_) => Code::FailedPrecondition,
         // Only the directory's own controller bumps.
         Refusal::Bump(_) => Code::Aborted,
         Refusal::Isr(error) if error.has_moved() => Code::Aborted,
@@ -51,6 +57,6 @@ fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::Move(MoveError::Over { .. }) => Code::Aborted,
         Refusal::Move(_) => Code::FailedPrecondition,
         Refusal::Region(RegionError::Unknown { .. }) => Code::NotFound,
-        Refusal::Region(RegionError::Last(_)) => Code::FailedPrecondition,
+        Refusal::Region(RegionError::Last(_) | RegionError::Retires(_)) => Code::FailedPrecondition,
     }
 }

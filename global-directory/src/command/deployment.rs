@@ -32,9 +32,9 @@ pub enum DeploymentError {
         /// What the rows say.
         born: u32,
     },
-    /// The set of regions cannot change, because the partitions would.
+    /// The set of regions that have partitions of their own cannot change.
     #[error(
-        "regions are {configured:?}, and this deployment was born with {born:?}: they are fixed at birth"
+        "regions are {configured:?}, and this deployment was born with {born:?}: more are added by command"
     )]
     Regions {
         /// What the configuration says, sorted.
@@ -56,8 +56,10 @@ pub fn found(tx: &mut dyn Transaction, deployment: &Deployment, at_ms: u64) -> R
     let regions = sorted(&deployment.regions);
     if let Some(meta) = rows::meta(tx)? {
         let text = |regions: &[RegionId]| regions.iter().map(RegionId::to_string).collect();
-        return if meta.regions != regions {
-            Err(DeploymentError::Regions { configured: text(&regions), born: text(&meta.regions) })
+        let was_born = |region: &&RegionId| !meta.added.contains(region);
+        let born: Vec<RegionId> = meta.regions.iter().filter(was_born).cloned().collect();
+        return if regions != born && regions != meta.regions {
+            Err(DeploymentError::Regions { configured: text(&regions), born: text(&born) })
         } else if meta.partitions_per_region != deployment.partitions_per_region {
             Err(DeploymentError::Partitions {
                 configured: deployment.partitions_per_region,

@@ -2,7 +2,7 @@
 
 use super::{Answer, Failure};
 use crate::rows::Rows;
-use types::{RegionId, RegionStatus};
+use types::{RegionId, RegionStatus, Retirement};
 
 /// What an operator wants of a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,9 @@ pub enum RegionError {
         /// What there is.
         known: String,
     },
+    /// It leaves for good.
+    #[error("region {0} leaves the deployment: its homes do not come back")]
+    Retires(RegionId),
     /// Its homes would have nowhere to go.
     #[error("region {0} is the last that takes homes")]
     Last(RegionId),
@@ -48,7 +51,10 @@ pub(super) fn drain(rows: &mut Rows<'_>, wish: &RegionWish) -> Result<Answer, Fa
     let others = rows.meta().regions.iter().filter(|region| **region != wish.region);
     let mut takes_homes = false;
     for other in others {
-        takes_homes |= rows.region(other)?.is_some_and(|row| row.status == RegionStatus::Active);
+        let takes = |row: &types::RegionRow| {
+            row.status == RegionStatus::Active && row.retirement == Retirement::Serving
+        };
+        takes_homes |= rows.region(other)?.is_some_and(|row| takes(&row));
     }
     if !takes_homes {
         return Err(RegionError::Last(wish.region.clone()).into());
@@ -64,8 +70,13 @@ pub(super) fn undrain(rows: &mut Rows<'_>, wish: &RegionWish) -> Result<Answer, 
     if row.status != RegionStatus::Draining {
         return Ok(Answer::Done);
     }
+    if row.retirement != Retirement::Serving {
+        return Err(RegionError::Retires(wish.region.clone()).into());
+    }
     let nodes = rows.nodes()?;
-    let mut here = nodes.values().filter(|node| node.region == wish.region).peekable();
+    let is_here =
+        |node: &&types::NodeRow| node.region == wish.region && node.retirement != Retirement::Retired;
+    let mut here = nodes.values().filter(is_here).peekable();
     let is_down = here.peek().is_some() && !here.any(|node| node.live);
     row.status = if is_down { RegionStatus::Down } else { RegionStatus::Active };
     rows.put_region(row)?;

@@ -9,7 +9,9 @@ use super::{
     end_home::{end_home, note_moves, settle},
 };
 use crate::{bounds, rows::Rows};
-use types::{Incarnation, NodeId, NodeRow, RegionId, RegionStatus, Replica, Retirement, StoreId};
+use types::{
+    Incarnation, NodeId, NodeRow, PartitionRow, RegionId, RegionStatus, Replica, Retirement, StoreId,
+};
 
 /// What a node says of itself at boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,20 @@ pub enum RegisterError {
         /// What was said now.
         claimed: RegionId,
     },
+    /// It has left for good.
+    #[error("node {node} is retired: start it under another name, with an empty store")]
+    Retired {
+        /// The name.
+        node: NodeId,
+    },
+    /// The region takes no new nodes.
+    #[error("region {region} leaves the deployment, and takes no new node {node}")]
+    RegionRetires {
+        /// The region.
+        region: RegionId,
+        /// The name.
+        node: NodeId,
+    },
     /// There are as many nodes as there may be.
     #[error("node {node} is one more than the {max} of a deployment")]
     TooManyNodes {
@@ -71,6 +87,16 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
             }
             .into());
         }
+        Some(earlier) if earlier.retirement == Retirement::Retired => {
+            return Err(RegisterError::Retired { node: wanted.node.clone() }.into());
+        }
+        None if region.retirement != Retirement::Serving => {
+            return Err(RegisterError::RegionRetires {
+                region: wanted.region.clone(),
+                node: wanted.node.clone(),
+            }
+            .into());
+        }
         None if nodes.len() >= bounds::NODES_MAX => {
             return Err(
                 RegisterError::TooManyNodes { node: wanted.node.clone(), max: bounds::NODES_MAX }.into()
@@ -86,7 +112,7 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
         incarnation,
         store: wanted.store,
         live: true,
-        retirement: Retirement::Serving,
+        retirement: earlier.map_or(Retirement::Serving, |row| row.retirement),
     };
     nodes.insert(row.node.clone(), row.clone());
     rows.put_node(row)?;
@@ -113,6 +139,7 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
         if !replaced.is_empty() {
             settle(&mut partition, &replaced.iter().collect::<Vec<_>>(), &nodes);
         }
+        come_back(&mut partition, wanted);
         if partition != before {
             rows.put_partition(partition)?;
         }
@@ -123,4 +150,15 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
     ))?;
     note_moves(rows, &moves)?;
     Ok(Answer::Registered(incarnation))
+}
+
+/// A copy that was replaced while the node was gone is one again, if the node still has it: what only it holds
+/// must be looked through before it goes.
+fn come_back(partition: &mut PartitionRow, wanted: &Registration) {
+    let is_its = |copy: &Replica| copy.node == wanted.node;
+    let has_kept = partition.away.iter().any(|copy| is_its(copy) && copy.store == wanted.store);
+    partition.away.retain(|copy| !is_its(copy));
+    if has_kept && !partition.replicas.iter().any(is_its) {
+        partition.replicas.push(Replica { node: wanted.node.clone(), store: wanted.store });
+    }
 }

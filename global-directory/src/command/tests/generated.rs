@@ -15,6 +15,10 @@ enum Step {
     ClearWaiting { first_only: bool },
     AssignHomes { node: usize },
     AddReplica { partition: u32, node: usize },
+    DropReplica { partition: u32, copy: usize },
+    Retire { node: usize, keep: bool },
+    RetireRegion,
+    FinishRetirement,
     Propose { partition: u32, members: u8, lost: u8, stale: bool },
     Pin { key: u8, region: usize },
     BeginMove { partition: u32, member: usize },
@@ -35,7 +39,12 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         2 => any::<bool>().prop_map(|first_only| Step::ClearWaiting { first_only }),
         3 => node.clone().prop_map(|node| Step::AssignHomes { node }),
-        4 => (partition.clone(), node).prop_map(|(partition, node)| Step::AddReplica { partition, node }),
+        4 => (partition.clone(), node.clone())
+            .prop_map(|(partition, node)| Step::AddReplica { partition, node }),
+        4 => (partition.clone(), 0..5usize).prop_map(|(partition, copy)| Step::DropReplica { partition, copy }),
+        1 => (node, any::<bool>()).prop_map(|(node, keep)| Step::Retire { node, keep }),
+        1 => prop::bool::weighted(0.1)
+            .prop_map(|region| if region { Step::RetireRegion } else { Step::FinishRetirement }),
         6 => (partition, any::<u8>(), any::<u8>(), prop::bool::weighted(0.1)).prop_map(
             |(partition, members, lost, stale)| Step::Propose { partition, members, lost, stale }
         ),
@@ -86,6 +95,18 @@ fn command_of(step: &Step, directory: &Directory, stores: &mut [u8; 5]) -> Optio
             let node = known(NODES[node])?;
             let replica = Replica { node: node.node.clone(), store: node.store };
             Command::AddReplicas(vec![NewReplica { partition: PartitionId::new(partition), replica }])
+        }
+        Step::DropReplica { partition, copy } => {
+            let row = directory.row(partition);
+            let replica = row.replicas.get(copy)?.clone();
+            Command::DropReplicas(vec![DroppedReplica { partition: row.partition, replica }])
+        }
+        Step::Retire { node: index, keep } => {
+            Command::RetireNode(NodeRetirement { node: node(NODES[index]), keep })
+        }
+        Step::RetireRegion => Command::RetireRegion(region(REGIONS[1])),
+        Step::FinishRetirement => {
+            Command::FinishRetirement(view.nodes().map(|row| row.node.clone()).collect())
         }
         Step::Propose { partition, members, lost, stale } => {
             let row = directory.row(partition);
