@@ -13,4 +13,10 @@
 #![warn(missing_docs)]
 
 pub mod check;
+pub mod cli;
 pub mod history;
+pub mod observe;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod workload;

@@ -241,13 +241,22 @@ impl Chat {
     /// # Errors
     /// [`SendError::OutboxFull`], [`SendError::TooLarge`], [`SendError::Closed`]: nothing was accepted.
     pub async fn send(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
+        self.send_as(MessageId::from(host::random::id_in_time()), body).await
+    }
+
+    /// [`Chat::send`] under an id that the app has drawn (a UUID, once for each message): known before the
+    /// message is on its way, so that the app can note it down first.
+    ///
+    /// # Errors
+    /// As [`Chat::send`].
+    pub async fn send_as(&self, message_id: MessageId, body: impl Into<Bytes>) -> Result<Sending, SendError> {
         let body = check(body.into())?;
         let room = &self.client.room;
         let messages = room.messages.try_acquire().map_err(|_| self.client.outbox_full())?;
         let bytes = room.bytes.try_acquire_many(body.len() as u32).map_err(|_| self.client.outbox_full())?;
         messages.forget();
         bytes.forget();
-        self.accept(body).await
+        self.accept(message_id, body).await
     }
 
     /// [`Chat::send`] that waits while the outbox is full.
@@ -262,11 +271,10 @@ impl Chat {
         let bytes = room.bytes.acquire_many(body.len() as u32).await.map_err(|_| SendError::Closed)?;
         messages.forget();
         bytes.forget();
-        self.accept(body).await
+        self.accept(MessageId::from(host::random::id_in_time()), body).await
     }
 
-    async fn accept(&self, body: Bytes) -> Result<Sending, SendError> {
-        let message_id = MessageId::from(host::random::id_in_time());
+    async fn accept(&self, message_id: MessageId, body: Bytes) -> Result<Sending, SendError> {
         let (home_sender, home) = oneshot::channel();
         let (replicated_sender, replicated) = oneshot::channel();
         let waiter = Waiter { home: home_sender, replicated: replicated_sender };

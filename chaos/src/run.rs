@@ -1,0 +1,169 @@
+//! One run: set up, steady load, faults, heal, converge, final state, verdict.
+//!
+//! ```text
+//!   deployment ─▶ chats on every partition ─▶ load ─▶ faults by schedule ─▶ heal ─▶ no more writes
+//!                                              └── observers: homes, watermarks ──┐      │
+//!   verdict ◀── C1 … C10 ◀── history ◀── final state ◀── converged, within a bound ◀─────┘
+//! ```
+
+mod clocks;
+mod converge;
+mod deploy;
+mod disk;
+mod play;
+
+pub use clocks::act_as_service;
+pub use deploy::{Deployed, Layout};
+pub use play::play;
+
+use crate::{
+    check::{self, Violation},
+    history::{Header, History, Kind, Recorder},
+    observe,
+    scenario::{Scenario, Schedule},
+    workload::{Chats, Load, Workload},
+};
+use anyhow::Context as _;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long a deployment has to come up, and to heal.
+const READY_PATIENCE: Duration = Duration::from_secs(90);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The binary that serves as directory, node and replicator.
+    pub program: PathBuf,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Decides the schedule, the chats and the clients' draws.
+    pub seed: u64,
+    /// How many faults a scenario of many draws.
+    pub rounds: u32,
+    /// What the clients do.
+    pub load: Load,
+    /// Partitions per region.
+    pub partitions_per_region: u32,
+    /// The lease.
+    pub lease: Duration,
+    /// Where the history goes.
+    pub history: PathBuf,
+    /// Where the deployment lives; none: a temporary folder.
+    pub dir: Option<PathBuf>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What happened.
+    pub history: History,
+    /// Which promises were not kept.
+    pub violations: Vec<Violation>,
+    /// What else went wrong: the run proves nothing where it did not converge, or a process ended by itself.
+    pub failures: Vec<String>,
+}
+
+impl Outcome {
+    /// Nothing was found, and everything was looked at.
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty() && self.failures.is_empty()
+    }
+}
+
+/// Runs a scenario.
+///
+/// # Errors
+/// The deployment does not come up, or this machine lacks what the scenario needs: nothing was tried.
+pub async fn run(options: &Options, progress: impl Fn(&str)) -> anyhow::Result<Outcome> {
+    let header = Header::new(options.scenario.name(), options.seed, false);
+    let recorder = Recorder::to_file(&options.history, header)
+        .with_context(|| format!("the history {}", options.history.display()))?;
+    let schedule = Schedule::draw(options.scenario, options.seed, options.rounds);
+    progress("starting three regions");
+    let deployed = Deployed::start(options).await?;
+    let stop = CancellationToken::new();
+    let mut observers = JoinSet::new();
+    observe_all(&deployed, &recorder, &stop, &mut observers);
+    let chats = Chats::open(&deployed.lab, &deployed.regions, &recorder, options.seed).await?;
+    let chats = Arc::new(chats);
+    progress(&format!("{} chats on {} partitions; load", chats.all().len(), deployed.partitions));
+    let workload =
+        Workload::start(recorder.clone(), Arc::clone(&chats), &deployed.edges()?, options.load, options.seed);
+    let mut failures = Vec::new();
+    if let Err(error) = play(&deployed, &schedule, &recorder, &progress).await {
+        failures.push(format!("a fault could not be made or undone: {error:#}"));
+    }
+    progress("healing");
+    failures.extend(finish(&deployed, &workload, &chats, &recorder).await);
+    failures.extend(deployed.ended_by_themselves());
+    workload.stop().await;
+    stop.cancel();
+    while observers.join_next().await.is_some() {}
+    deployed.stop().await?;
+    progress("checking");
+    let history = recorder.finish()?;
+    let violations = check::all(&history);
+    Ok(Outcome { history, violations, failures })
+}
+
+/// Watches homes and watermarks until `stop`.
+pub fn observe_all(
+    deployed: &Deployed,
+    recorder: &Recorder,
+    stop: &CancellationToken,
+    observers: &mut JoinSet<()>,
+) {
+    let lab = &deployed.lab;
+    observers.spawn(observe::watch_placement(Arc::clone(lab), recorder.clone(), stop.clone()));
+    for (node, region) in deployed.nodes() {
+        let watching =
+            observe::watch_watermarks(Arc::clone(lab), node, region, recorder.clone(), stop.clone());
+        observers.spawn(watching);
+    }
+}
+
+/// Heals what is still broken, waits until everything has converged, and records the final state.
+pub async fn finish(
+    deployed: &Deployed,
+    workload: &Workload,
+    chats: &Chats,
+    recorder: &Recorder,
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    let began = Instant::now();
+    if let Err(error) = deployed.heal().await {
+        failures.push(format!("healing: {error:#}"));
+    }
+    workload.stop_writing();
+    match converge::converge(deployed, workload, chats, recorder, READY_PATIENCE).await {
+        Ok(copies) => {
+            recorder.note(format!("converged after {:.1} s", began.elapsed().as_secs_f64()));
+            recorder.record(Kind::Healed);
+            copies.record(recorder);
+        }
+        Err(error) => {
+            failures.push(format!("not converged within {READY_PATIENCE:?}: {error:#}"));
+            recorder.record(Kind::Healed);
+            if let Ok(copies) = converge::copies(deployed, chats, recorder).await {
+                copies.record(recorder);
+            }
+        }
+    }
+    failures
+}
+
+/// Checks a recorded history again.
+///
+/// # Errors
+/// It cannot be read.
+pub fn check_again(path: &Path) -> anyhow::Result<(History, Vec<Violation>)> {
+    let history = History::read(path)?;
+    let violations = check::all(&history);
+    Ok((history, violations))
+}

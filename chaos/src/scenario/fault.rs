@@ -1,0 +1,87 @@
+//! The faults.
+
+use serde::Serialize;
+use std::fmt;
+
+/// A fault and its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// When it begins, in ms after the load began.
+    pub from_ms: u64,
+    /// When it ends.
+    pub until_ms: u64,
+    /// What it is.
+    pub fault: FaultKind,
+}
+
+/// What can be done to a deployment. Regions by number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum FaultKind {
+    /// Its processes are killed and its links silent; then they start again.
+    Kill { region: usize },
+    /// Its processes stop, and go on.
+    Pause { region: usize },
+    /// No link from or to it carries, the directory's included.
+    CutOff { region: usize },
+    /// No link between it and the directory carries.
+    CutFromDirectory { region: usize },
+    /// No link between it and another region carries.
+    CutFromPeers { region: usize },
+    /// What it sends to another one does not arrive.
+    CutOneWay { from: usize, to: usize },
+    /// The link between two is slow and narrow.
+    Slow { a: usize, b: usize, delay_ms: u64, bytes_per_s: u64 },
+    /// The link between two holds everything back for so long.
+    Stall { a: usize, b: usize, pause_ms: u64 },
+    /// All connections between two are reset, at once.
+    Reset { a: usize, b: usize },
+    /// The directory is killed, or the replica that leads it.
+    KillDirectory,
+    /// A region's replicator is killed.
+    KillReplicator { region: usize },
+    /// The disk of a region's first node is full.
+    FillDisk { region: usize },
+    /// A region's wall clock is off by so much.
+    StepClock { region: usize, by_s: i64 },
+}
+
+impl FaultKind {
+    /// The region whose homes it takes away, where it does.
+    pub const fn takes_homes_of(&self) -> Option<usize> {
+        match self {
+            Self::Kill { region }
+            | Self::Pause { region }
+            | Self::CutOff { region }
+            | Self::CutFromDirectory { region }
+            | Self::FillDisk { region } => Some(*region),
+            _ => None,
+        }
+    }
+
+    /// For people, with the regions' names.
+    pub fn told<'a>(&'a self, regions: &'a [String]) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |f| {
+            let name = |region: &usize| regions.get(*region).map_or("?", String::as_str);
+            match self {
+                Self::Kill { region } => write!(f, "{} killed", name(region)),
+                Self::Pause { region } => write!(f, "{} paused", name(region)),
+                Self::CutOff { region } => write!(f, "{} cut off", name(region)),
+                Self::CutFromDirectory { region } => write!(f, "{} cut from the directory", name(region)),
+                Self::CutFromPeers { region } => write!(f, "{} cut from its peers", name(region)),
+                Self::CutOneWay { from, to } => write!(f, "{} → {} cut", name(from), name(to)),
+                Self::Slow { a, b, delay_ms, bytes_per_s } => {
+                    let kb = bytes_per_s / 1_000;
+                    write!(f, "{} ↔ {} slow: {delay_ms} ms, {kb} kB/s", name(a), name(b))
+                }
+                Self::Stall { a, b, pause_ms } => write!(f, "{} ↔ {} stalls {pause_ms} ms", name(a), name(b)),
+                Self::Reset { a, b } => write!(f, "{} ↔ {} reset", name(a), name(b)),
+                Self::KillDirectory => write!(f, "directory killed"),
+                Self::KillReplicator { region } => write!(f, "replicator of {} killed", name(region)),
+                Self::FillDisk { region } => write!(f, "disk of {} full", name(region)),
+                Self::StepClock { region, by_s } => write!(f, "clock of {} off by {by_s} s", name(region)),
+            }
+        })
+    }
+}

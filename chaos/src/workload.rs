@@ -1,0 +1,189 @@
+//! Clients that write and read while a deployment is hurt, and note down all they see.
+//!
+//! In each region's place there are
+//!
+//! | who | through | does |
+//! |---|---|---|
+//! | writer | the SDK | writes to every chat, keeps an outbox, and reads live |
+//! | plain writer | a bare connection | writes to every chat, each message once, without an outbox |
+//! | reader | a bare connection | follows every chat; drops its connection again and again, and resumes at another node |
+//! | returner | the SDK | follows every chat; ends again and again, and is restored from its snapshot |
+//!
+//! Every message has its own body. What a client hears is recorded when it hears it; a write is recorded
+//! before it is sent.
+
+mod chats;
+mod heads;
+mod plain;
+mod reader;
+mod returner;
+mod sdk;
+mod writer;
+
+pub use chats::{ChatPlan, Chats};
+pub use heads::Heads;
+
+use crate::history::Recorder;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use types::{DeviceId, MessageId, RegionId, UserId};
+
+/// How much the clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Writes of all SDK writers together, per second.
+    pub writes_per_s: u32,
+    /// Writes of all plain writers together, per second; 0: there are none.
+    pub plain_writes_per_s: u32,
+    /// Bare readers per region.
+    pub readers: u32,
+    /// Returners per region.
+    pub returners: u32,
+    /// Bytes of each body, at least what makes it its own.
+    pub body_bytes: usize,
+    /// Plain writers ask for `home` acks, which nobody but salvage brings back.
+    pub plain_home_acks: bool,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            writes_per_s: 90,
+            plain_writes_per_s: 30,
+            readers: 1,
+            returners: 1,
+            body_bytes: 200,
+            plain_home_acks: false,
+        }
+    }
+}
+
+/// What all clients share.
+#[derive(Clone)]
+struct Shared {
+    recorder: Recorder,
+    chats: Arc<Chats>,
+    heads: Arc<Heads>,
+    load: Load,
+    /// Writers write while this is set.
+    writing: Arc<AtomicBool>,
+    /// Messages that are in outboxes, or have not been answered.
+    pending: Arc<AtomicUsize>,
+    stop: CancellationToken,
+}
+
+/// The clients of one run.
+pub struct Workload {
+    shared: Shared,
+    clients: JoinSet<()>,
+}
+
+impl Workload {
+    /// Starts all clients. `edges` are the ways from each region's place, the nearest node first.
+    pub fn start(
+        recorder: Recorder,
+        chats: Arc<Chats>,
+        edges: &BTreeMap<RegionId, Vec<String>>,
+        load: Load,
+        seed: u64,
+    ) -> Self {
+        let shared = Shared {
+            recorder,
+            chats,
+            heads: Arc::default(),
+            load,
+            writing: Arc::new(AtomicBool::new(true)),
+            pending: Arc::default(),
+            stop: CancellationToken::new(),
+        };
+        let mut clients = JoinSet::new();
+        let regions = edges.len().max(1) as u32;
+        let mut seeds = StdRng::seed_from_u64(seed);
+        for (region, edges) in edges {
+            let mut place = |role: &'static str, number: u32| Place {
+                region: region.clone(),
+                edges: edges.clone(),
+                user: user(role, region),
+                device: DeviceId::new(u64::from(number) + 1),
+                rng: StdRng::seed_from_u64(seeds.random()),
+            };
+            if load.writes_per_s > 0 {
+                let every = Duration::from_secs(u64::from(regions)) / load.writes_per_s;
+                clients.spawn(writer::run(shared.clone(), place("writer", 0), every));
+            }
+            if load.plain_writes_per_s > 0 {
+                let every = Duration::from_secs(u64::from(regions)) / load.plain_writes_per_s;
+                clients.spawn(plain::run(shared.clone(), place("plain", 0), every));
+            }
+            for number in 0..load.readers {
+                clients.spawn(reader::run(shared.clone(), place("reader", number)));
+            }
+            for number in 0..load.returners {
+                clients.spawn(returner::run(shared.clone(), place("returner", number)));
+            }
+        }
+        Self { shared, clients }
+    }
+
+    /// No more is written from now on; what is in outboxes is still sent.
+    pub fn stop_writing(&self) {
+        self.shared.writing.store(false, Ordering::Relaxed);
+    }
+
+    /// Messages whose end is not known yet.
+    pub fn pending(&self) -> usize {
+        self.shared.pending.load(Ordering::Relaxed)
+    }
+
+    /// How far each reader has read.
+    pub fn heads(&self) -> &Heads {
+        &self.shared.heads
+    }
+
+    /// Ends all clients.
+    pub async fn stop(mut self) {
+        self.shared.stop.cancel();
+        while self.clients.join_next().await.is_some() {}
+    }
+}
+
+/// Where a client is, and who.
+struct Place {
+    region: RegionId,
+    edges: Vec<String>,
+    user: UserId,
+    device: DeviceId,
+    rng: StdRng,
+}
+
+impl Place {
+    fn message_id(&mut self) -> MessageId {
+        MessageId::from(uuid::Builder::from_random_bytes(self.rng.random()).into_uuid())
+    }
+
+    /// Between half and one and a half of `every`.
+    fn pause(&mut self, every: Duration) -> Duration {
+        every.mul_f64(self.rng.random_range(0.5..1.5))
+    }
+}
+
+/// A body that no other message has, `bytes` long or longer.
+fn body(message_id: MessageId, bytes: usize) -> bytes::Bytes {
+    let mut body = message_id.to_string().into_bytes();
+    body.resize(body.len().max(bytes), b'.');
+    body.into()
+}
+
+/// The user of a role in a region's place.
+fn user(role: &str, region: &RegionId) -> UserId {
+    UserId::new(&format!("{role}.{region}")).expect("a role and a region make a name")
+}

@@ -1,0 +1,209 @@
+//! A bare connection that follows all its chats, drops the connection again and again, and resumes elsewhere:
+//! what the server itself answers about positions.
+
+use super::{Place, Shared, sdk::opened};
+use crate::history::{BodySum, Kind, Log, Region, Session, Told};
+use client::bare::{BareError, Connection};
+use proto::client::{
+    Diverged, Entries, LogCursor, Ping, Resumed, Subscribe, client_frame::Frame, entry::Body, resumed,
+    server_frame::Frame as Answer,
+};
+use rand::RngExt as _;
+use std::{
+    collections::HashMap,
+    ops::Range,
+    time::{Duration, Instant},
+};
+use tokio::time::{Instant as Deadline, interval, sleep, sleep_until, timeout};
+use types::{DeviceId, LogId, MessageId, Position, PositionToken, UserId};
+
+/// How long a connection is kept.
+const KEPT_MS: Range<u64> = 2_500..7_000;
+/// A connection on which nothing comes, not even a pong, is dead after so long.
+const SILENCE: Duration = Duration::from_secs(6);
+const PING_EVERY: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a log could not be followed.
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
+/// The requests that it makes; nothing else is asked.
+const SUBSCRIBES: u64 = 7;
+
+struct Reader {
+    shared: Shared,
+    region: Region,
+    session: Session,
+    logs: HashMap<LogId, (Log, Vec<Position>)>,
+    /// Logs to subscribe to again, from where the reader stands.
+    again: Vec<LogId>,
+}
+
+/// Runs until the workload stops.
+pub(super) async fn run(shared: Shared, mut place: Place) {
+    let recorder = shared.recorder.clone();
+    let device = recorder.device(&place.user, place.device, &place.region);
+    let session = recorder.session(device);
+    let region = recorder.region(&place.region);
+    let stop = shared.stop.clone();
+    let mut logs = HashMap::new();
+    for chat in shared.chats.of(&place.user) {
+        let log = recorder.log(chat.id);
+        recorder.record(Kind::Follow { session, log, from: Position::START });
+        shared.heads.set(session, log, Position::START);
+        logs.insert(chat.id, (log, Vec::new()));
+    }
+    let mut reader = Reader { shared, region, session, logs, again: Vec::new() };
+    while !stop.is_cancelled() {
+        let edge = place.edges[place.rng.random_range(0..place.edges.len())].clone();
+        let kept = Duration::from_millis(place.rng.random_range(KEPT_MS));
+        let reading = reader.read(&edge, &place.user, place.device, kept);
+        // A connection that breaks is followed by another.
+        let _ = stop.run_until_cancelled(reading).await;
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Reader {
+    async fn read(
+        &mut self,
+        edge: &str,
+        user: &UserId,
+        device: DeviceId,
+        kept: Duration,
+    ) -> Result<(), BareError> {
+        let opening = Connection::open(edge, user, device, self.cursors());
+        let Ok(connection) = timeout(CONNECT_TIMEOUT, opening).await else { return Ok(()) };
+        let mut connection = connection?;
+        self.again.clear();
+        let until = Deadline::now() + kept;
+        let mut pings = interval(PING_EVERY);
+        let mut retries = interval(AGAIN_AFTER);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                frame = connection.next() => {
+                    heard = Instant::now();
+                    self.take(frame?.frame);
+                }
+                _ = pings.tick() => {
+                    connection.feed(0, Frame::Ping(Ping { nonce: 2 })).await?;
+                    connection.flush().await?;
+                }
+                _ = retries.tick(), if !self.again.is_empty() => {
+                    for id in std::mem::take(&mut self.again) {
+                        let subscribe = Subscribe { log: id.to_string(), position: self.token(&id) };
+                        connection.feed(SUBSCRIBES, Frame::Subscribe(subscribe)).await?;
+                    }
+                    connection.flush().await?;
+                }
+                () = sleep_until(until) => return Ok(()),
+            }
+            if heard.elapsed() > SILENCE {
+                return Ok(());
+            }
+        }
+    }
+
+    fn stands_at(&self, id: &LogId) -> Position {
+        self.logs.get(id).and_then(|(_, seen)| seen.last().copied()).unwrap_or(Position::START)
+    }
+
+    fn token(&self, id: &LogId) -> String {
+        let at = self.stands_at(id);
+        if at == Position::START { String::new() } else { PositionToken::seal(*id, at).into() }
+    }
+
+    fn cursors(&self) -> Vec<LogCursor> {
+        self.logs.keys().map(|id| LogCursor { log: id.to_string(), position: self.token(id) }).collect()
+    }
+
+    fn take(&mut self, frame: Option<Answer>) {
+        match frame {
+            Some(Answer::Entries(entries)) => self.see(entries),
+            Some(Answer::Resumed(Resumed { log, answer })) => match answer {
+                Some(resumed::Answer::Continue(_)) => self.told(&log, Told::Continue),
+                Some(resumed::Answer::Diverged(diverged)) => self.diverged(&diverged),
+                Some(resumed::Answer::Error(_)) | None => self.subscribe_again(&log),
+            },
+            Some(Answer::Diverged(diverged)) => self.diverged(&diverged),
+            Some(Answer::Behind(behind)) => {
+                self.told(&behind.log, Told::Lagged);
+                self.subscribe_again(&behind.log);
+            }
+            Some(Answer::Replicated(up_to)) => {
+                let Ok(id) = up_to.log.parse::<LogId>() else { return };
+                let Some(at) = opened(&self.shared, id, &up_to.position) else { return };
+                let Some((log, seen)) = self.logs.get(&id) else { return };
+                // It counts only where the reader's own entry is the one that is meant.
+                if seen.get((at.offset.get() as usize).wrapping_sub(1)) == Some(&at) {
+                    let (session, log) = (self.session, *log);
+                    self.shared.recorder.record(Kind::ReplicatedUpTo { session, log, at });
+                }
+            }
+            Some(Answer::Error(error)) => self.subscribe_again(&error.log),
+            _ => {}
+        }
+    }
+
+    fn subscribe_again(&mut self, log: &str) {
+        if let Ok(id) = log.parse()
+            && self.logs.contains_key(&id)
+            && !self.again.contains(&id)
+        {
+            self.again.push(id);
+        }
+    }
+
+    fn told(&self, log: &str, told: Told) {
+        if let Some((log, _)) = log.parse().ok().and_then(|id: LogId| self.logs.get(&id)) {
+            self.shared.recorder.record(Kind::Told { session: self.session, log: *log, told });
+        }
+    }
+
+    fn diverged(&mut self, diverged: &Diverged) {
+        let common = diverged.common_offset;
+        self.told(&diverged.log, Told::Diverged { common });
+        let Ok(id) = diverged.log.parse::<LogId>() else { return };
+        let Some((log, seen)) = self.logs.get_mut(&id) else { return };
+        seen.truncate(common as usize);
+        let at = seen.last().copied().unwrap_or(Position::START);
+        self.shared.heads.set(self.session, *log, at);
+        if opened(&self.shared, id, &diverged.common) != Some(at) {
+            // The reader's own entry there is not the one that is common: it asks from its own.
+            self.subscribe_again(&diverged.log);
+        }
+    }
+
+    fn see(&mut self, entries: Entries) {
+        let Ok(id) = entries.log.parse::<LogId>() else { return };
+        if self.again.contains(&id) {
+            return;
+        }
+        let Some((log, seen)) = self.logs.get_mut(&id) else { return };
+        for entry in entries.entries {
+            let Some(at) = opened(&self.shared, id, &entry.position) else { return };
+            let (Ok(sender), Ok(message_id)) =
+                (UserId::new(&entry.sender), entry.message_id.parse::<MessageId>())
+            else {
+                return self.shared.recorder.note(format!("an entry of {id} cannot be read"));
+            };
+            let body = match &entry.body {
+                Some(Body::Ciphertext(bytes)) => BodySum::of(bytes),
+                Some(Body::Created(_)) => BodySum(0),
+                _ => BodySum(1),
+            };
+            let recorder = &self.shared.recorder;
+            let device = DeviceId::new(entry.device);
+            let message = recorder.message_of(*log, &sender, device, message_id, self.region);
+            recorder.record(Kind::Seen {
+                session: self.session,
+                log: *log,
+                at,
+                message,
+                body,
+                salvaged: false,
+            });
+            seen.push(at);
+            self.shared.heads.set(self.session, *log, at);
+        }
+    }
+}
