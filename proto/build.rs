@@ -7,6 +7,7 @@ const FILES: &[&str] = &[
     "hearth/client/v1/client.proto",
     "hearth/directory/v1/directory.proto",
     "hearth/node/v1/node.proto",
+    "hearth/node/v1/salvage.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

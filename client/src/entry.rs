@@ -23,6 +23,8 @@ pub struct Entry {
     pub accepted_at_ms: u64,
     /// When its body will be gone, ms since 1970.
     pub expires_at_ms: Option<u64>,
+    /// A failover undid it where it stood first, and it came back from the store that held it, to this position.
+    pub salvaged: bool,
     /// What it says.
     pub body: EntryBody,
 }
@@ -80,6 +82,7 @@ impl TryFrom<wire::Entry> for Entry {
             message_id: entry.message_id.parse().map_err(unreadable)?,
             accepted_at_ms: entry.accepted_at_ms,
             expires_at_ms: entry.expires_at_ms,
+            salvaged: entry.salvaged,
             body,
         })
     }

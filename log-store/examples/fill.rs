@@ -62,6 +62,7 @@ async fn main() -> Result<()> {
                         device: DeviceId::new(7),
                         message_id: MessageId::from_bytes(random.random()),
                         expires_at_ms: None,
+                        salvaged: false,
                         body: EntryBody::Message { ciphertext: bytes.slice(from..from + BODY_BYTES) },
                     }),
                 }

@@ -110,6 +110,74 @@ pub struct Archive {
     pub last: PartitionPosition,
     /// How many records it holds.
     pub records: u64,
+    /// How far its salvage has come.
+    pub salvage: Salvage,
+}
+
+/// How far the salvage of an archive has come.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Salvage {
+    /// Everything up to here is settled: `replicated` again, listed as refused, or not salvaged at all.
+    pub settled: Lsn,
+    /// Entries that are `replicated` again.
+    pub salvaged: u64,
+    /// Entries that are listed as refused.
+    pub refused: u64,
+    /// When the last step was noted, in ms since 1970; 0 before the first.
+    pub at_ms: u64,
+}
+
+/// An archived entry that is not put back, and why: durably listed until its archive is discarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedEntry {
+    /// Which record of the archive.
+    pub lsn: Lsn,
+    /// Why, for people: at most [`REFUSAL_MAX_BYTES`].
+    pub reason: String,
+}
+
+/// The longest reason of a refusal, in bytes.
+pub const REFUSAL_MAX_BYTES: usize = 512;
+
+/// A step of an archive's salvage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settle {
+    /// The archive.
+    pub archive: ArchiveId,
+    /// What was settled before this step; where that is not so, the step was taken already, or is not due.
+    pub after: Lsn,
+    /// What is settled with it.
+    pub through: Lsn,
+    /// How many entries between them are `replicated` again.
+    pub salvaged: u64,
+    /// Those between them that are refused, ascending by LSN; at most [`types::limits::BATCH_MAX_RECORDS`].
+    pub refused: Vec<RefusedEntry>,
+    /// When, in ms since 1970.
+    pub at_ms: u64,
+}
+
+impl Archive {
+    /// Whether every record of it is settled.
+    pub fn is_settled(&self) -> bool {
+        self.salvage.settled >= self.last.lsn
+    }
+
+    /// Whether it holds the same records.
+    pub fn holds_what(&self, other: &Self) -> bool {
+        (self.partition, self.first, self.last, self.records)
+            == (other.partition, other.first, other.last, other.records)
+    }
+
+    /// The salvage after a step, if the step is the next one.
+    pub fn settle(&self, step: &Settle) -> Option<Salvage> {
+        let is_next = step.after == self.salvage.settled && step.through > step.after;
+        (is_next && step.through <= self.last.lsn).then(|| Salvage {
+            settled: step.through,
+            salvaged: self.salvage.salvaged + step.salvaged,
+            refused: self.salvage.refused + step.refused.len() as u64,
+            at_ms: step.at_ms,
+        })
+    }
 }
 
 /// What a round of reclaiming did.
@@ -190,7 +258,8 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     async fn partitions(&self) -> Result<Vec<PartitionId>, StoreError>;
 
     /// Copies all records from `from` on aside, durably, and answers the archive; `None` when there is
-    /// no such record. Bodies that are deleted by then may be left out or kept until they are reclaimed. Repeating it before `truncate` answers an archive of the same records.
+    /// no such record. Bodies that are deleted by then may be left out or kept until they are reclaimed.
+    /// Repeating it before `truncate` answers an archive of the same records, as far as it is salvaged by then.
     async fn archive_tail(
         &self,
         partition: PartitionId,
@@ -277,6 +346,18 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<Record>, ReadError>;
+
+    /// Notes a step of an archive's salvage, durably and with its refusals in one piece, and answers how far
+    /// the salvage has come then. A step that is not the next one changes nothing and is no error.
+    async fn settle_archive(&self, step: Settle) -> Result<Salvage, StoreError>;
+
+    /// The refused entries of an archive behind an LSN, ascending, at most `max`.
+    async fn refused_entries(
+        &self,
+        archive: ArchiveId,
+        after: Lsn,
+        max: usize,
+    ) -> Result<Vec<RefusedEntry>, ReadError>;
 
     /// Forgets an archive that is done with; its bodies leave the disk by [`LogStore::reclaim`].
     async fn discard_archive(&self, archive: ArchiveId) -> Result<(), StoreError>;

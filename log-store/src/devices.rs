@@ -105,6 +105,7 @@ mod tests {
             device: DeviceId::new(device),
             message_id: message_id(id),
             expires_at_ms: None,
+            salvaged: false,
             body: EntryBody::Message { ciphertext: Bytes::new() },
         }
     }
@@ -130,6 +131,23 @@ mod tests {
         let is_new = |id| devices.is_new(&sender(0), DeviceId::new(0), message_id(id));
         assert!(!is_new(1_000) && !is_new(8) && is_new(1_001));
         assert!(devices.is_latest(&sender(0), DeviceId::new(0), message_id(7)));
+    }
+
+    #[test]
+    fn an_id_that_comes_late_is_told_from_a_new_one() {
+        let mut devices = Devices::default();
+        for (offset, id) in [(1, 10), (2, 30), (3, 20)] {
+            assert_eq!(
+                devices.is_new(&sender(0), DeviceId::new(0), message_id(id)),
+                id != 20,
+                "asked, not guessed"
+            );
+            devices.note(&entry(offset, 0, id));
+        }
+        let is_new = |id| devices.is_new(&sender(0), DeviceId::new(0), message_id(id));
+        assert!(!is_new(20) && !is_new(25) && !is_new(30) && is_new(31));
+        let is_latest = |id| devices.is_latest(&sender(0), DeviceId::new(0), message_id(id));
+        assert!(is_latest(20) && !is_latest(30));
     }
 
     fn id() -> impl Strategy<Value = u128> {

@@ -177,6 +177,7 @@ mod tests {
                 device: DeviceId::new(1),
                 message_id: MessageId::from_bytes([lsn as u8; 16]),
                 expires_at_ms: None,
+                salvaged: false,
                 body: EntryBody::Message { ciphertext: Bytes::from_static(b"x") },
             }),
         }

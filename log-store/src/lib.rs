@@ -26,7 +26,7 @@ pub mod locate;
 pub mod memory;
 
 pub use contract::{
-    Append, Archive, ArchiveId, Deduped, Durable, Encoded, EpochBegin, LogStore, PartitionEnd, Reclaimed,
-    Scan,
+    Append, Archive, ArchiveId, Deduped, Durable, Encoded, EpochBegin, LogStore, PartitionEnd,
+    REFUSAL_MAX_BYTES, Reclaimed, RefusedEntry, Salvage, Scan, Settle,
 };
 pub use error::{AppendError, ReadError, StoreError, TailError};

@@ -51,6 +51,7 @@ fn page() -> Vec<Record> {
             device: DeviceId::new(1),
             message_id: MessageId::from_bytes(u128::from(offset).to_be_bytes()),
             expires_at_ms: None,
+            salvaged: false,
             body: EntryBody::Message { ciphertext: Bytes::from(vec![offset as u8; 400]) },
         }),
     };

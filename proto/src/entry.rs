@@ -34,6 +34,7 @@ pub fn client_entry(record: &Record) -> Option<client::Entry> {
         message_id: entry.message_id.to_string(),
         accepted_at_ms: record.accepted_at_ms,
         expires_at_ms: entry.expires_at_ms,
+        salvaged: entry.salvaged,
         body: Some(body),
     })
 }

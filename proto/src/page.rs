@@ -77,7 +77,9 @@ fn message(into: &mut Vec<u8>, record: &Record, entry: &Entry, ciphertext: &[u8]
         into.extend_from_slice(b"\",\"expiresAtMs\":\"");
         push(into, at_ms);
     }
-    into.extend_from_slice(b"\",\"ciphertext\":\"");
+    let before =
+        if entry.salvaged { "\",\"salvaged\":true,\"ciphertext\":\"" } else { "\",\"ciphertext\":\"" };
+    into.extend_from_slice(before.as_bytes());
     base64::append(ciphertext, into);
     into.extend_from_slice(b"\"}");
 }
@@ -107,6 +109,7 @@ mod tests {
                 device: DeviceId::new(device),
                 message_id: MessageId::from_bytes([5; 16]),
                 expires_at_ms,
+                salvaged: offset % 2 == 0,
                 body,
             }),
         }

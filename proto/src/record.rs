@@ -81,6 +81,7 @@ impl From<&Entry> for log::Entry {
             device: entry.device.get(),
             message_id: Bytes::copy_from_slice(entry.message_id.as_bytes()),
             expires_at_ms: entry.expires_at_ms,
+            salvaged: entry.salvaged,
             body: Some((&entry.body).into()),
         }
     }
@@ -95,6 +96,7 @@ impl TryFrom<log::Entry> for Entry {
             device: device(wire.device),
             message_id: message_id("entry.message_id", &wire.message_id)?,
             expires_at_ms: wire.expires_at_ms,
+            salvaged: wire.salvaged,
             body: require("entry.body", wire.body)?.try_into()?,
         })
     }
@@ -282,6 +284,7 @@ mod tests {
                 device: DeviceId::new(u64::MAX),
                 message_id: MessageId::from_bytes([5; 16]),
                 expires_at_ms: Some(0),
+                salvaged: true,
                 body: EntryBody::Message { ciphertext: body },
             }),
         }

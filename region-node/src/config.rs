@@ -46,6 +46,9 @@ pub struct Config {
     /// How often deleted and expired bodies are taken off the disk.
     #[serde(default = "default_reclaim_interval_ms")]
     pub reclaim_interval_ms: u64,
+    /// How long an archive is kept for operators once everything in it is put back or refused.
+    #[serde(default = "default_archive_keep_ms")]
+    pub archive_keep_ms: u64,
     /// The most sessions at a time.
     #[serde(default = "default_sessions_max")]
     pub sessions_max: usize,
@@ -71,6 +74,9 @@ const fn default_stall_limit_ms() -> u64 {
 }
 const fn default_reclaim_interval_ms() -> u64 {
     300_000
+}
+const fn default_archive_keep_ms() -> u64 {
+    7 * 24 * 3_600_000
 }
 const fn default_sessions_max() -> usize {
     15_000

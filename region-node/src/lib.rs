@@ -30,6 +30,7 @@ pub mod replica;
 pub mod replication;
 pub mod reply;
 mod router;
+mod salvage;
 pub mod service;
 mod view;
 

@@ -9,9 +9,10 @@ use crate::{
     home::{HomeDeps, NodeHomes},
     parts::PeerService,
     ready::{Identity, Readiness},
-    reclaim,
+    reclaim::Reclaimer,
     replica::NodeReplicas,
     replication::{Fetches, StatusBoard},
+    salvage::{Archives, SalvageService},
     service::Pins,
 };
 use host::net::Listener;
@@ -128,6 +129,7 @@ struct Node {
     canary: Arc<StoreCanary>,
     edge: Edge,
     grpc: NodeService,
+    salvage: SalvageService,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -174,8 +176,9 @@ impl Node {
             leases: lease_sender,
         };
         tasks.push(tokio::spawn(registration.run(shutdown.clone())));
-        let every = Duration::from_millis(config.reclaim_interval_ms);
-        tasks.push(tokio::spawn(reclaim::run(Arc::clone(&store), every, shutdown.clone())));
+        let archives = Archives { store: Arc::clone(&store) };
+        let reclaimer = Reclaimer { config: Arc::clone(&config), archives: archives.clone() };
+        tasks.push(tokio::spawn(reclaimer.run(shutdown.clone())));
         let watch = watch_placement(directory, Arc::clone(&view), Arc::clone(&readiness), shutdown.clone());
         tasks.push(tokio::spawn(watch));
         let parts = Parts {
@@ -196,18 +199,28 @@ impl Node {
             leases,
             homes: Arc::clone(&homes),
             followers: Arc::clone(&followers),
+            archives: archives.clone(),
             store: Arc::clone(&store),
             edge: edge.clone(),
         };
+        let salvage = SalvageService { archives, homes: Arc::clone(&homes), identity: Arc::clone(&identity) };
         let fetches = Fetches { homes, store, view, identity, shutdown };
         let peer: Arc<dyn PeerService> = Arc::new(edge.clone());
-        Ok(Self { grpc: NodeService { peer, fetches, followers, status }, parts, canary, edge, tasks })
+        Ok(Self {
+            grpc: NodeService { peer, fetches, followers, status },
+            salvage,
+            parts,
+            canary,
+            edge,
+            tasks,
+        })
     }
 
     async fn serve(self, listener: Listener, metrics: PrometheusHandle) -> Result<(), Error> {
-        let Self { parts, edge, grpc, tasks, .. } = self;
+        let Self { parts, edge, grpc, salvage, tasks, .. } = self;
         let shutdown = parts.shutdown.clone();
         let app = tonic::service::Routes::new(grpc.into_server())
+            .add_service(salvage.into_server())
             .into_axum_router()
             .merge(edge.routes())
             .merge(health::router(Arc::clone(&parts.readiness), metrics.clone()))

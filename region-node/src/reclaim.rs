@@ -1,31 +1,48 @@
-//! Deleted and expired bodies leave the disk, in the background.
+//! Deleted and expired bodies leave the disk, and archives that are done with go, in the background.
 
-use crate::clock;
-use log_store::LogStore;
+use crate::{Config, clock, salvage::Archives};
+use log_store::StoreError;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// Reclaims at every interval until the node goes down. A failure is told and tried again: what is due is
-/// not served either way.
-pub(crate) async fn run(store: Arc<dyn LogStore>, every: Duration, shutdown: CancellationToken) {
-    let mut due = interval(every);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = due.tick() => {}
-        }
-        match store.reclaim(clock::wall_ms()).await {
-            Ok(reclaimed) if reclaimed.bodies > 0 => {
-                tracing::info!(
-                    bodies = reclaimed.bodies,
-                    bytes = reclaimed.bytes,
-                    "erased bodies have left the disk"
-                );
+/// How often the gauges of what is to be salvaged are brought up to date.
+const METER_EVERY: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(crate) struct Reclaimer {
+    pub(crate) config: Arc<Config>,
+    pub(crate) archives: Archives,
+}
+
+impl Reclaimer {
+    /// Reclaims at every interval until the node goes down. A failure is told and tried again: what is due is
+    /// not served either way.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut due = interval(Duration::from_millis(self.config.reclaim_interval_ms));
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut meter = interval(METER_EVERY);
+        meter.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let done = tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = due.tick() => self.reclaim().await,
+                _ = meter.tick() => self.archives.meter().await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, "erased bodies could not be taken off the disk");
             }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "erased bodies could not be taken off the disk"),
         }
+    }
+
+    async fn reclaim(&self) -> Result<(), StoreError> {
+        let now_ms = clock::wall_ms();
+        self.archives.discard_old(now_ms, self.config.archive_keep_ms).await?;
+        let reclaimed = self.archives.store.reclaim(now_ms).await?;
+        if reclaimed.bodies > 0 {
+            let (bodies, bytes) = (reclaimed.bodies, reclaimed.bytes);
+            tracing::info!(bodies, bytes, "erased bodies have left the disk");
+        }
+        Ok(())
     }
 }

@@ -15,8 +15,8 @@ use crate::{
 use async_trait::async_trait;
 use tokio::time::Instant;
 use types::{
-    AckPolicy, DeviceId, EntryBody, Epoch, Generation, LogId, MessageId, NodeId, PartitionId, Pin, Position,
-    Record, Refusal, RegionId, UserId,
+    AckPolicy, BodyHash, DedupKey, DeviceId, EntryBody, Epoch, Generation, LogId, MessageId, NodeId,
+    PartitionId, Pin, Position, Record, Refusal, RegionId, UserId,
 };
 
 /// One write for a log that is homed here.
@@ -46,6 +46,24 @@ pub struct Write {
     pub ack: AckPolicy,
     /// Until when the writer waits.
     pub deadline: Instant,
+    /// It stood in a log before, and is put back from an archive.
+    pub salvage: Option<Salvaged>,
+}
+
+/// What a write is told beside itself where it is put back from an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Of a deletion: what it deletes. The offsets in its body are those of then.
+    pub targets: Vec<Target>,
+}
+
+/// A message that an archived deletion deletes, wherever it stands now and whether it stands there yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Which.
+    pub key: DedupKey,
+    /// The hash of its body.
+    pub hash: BodyHash,
 }
 
 /// A write that is in the log.

@@ -50,6 +50,8 @@ codes! {
     Diverged = "diverged",
     /// This replica does not hold the position yet.
     Behind = "behind",
+    /// The time of the body was over before it was written.
+    Expired = "expired",
     /// The message id was used before, with another body.
     MessageIdReused = "message_id_reused",
     /// The device's previous message, which this one names, is not in the log; nothing was written.

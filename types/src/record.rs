@@ -82,6 +82,8 @@ pub struct Entry {
     pub message_id: MessageId,
     /// When its body must be gone, in ms since 1970; absolute, set at the first accept.
     pub expires_at_ms: Option<u64>,
+    /// It was written before, at a position that a failover undid, and put back from there by salvage.
+    pub salvaged: bool,
     /// What it says.
     pub body: EntryBody,
 }

@@ -305,6 +305,7 @@ mod tests {
             message_id: MessageId::from_bytes([id; 16]),
             accepted_at_ms: 0,
             expires_at_ms: None,
+            salvaged: false,
             body: EntryBody::Erased,
         }
     }

@@ -302,6 +302,7 @@ impl Model {
             message_id: message_id.to_owned(),
             accepted_at_ms: 1_700_000_000_000 + offset,
             expires_at_ms: None,
+            salvaged: false,
             body: Some(body),
         };
         known.written.insert((message_id.to_owned(), user.to_owned(), device), offset);

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Truncate = 5,
     /// Says nothing: a canary, or the end of a store that was closed in order.
     Canary = 6,
+    /// A step of an archive's salvage.
+    Settle = 7,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             4 => Self::Discard,
             5 => Self::Truncate,
             6 => Self::Canary,
+            7 => Self::Settle,
             _ => return None,
         })
     }

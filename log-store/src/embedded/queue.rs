@@ -1,6 +1,8 @@
 //! What waits for the writer, bounded in bytes.
 
-use crate::{Append, AppendError, Archive, ArchiveId, Durable, PartitionEnd, StoreError, TailError};
+use crate::{
+    Append, AppendError, Archive, ArchiveId, Durable, PartitionEnd, Salvage, Settle, StoreError, TailError,
+};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::{collections::VecDeque, sync::Arc};
@@ -43,6 +45,10 @@ pub(crate) enum Request {
         archive: ArchiveId,
         reply: Reply<(), StoreError>,
     },
+    Settle {
+        step: Settle,
+        reply: Reply<Salvage, StoreError>,
+    },
     /// Go on in the next segment, so that the one written to can be rewritten.
     Rotate {
         reply: Reply<(), StoreError>,
@@ -75,6 +81,7 @@ impl Request {
             Self::Canary { reply } | Self::Discard { reply, .. } | Self::Rotate { reply } => {
                 drop(reply.send(Err(error)));
             }
+            Self::Settle { reply, .. } => drop(reply.send(Err(error))),
             Self::Close { reply } => drop(reply.send(Ok(()))),
         }
     }

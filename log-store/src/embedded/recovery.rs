@@ -298,7 +298,7 @@ impl<'a> Replay<'a> {
                 }
                 Kind::Fence => fences.push((header.partition, Epoch::new(self.number_in(header, payload)?))),
                 Kind::Canary => {}
-                Kind::Archive | Kind::Discard | Kind::Truncate => {
+                Kind::Archive | Kind::Discard | Kind::Truncate | Kind::Settle => {
                     self.apply_alone(header, payload, position)?;
                     position = self.core.view.read().position;
                 }
@@ -332,6 +332,10 @@ impl<'a> Replay<'a> {
             Kind::Archive => {
                 let archive = rows::decode_archive(payload).ok_or_else(|| self.unreadable(header))?;
                 self.core.apply_archive(&archive, position)
+            }
+            Kind::Settle => {
+                let step = rows::decode_settle(payload).ok_or_else(|| self.unreadable(header))?;
+                self.core.apply_settle(&step, position)
             }
             Kind::Discard => self.core.apply_discard(ArchiveId(self.number_in(header, payload)?), position),
             _ => {

@@ -3,20 +3,21 @@
 //! | key | value |
 //! |---|---|
 //! | `P` | the version of the rows, up to where the segments are folded, and the last archive's id |
-//! | `a` archive | the archive |
+//! | `a` archive | the archive, and how far its salvage has come |
 //! | `b` archive, first LSN | locations of its records, by LSN |
 //! | `d` hash of (partition, log, sender, device, message id) | location of the entry |
 //! | `l` partition, log | versions of the log's folded state |
 //! | `n` partition, first LSN | locations of records, by LSN |
 //! | `o` partition, log, first offset | locations of entries, by offset |
 //! | `p` partition | fence, last record, epochs, checkpoints |
+//! | `q` archive, LSN | why that record of it is not put back |
 //! | `s` segment | when the first body in it expires |
 //! | `x` location | a body that is due, and the LSN of the record that says so |
 //!
 //! Numbers in keys are big-endian, in values little-endian. No row holds a body.
 
 use super::frame::Location;
-use crate::{Archive, ArchiveId, EpochBegin, PartitionEnd};
+use crate::{Archive, ArchiveId, EpochBegin, PartitionEnd, RefusedEntry, Salvage, Settle};
 use types::{DedupKey, Epoch, LogId, Lsn, PartitionId, PartitionPosition, StoreId, UserId};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -97,6 +98,14 @@ pub(crate) fn archive_lsn_key(archive: ArchiveId, first: u64) -> Vec<u8> {
 
 pub(crate) fn archive_key(archive: ArchiveId) -> Vec<u8> {
     [&b"a"[..], &archive.0.to_be_bytes()].concat()
+}
+
+pub(crate) fn refused_key(archive: ArchiveId, lsn: Lsn) -> Vec<u8> {
+    [&b"q"[..], &archive.0.to_be_bytes(), &lsn.get().to_be_bytes()].concat()
+}
+
+pub(crate) fn refused_prefix(archive: ArchiveId) -> Vec<u8> {
+    [&b"q"[..], &archive.0.to_be_bytes()].concat()
 }
 
 pub(crate) fn state_prefix(partition: PartitionId) -> Vec<u8> {
@@ -262,19 +271,69 @@ impl Mark {
     }
 }
 
-/// An archive, as its frame and its row hold it.
-pub(crate) fn encode_archive(archive: &Archive) -> Vec<u8> {
+/// An archive, as its frame holds it.
+fn archive_words(archive: &Archive) -> Words {
     let words = Words::default().u64(archive.id.0).u64(u64::from(archive.partition.get()));
-    words.position(archive.first).position(archive.last).u64(archive.records).0
+    words.position(archive.first).position(archive.last).u64(archive.records)
 }
 
+pub(crate) fn encode_archive(archive: &Archive) -> Vec<u8> {
+    archive_words(archive).0
+}
+
+/// An archive, as its row holds it: with how far its salvage has come.
+pub(crate) fn encode_archive_row(archive: &Archive) -> Vec<u8> {
+    let Salvage { settled, salvaged, refused, at_ms } = archive.salvage;
+    archive_words(archive).u64(settled.get()).u64(salvaged).u64(refused).u64(at_ms).0
+}
+
+/// Reads both.
 pub(crate) fn decode_archive(value: &[u8]) -> Option<Archive> {
     let mut cursor = Cursor(value);
-    Some(Archive {
+    let mut archive = Archive {
         id: ArchiveId(cursor.u64()?),
         partition: PartitionId::new(cursor.u64()?.try_into().ok()?),
         first: cursor.position()?,
         last: cursor.position()?,
         records: cursor.u64()?,
-    })
+        salvage: Salvage::default(),
+    };
+    if !cursor.0.is_empty() {
+        archive.salvage = Salvage {
+            settled: Lsn::new(cursor.u64()?),
+            salvaged: cursor.u64()?,
+            refused: cursor.u64()?,
+            at_ms: cursor.u64()?,
+        };
+    }
+    Some(archive)
+}
+
+/// A step of an archive's salvage, as its frame holds it.
+pub(crate) fn encode_settle(step: &Settle) -> Vec<u8> {
+    let words = Words::default().u64(step.archive.0).u64(step.after.get()).u64(step.through.get());
+    let mut words = words.u64(step.salvaged).u64(step.at_ms);
+    for refused in &step.refused {
+        words = words.u64(refused.lsn.get()).u64(refused.reason.len() as u64);
+        words.0.extend_from_slice(refused.reason.as_bytes());
+    }
+    words.0
+}
+
+pub(crate) fn decode_settle(value: &[u8]) -> Option<Settle> {
+    let mut cursor = Cursor(value);
+    let mut step = Settle {
+        archive: ArchiveId(cursor.u64()?),
+        after: Lsn::new(cursor.u64()?),
+        through: Lsn::new(cursor.u64()?),
+        salvaged: cursor.u64()?,
+        at_ms: cursor.u64()?,
+        refused: Vec::new(),
+    };
+    while !cursor.0.is_empty() {
+        let (lsn, bytes) = (Lsn::new(cursor.u64()?), usize::try_from(cursor.u64()?).ok()?);
+        let reason = String::from_utf8(cursor.bytes(bytes)?.to_vec()).ok()?;
+        step.refused.push(RefusedEntry { lsn, reason });
+    }
+    Some(step)
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Append, AppendError, Archive, ArchiveId, Deduped, Durable, Encoded, LogStore, PartitionEnd, ReadError,
-    Reclaimed, Scan, StoreError, TailError, check,
+    Reclaimed, RefusedEntry, Salvage, Scan, Settle, StoreError, TailError, check,
     files::{Files, Guard, RealFiles},
     fold::LogState,
 };
@@ -324,6 +324,19 @@ impl LogStore for EmbeddedStore {
         max_bytes: usize,
     ) -> Result<Vec<Record>, ReadError> {
         blocking(&self.core, move |core| core.read_archive(archive, from, max_records, max_bytes)).await
+    }
+
+    async fn settle_archive(&self, step: Settle) -> Result<Salvage, StoreError> {
+        self.ask(|reply| Request::Settle { step, reply }).await
+    }
+
+    async fn refused_entries(
+        &self,
+        archive: ArchiveId,
+        after: Lsn,
+        max: usize,
+    ) -> Result<Vec<RefusedEntry>, ReadError> {
+        blocking(&self.core, move |core| Ok(core.refused_entries(archive, after, max)?)).await
     }
 
     async fn discard_archive(&self, archive: ArchiveId) -> Result<(), StoreError> {

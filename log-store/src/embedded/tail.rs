@@ -20,7 +20,10 @@ use super::{
     state_row,
     writer::Writer,
 };
-use crate::{Archive, ArchiveId, PartitionEnd, StoreError, TailError, erase, fold::LogState};
+use crate::{
+    Archive, ArchiveId, PartitionEnd, RefusedEntry, Salvage, Settle, StoreError, TailError, erase,
+    fold::LogState,
+};
 use parking_lot::MutexGuard;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use types::{Epoch, LogId, Lsn, Offset, PartitionId, PartitionPosition, Record};
@@ -46,9 +49,9 @@ impl Writer {
         let first = PartitionPosition::new(epoch_at(&state.end, from), from);
         let records = last.lsn.since(from) + 1;
         let id = ArchiveId(self.core.view.read().position.last_archive + 1);
-        let archive = Archive { id, partition, first, last, records };
-        let same = |known: &&Archive| Archive { id, ..(*known).clone() } == archive;
-        if let Some(known) = self.core.view.read().archives.values().find(same) {
+        let archive = Archive { id, partition, first, last, records, salvage: Salvage::default() };
+        if let Some(known) = self.core.view.read().archives.values().find(|known| known.holds_what(&archive))
+        {
             return Ok(Some(known.clone()));
         }
         let core = self.core.clone();
@@ -77,6 +80,17 @@ impl Writer {
         let position = self.write_alone(Kind::Truncate, partition, &from.get().to_le_bytes())?;
         self.applied(|core| core.apply_truncate(partition, from, position))?;
         Ok(self.core.partition(partition).end)
+    }
+
+    pub(crate) fn settle(&mut self, step: &Settle) -> Result<Salvage, StoreError> {
+        let unknown = StoreError::UnknownArchive { archive: step.archive };
+        let known = self.core.view.read().archives.get(&step.archive).cloned().ok_or(unknown)?;
+        let Some(salvage) = known.settle(step) else { return Ok(known.salvage) };
+        let core = self.core.clone();
+        let _folding = self.fold(&core)?;
+        let position = self.write_alone(Kind::Settle, known.partition, &rows::encode_settle(step))?;
+        self.applied(|core| core.apply_settle(step, position))?;
+        Ok(salvage)
     }
 
     pub(crate) fn discard(&mut self, archive: ArchiveId) -> Result<(), StoreError> {
@@ -171,7 +185,7 @@ impl Core {
         let (first, last) = (archive.first.lsn.get(), archive.last.lsn.get());
         let locations = self.index.folded_lsns(archive.partition, first..=last)?;
         let mut changes = Changes::default();
-        changes.put(rows::archive_key(archive.id), rows::encode_archive(archive));
+        changes.put(rows::archive_key(archive.id), rows::encode_archive_row(archive));
         put_locations(&mut changes, first, &locations, |first| rows::archive_lsn_key(archive.id, first));
         let position = FoldPosition { last_archive: archive.id.0.max(position.last_archive), ..position };
         self.index.fold.commit(changes, position)?;
@@ -179,6 +193,48 @@ impl Core {
         view.archives.insert(archive.id, archive.clone());
         view.position = position;
         Ok(())
+    }
+
+    pub(crate) fn apply_settle(&self, step: &Settle, position: FoldPosition) -> Result<(), StoreError> {
+        let known = self.view.read().archives.get(&step.archive).cloned();
+        let Some(mut archive) = known else { return Err(bad_row("a settled archive is not there")) };
+        let Some(salvage) = archive.settle(step) else {
+            return Err(bad_row("a settled step is not the next"));
+        };
+        archive.salvage = salvage;
+        let mut changes = Changes::default();
+        changes.put(rows::archive_key(archive.id), rows::encode_archive_row(&archive));
+        for refused in &step.refused {
+            changes.put(rows::refused_key(archive.id, refused.lsn), refused.reason.as_bytes().to_vec());
+        }
+        self.index.fold.commit(changes, position)?;
+        let mut view = self.view.write();
+        view.archives.insert(archive.id, archive);
+        view.position = position;
+        Ok(())
+    }
+
+    /// The refused entries of an archive behind an LSN.
+    pub(crate) fn refused_entries(
+        &self,
+        archive: ArchiveId,
+        after: Lsn,
+        max: usize,
+    ) -> Result<Vec<RefusedEntry>, StoreError> {
+        if !self.view.read().archives.contains_key(&archive) {
+            return Err(StoreError::UnknownArchive { archive });
+        }
+        let (from, to) =
+            (rows::refused_key(archive, after.plus(1)), rows::refused_key(archive, Lsn::new(u64::MAX)));
+        let unreadable = || bad_row("a refused entry cannot be read");
+        let rows = self.index.fold.range(&from, &to).take(max);
+        rows.map(|row| {
+            let (key, value) = row?;
+            let lsn = rows::run_first(&key).map(Lsn::new).ok_or_else(unreadable)?;
+            let reason = String::from_utf8(value.to_vec()).map_err(|_| unreadable())?;
+            Ok(RefusedEntry { lsn, reason })
+        })
+        .collect()
     }
 
     pub(crate) fn apply_discard(&self, id: ArchiveId, position: FoldPosition) -> Result<(), StoreError> {
@@ -197,8 +253,10 @@ impl Core {
             changes.put(rows::mark_key(*location), Mark::FOREVER.encode());
         }
         changes.remove(rows::archive_key(id));
-        for row in self.index.fold.prefix(&rows::archive_prefix(id)) {
-            changes.remove(row?.0.to_vec());
+        for prefix in [rows::archive_prefix(id), rows::refused_prefix(id)] {
+            for row in self.index.fold.prefix(&prefix) {
+                changes.remove(row?.0.to_vec());
+            }
         }
         self.index.fold.commit(changes, position)?;
         let mut view = self.view.write();

@@ -71,6 +71,7 @@ impl Writer {
             Request::Truncate { partition, obeys, from, reply } => {
                 drop(reply.send(self.truncate(partition, obeys, from)));
             }
+            Request::Settle { step, reply } => drop(reply.send(self.settle(&step))),
             Request::Discard { archive, reply } => drop(reply.send(self.discard(archive))),
             Request::Rotate { reply } => drop(reply.send(self.rotate())),
             Request::Close { reply } => {

@@ -2,8 +2,8 @@
 
 use super::partition::PartitionLog;
 use crate::{
-    Append, AppendError, Archive, ArchiveId, PartitionEnd, Reclaimed, StoreError, TailError, check::Checker,
-    erase,
+    Append, AppendError, Archive, ArchiveId, PartitionEnd, Reclaimed, RefusedEntry, Salvage, Settle,
+    StoreError, TailError, check::Checker, erase,
 };
 use std::collections::BTreeMap;
 use types::{Epoch, Lsn, PartitionId, PartitionPosition, Record};
@@ -21,6 +21,7 @@ pub(super) struct Disk {
 struct Archived {
     archive: Archive,
     records: Vec<Record>,
+    refused: Vec<RefusedEntry>,
 }
 
 impl Disk {
@@ -63,13 +64,13 @@ impl Disk {
             first: first.partition_position(),
             last: log.end().last,
             records: records.len() as u64,
+            salvage: Salvage::default(),
         };
-        let same = |known: &&Archived| Archive { id: archive.id, ..known.archive.clone() } == archive;
-        if let Some(known) = self.archives.values().find(same) {
+        if let Some(known) = self.archives.values().find(|known| known.archive.holds_what(&archive)) {
             return Ok(Some(known.archive.clone()));
         }
         self.last_archive += 1;
-        self.archives.insert(archive.id, Archived { archive: archive.clone(), records });
+        self.archives.insert(archive.id, Archived { archive: archive.clone(), records, refused: vec![] });
         Ok(Some(archive))
     }
 
@@ -114,6 +115,21 @@ impl Disk {
     pub(super) fn archive(&self, id: ArchiveId) -> Result<(&Archive, &[Record]), StoreError> {
         let known = self.archives.get(&id).ok_or(StoreError::UnknownArchive { archive: id })?;
         Ok((&known.archive, &known.records))
+    }
+
+    pub(super) fn settle_archive(&mut self, step: Settle) -> Result<Salvage, StoreError> {
+        let unknown = StoreError::UnknownArchive { archive: step.archive };
+        let known = self.archives.get_mut(&step.archive).ok_or(unknown)?;
+        if let Some(salvage) = known.archive.settle(&step) {
+            known.archive.salvage = salvage;
+            known.refused.extend(step.refused);
+        }
+        Ok(known.archive.salvage.clone())
+    }
+
+    pub(super) fn refused_entries(&self, id: ArchiveId) -> Result<&[RefusedEntry], StoreError> {
+        let known = self.archives.get(&id).ok_or(StoreError::UnknownArchive { archive: id })?;
+        Ok(&known.refused)
     }
 
     pub(super) fn discard_archive(&mut self, id: ArchiveId) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Append, AppendError, Archive, ArchiveId, Deduped, Durable, LogStore, PartitionEnd, ReadError, Reclaimed,
-    Scan, StoreError, TailError, check, fold::LogState,
+    RefusedEntry, Salvage, Scan, Settle, StoreError, TailError, check, fold::LogState,
 };
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -256,6 +256,22 @@ impl LogStore for MemoryStore {
             within(archive.partition, from, archive.last.lsn)?;
             let wanted = records.iter().filter(|record| record.lsn >= from).cloned();
             Ok(page(wanted, max_records, max_bytes))
+        })
+    }
+
+    async fn settle_archive(&self, step: Settle) -> Result<Salvage, StoreError> {
+        self.change(0, true, move |disk| disk.settle_archive(step)).await
+    }
+
+    async fn refused_entries(
+        &self,
+        archive: ArchiveId,
+        after: Lsn,
+        max: usize,
+    ) -> Result<Vec<RefusedEntry>, ReadError> {
+        self.read(|disk| {
+            let refused = disk.refused_entries(archive)?.iter().filter(|refused| refused.lsn > after);
+            Ok(refused.take(max).cloned().collect())
         })
     }
 

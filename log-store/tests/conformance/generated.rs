@@ -378,7 +378,7 @@ impl<B: Bed> Run<B> {
         *head = head.plus(1);
         let key = self.key(id);
         let (device, message_id) = (key.device, key.message_id);
-        Body::Entry(Entry { offset: *head, sender, device, message_id, expires_at_ms, body })
+        Body::Entry(Entry { offset: *head, sender, device, message_id, expires_at_ms, salvaged: false, body })
     }
 
     /// The name of a message: each id is always of the same device.

@@ -99,6 +99,8 @@ macro_rules! suite {
                     a_whole_partition_can_be_cut,
                     a_discarded_archive_protects_nothing,
                     an_archive_outlives_the_opening,
+                    a_salvage_goes_on_step_by_step,
+                    a_discarded_archive_lists_nothing,
                 ]
             );
 

@@ -4,7 +4,7 @@ use crate::{
     Bed,
     writer::{PARTITION, Writer, all, log, message_id, rename},
 };
-use log_store::{ArchiveId, LogStore, ReadError, StoreError, TailError};
+use log_store::{ArchiveId, LogStore, ReadError, RefusedEntry, Salvage, Settle, StoreError, TailError};
 use types::{Epoch, Lsn, PartitionPosition, Record};
 
 const EPOCH: Epoch = Epoch::FIRST;
@@ -184,4 +184,69 @@ pub(crate) async fn an_archive_outlives_the_opening(mut bed: impl Bed) {
     bed.reopen().await;
     assert_eq!(archived(&*bed.store(), known.id).await, records[2..]);
     assert_eq!(all(&*bed.store(), PARTITION).await, records[..2]);
+}
+
+fn step(archive: ArchiveId, after: u64, through: u64, refused: &[u64]) -> Settle {
+    let reason = |lsn: &u64| format!("forbidden: record {lsn} has no place any more");
+    Settle {
+        archive,
+        after: Lsn::new(after),
+        through: Lsn::new(through),
+        salvaged: through - after.max(2) - refused.len() as u64,
+        refused: refused
+            .iter()
+            .map(|lsn| RefusedEntry { lsn: Lsn::new(*lsn), reason: reason(lsn) })
+            .collect(),
+        at_ms: through * 1_000,
+    }
+}
+
+fn lsns(refused: &[RefusedEntry]) -> Vec<u64> {
+    refused.iter().map(|refused| refused.lsn.get()).collect()
+}
+
+pub(crate) async fn a_salvage_goes_on_step_by_step(mut bed: impl Bed) {
+    let mut writer = Writer::new(PARTITION);
+    writer.fill(&*bed.store(), log(1), 8).await;
+    let id = archive(&*bed.store(), 3).await.id;
+    assert_eq!(archive(&*bed.store(), 3).await.salvage, Salvage::default());
+
+    let first = step(id, 0, 5, &[4]);
+    let known = bed.store().settle_archive(first.clone()).await.expect("the next step");
+    assert_eq!((known.settled, known.salvaged, known.refused, known.at_ms), (Lsn::new(5), 2, 1, 5_000));
+    assert_eq!(bed.store().settle_archive(first).await, Ok(known.clone()), "a step counts once");
+    let early = step(id, 7, 8, &[8]);
+    assert_eq!(bed.store().settle_archive(early).await, Ok(known.clone()), "a step that is not due is none");
+    let beyond = step(id, 5, 9, &[]);
+    assert_eq!(bed.store().settle_archive(beyond).await, Ok(known.clone()), "there is no ninth record");
+
+    bed.reopen().await;
+    assert_eq!(archive(&*bed.store(), 3).await.salvage, known, "the same records are as far as they were");
+    let last = bed.store().settle_archive(step(id, 5, 8, &[6, 8])).await.expect("the next step");
+    assert_eq!((last.settled, last.salvaged, last.refused), (Lsn::new(8), 3, 3));
+    bed.reopen().await;
+    let known = bed.store().archives().await.expect("open").remove(0);
+    assert!(known.is_settled());
+    assert_eq!(known.salvage, last);
+
+    let listed = bed.store().refused_entries(id, Lsn::ZERO, 9).await.expect("listed");
+    assert_eq!(lsns(&listed), [4, 6, 8]);
+    assert_eq!(listed[1].reason, "forbidden: record 6 has no place any more");
+    let page = bed.store().refused_entries(id, Lsn::new(4), 1).await.expect("listed");
+    assert_eq!(lsns(&page), [6]);
+}
+
+pub(crate) async fn a_discarded_archive_lists_nothing(bed: impl Bed) {
+    let (store, mut writer) = (bed.store(), Writer::new(PARTITION));
+    writer.fill(&*store, log(1), 4).await;
+    let id = archive(&*store, 3).await.id;
+    store.settle_archive(step(id, 0, 4, &[3])).await.expect("the next step");
+    store.discard_archive(id).await.expect("it is there");
+    let refusal = StoreError::UnknownArchive { archive: id };
+    assert_eq!(store.settle_archive(step(id, 0, 4, &[])).await, Err(refusal.clone()));
+    assert_eq!(store.refused_entries(id, Lsn::ZERO, 9).await, Err(ReadError::Store(refusal)));
+    let another = archive(&*store, 3).await;
+    assert_ne!(another.id, id);
+    assert_eq!(another.salvage, Salvage::default());
+    assert_eq!(store.refused_entries(another.id, Lsn::ZERO, 9).await, Ok(vec![]));
 }

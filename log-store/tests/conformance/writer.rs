@@ -90,6 +90,7 @@ impl Writer {
             device: DeviceId::new(1),
             message_id: MessageId::from_bytes(self.ids.to_be_bytes()),
             expires_at_ms: None,
+            salvaged: false,
             body,
         };
         self.record(log, Body::Entry(entry))

@@ -50,6 +50,7 @@ pub(crate) fn entry(lsn: u64, epoch: u64, log: LogId, offset: u64, body: EntryBo
         device: DeviceId::new(1),
         message_id: MessageId::from_bytes(id),
         expires_at_ms: None,
+        salvaged: false,
         body,
     };
     record(lsn, epoch, log, Body::Entry(entry))

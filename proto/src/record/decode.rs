@@ -33,11 +33,12 @@ fn message_entry(bytes: &Bytes, mut fields: Fields<'_>) -> Option<Entry> {
     let expires_at_ms = fields.optional_number(entry::EXPIRES_AT_MS)?;
     let mut said = Fields::of(fields.required_blob(entry::MESSAGE)?);
     let ciphertext = said.blob(entry::CIPHERTEXT)?;
+    let salvaged = fields.number(entry::SALVAGED)? != 0;
     if !fields.rest.is_empty() || !said.rest.is_empty() || ciphertext.len() > limits::BODY_MAX_BYTES {
         return None;
     }
     let body = EntryBody::Message { ciphertext: bytes.slice_ref(ciphertext) };
-    Some(Entry { offset, sender, device, message_id, expires_at_ms, body })
+    Some(Entry { offset, sender, device, message_id, expires_at_ms, salvaged, body })
 }
 
 /// Fields in ascending order, as far as they are not yet read.

@@ -56,6 +56,7 @@ fn put_entry(body: &Entry, other: Option<&log::entry::Body>, into: &mut Vec<u8>)
         (_, Some(other)) => other.encode(into),
         (_, None) => {}
     }
+    number(entry::SALVAGED, body.salvaged.into(), into);
 }
 
 fn entry_len(body: &Entry, other: Option<&log::entry::Body>) -> usize {
@@ -73,6 +74,7 @@ fn entry_len(body: &Entry, other: Option<&log::entry::Body>) -> usize {
         + blob_len(entry::MESSAGE_ID, body.message_id.as_bytes().len())
         + expires
         + said
+        + number_len(entry::SALVAGED, body.salvaged.into())
 }
 
 /// A number; its default is left out.

@@ -238,6 +238,7 @@ fn entries() -> Vec<Entry> {
         message_id: FIRST.to_owned(),
         accepted_at_ms: AT_MS,
         expires_at_ms: Some(AT_MS + 86_400_000),
+        salvaged: false,
         body: Some(body),
     })
     .collect()

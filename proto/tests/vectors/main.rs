@@ -169,6 +169,7 @@ fn records() {
         entry(4, EntryBody::Erased { hash: BodyHash([0xab; 16]) }),
         Body::Update(cursor),
         Body::Update(StateUpdate::Seal { move_id: MoveId::new(300) }),
+        entry(SALVAGED_OFFSET, EntryBody::Message { ciphertext: vec![7].into() }),
     ];
     let vectors: Vec<Value> = bodies
         .into_iter()
@@ -195,6 +196,9 @@ fn records() {
     compare("records.json", &vectors.into());
 }
 
+/// The entry at this offset was put back by salvage.
+const SALVAGED_OFFSET: u64 = 5;
+
 fn entry(offset: u64, body: EntryBody) -> Body {
     Body::Entry(Entry {
         offset: Offset::new(offset),
@@ -202,6 +206,7 @@ fn entry(offset: u64, body: EntryBody) -> Body {
         device: DeviceId::new(7_301),
         message_id: MessageId::from_bytes([offset as u8; 16]),
         expires_at_ms: (offset == 2).then_some(1_795_086_400_450),
+        salvaged: offset == SALVAGED_OFFSET,
         body,
     })
 }
@@ -240,6 +245,9 @@ fn describe(record: &Record) -> Value {
                 "expiresAtMs": entry.expires_at_ms.map(|at_ms| at_ms.to_string()),
                 kind: body,
             });
+            if entry.salvaged {
+                described["entry"]["salvaged"] = true.into();
+            }
         }
         Body::Update(StateUpdate::Cursor { user, device, kind, offset }) => {
             described["update"] = json!({"cursor": {

@@ -36,6 +36,7 @@ pub(crate) fn record(offset: u64) -> Record {
             device: DeviceId::new(1),
             message_id: MessageId::from_bytes(u128::from(offset).to_be_bytes()),
             expires_at_ms: None,
+            salvaged: false,
             body: EntryBody::Message { ciphertext: BODY },
         }),
     }
@@ -96,6 +97,7 @@ impl Home {
             expires_at_ms: None,
             ack: AckPolicy::Home,
             deadline: tokio::time::Instant::now(),
+            salvage: None,
         };
         let append =
             Input::Append { ticket: Ticket(self.next), write: Box::new(write), deadline_ms: u64::MAX };

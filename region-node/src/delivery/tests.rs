@@ -43,6 +43,7 @@ impl Log {
                 device: DeviceId::new(1),
                 message_id: MessageId::from_bytes([0; 16]),
                 expires_at_ms: None,
+                salvaged: false,
                 body: EntryBody::Message { ciphertext: Bytes::from_static(b"x") },
             }),
         };

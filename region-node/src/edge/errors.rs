@@ -39,6 +39,7 @@ pub(crate) const fn status(code: Code) -> StatusCode {
         Code::Forbidden => StatusCode::FORBIDDEN,
         Code::UnknownChat => StatusCode::NOT_FOUND,
         Code::ChatExists | Code::Diverged | Code::MessageIdReused | Code::OutOfOrder => StatusCode::CONFLICT,
+        Code::Expired => StatusCode::GONE,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         Code::Behind | Code::HomeUnavailable | Code::DirectoryUnavailable | Code::NotReady => {

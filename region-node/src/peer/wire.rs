@@ -76,6 +76,7 @@ pub(crate) fn write(append: node::Append) -> Result<Write, Malformed> {
         expires_at_ms: append.expires_at_ms,
         ack: proto::ack_policy(append.ack)?,
         deadline: Instant::now() + Duration::from_millis(deadline_ms),
+        salvage: None,
     })
 }
 

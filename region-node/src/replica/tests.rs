@@ -41,6 +41,7 @@ fn record(number: u64, epoch: u64) -> Record {
             device: DeviceId::new(1),
             message_id: MessageId::from_bytes([number as u8; 16]),
             expires_at_ms: None,
+            salvaged: false,
             body,
         }),
     }

@@ -7,6 +7,7 @@ use crate::{
     home::{NodeHomes, core},
     lease::Lease,
     ready::{Identity, Readiness},
+    salvage::Archives,
 };
 use log_store::LogStore;
 use proto::node as wire;
@@ -32,6 +33,8 @@ pub struct StatusBoard {
     pub followers: Arc<Followers>,
     /// Its store.
     pub store: Arc<dyn LogStore>,
+    /// What the store has archived.
+    pub(crate) archives: Archives,
     /// Its edge, which counts the sessions.
     pub edge: Edge,
 }
@@ -44,6 +47,8 @@ impl StatusBoard {
     pub async fn status(&self, request: wire::StatusRequest) -> Result<wire::StatusReply, Status> {
         let lease = self.leases.borrow().clone();
         let left_ms = lease.map_or(0, |lease| lease.left_ms(boot_ms()));
+        let unreadable = |error: log_store::StoreError| Status::unavailable(error.to_string());
+        let (unsettled_archives, unsettled_records) = self.archives.unsettled().await.map_err(unreadable)?;
         let partitions = if request.partitions { self.partitions().await? } else { vec![] };
         Ok(wire::StatusReply {
             node: self.identity.node().to_string(),
@@ -53,6 +58,8 @@ impl StatusBoard {
             lease_left_ms: u32::try_from(left_ms).unwrap_or(u32::MAX),
             sessions: self.edge.sessions() as u64,
             partitions,
+            unsettled_archives,
+            unsettled_records,
         })
     }
 

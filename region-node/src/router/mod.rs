@@ -291,6 +291,7 @@ fn write(draft: Draft) -> Write {
         expires_at_ms: None,
         ack: draft.ack,
         deadline: draft.deadline,
+        salvage: None,
     }
 }
 

@@ -185,6 +185,7 @@ impl Store {
                 device: write.device,
                 message_id: write.message_id,
                 expires_at_ms: None,
+                salvaged: false,
                 body: write.body.clone(),
             }),
         };

@@ -86,6 +86,7 @@ impl Home {
                 device: DeviceId::new(1),
                 message_id: message_id(accepted_at_ms, self.rng.random()),
                 expires_at_ms: None,
+                salvaged: false,
                 body: EntryBody::Message { ciphertext: self.random.slice(from..from + self.body_bytes) },
             }),
         }

@@ -4,7 +4,7 @@ use super::{Ticket, recent::Known};
 use crate::service::Write;
 use log_store::fold::LogState;
 use std::collections::{HashMap, HashSet, VecDeque};
-use types::{DedupKey, Generation, Lsn, Position, Refusal};
+use types::{DedupKey, Generation, Lsn, Position, Refusal, UserId};
 
 /// What the home needs to know of a log from outside of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -133,6 +133,15 @@ impl Log {
         if let Some(key) = queued.predecessor_key() {
             self.lookups.remove(&key);
         }
+        for target in queued.write.salvage.iter().flat_map(|salvaged| &salvaged.targets) {
+            self.lookups.remove(&target.key);
+        }
+    }
+
+    /// Whether a user may write, as far as the log is loaded.
+    pub(super) fn has_member(&self, user: &UserId) -> bool {
+        let state = self.state.as_ref().and_then(Option::as_ref);
+        state.is_some_and(|state| state.members.contains_key(user))
     }
 
     /// The device's message that this one follows is proven to be in the log or not to be, without a look

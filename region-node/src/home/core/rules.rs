@@ -14,11 +14,27 @@ pub(super) enum Verdict {
     Append,
     /// It creates what is there already, with the same members and policy: the first entry answers it.
     AlreadyCreated,
+    /// A deletion that is put back: it becomes the next entry once its targets are found.
+    Restore,
 }
 
 /// Judges a write against the state of its log; `None`: the log has no record.
-pub(super) fn judge(write: &Write, state: Option<&LogState>) -> Result<Verdict, Refusal> {
+pub(super) fn judge(write: &Write, state: Option<&LogState>, now_ms: u64) -> Result<Verdict, Refusal> {
+    if write.salvage.is_some() && write.expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+        let message = format!("the time of message {} in {} is over", write.message_id, write.log);
+        return Err(Refusal::new(Code::Expired, message));
+    }
     match (&write.body, state) {
+        (EntryBody::Created { .. }, _) if write.salvage.is_some() => {
+            let message = format!("the creation of {} was never acked, and is not put back", write.log);
+            Err(Refusal::new(Code::BadRequest, message))
+        }
+        (EntryBody::Erased { .. }, Some(state)) if write.salvage.is_some() => {
+            role_of(write.log, state, &write.sender).map(|_| Verdict::Append)
+        }
+        (EntryBody::Deleted { .. }, Some(state)) if write.salvage.is_some() => {
+            deleter(write, state).map(|()| Verdict::Restore)
+        }
         (EntryBody::Created { members, ack_policy, allowed_regions }, state) => {
             let wanted = well_formed(write, members, allowed_regions)?;
             match state {
@@ -122,13 +138,17 @@ fn well_formed(
     Ok(wanted)
 }
 
+fn deleter(write: &Write, state: &LogState) -> Result<(), Refusal> {
+    if role_of(write.log, state, &write.sender)? >= MemberRole::Admin {
+        return Ok(());
+    }
+    let message = format!("{} may not delete in chat {}", write.sender, write.log);
+    Err(Refusal::new(Code::Forbidden, message))
+}
+
 fn deletable(write: &Write, state: &LogState, offsets: &[Offset]) -> Result<Verdict, Refusal> {
     let log = write.log;
-    let role = role_of(log, state, &write.sender)?;
-    if role < MemberRole::Admin {
-        let message = format!("{} may not delete in chat {log}", write.sender);
-        return Err(Refusal::new(Code::Forbidden, message));
-    }
+    deleter(write, state)?;
     let bad = |why: &str| Err(Refusal::new(Code::BadRequest, format!("the deletion in chat {log} {why}")));
     if offsets.is_empty() || offsets.len() > limits::DELETED_OFFSETS_MAX {
         return bad("names no offset, or too many");

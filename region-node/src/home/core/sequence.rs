@@ -7,15 +7,18 @@ use super::{
     rules::{self, Verdict},
     settle::Waiter,
 };
-use crate::service::{NotHome, Subscribed, Write, WriteError};
+use crate::service::{NotHome, Salvaged, Subscribed, Target, Write, WriteError};
 use log_store::Deduped;
+use std::collections::BTreeSet;
 use types::{
-    AckPolicy, Body, BodyHash, Class, Code, Entry, Generation, LogId, Lsn, PartitionId, Pin, Position,
-    Record, Refusal, limits,
+    AckPolicy, Body, BodyHash, Class, Code, DedupKey, Entry, EntryBody, Generation, LogId, Lsn, PartitionId,
+    Pin, Position, Record, Refusal, limits,
 };
 
 /// Bytes that a record takes beside its body, at most: ids, names and numbers.
 const RECORD_OVERHEAD_BYTES: usize = 256;
+/// Salvage takes at most this fraction of the room for writes.
+const SALVAGE_SHARE: usize = 4;
 /// How long a write that found no room should wait before it is sent again, in ms.
 const OVERLOADED_RETRY_MS: u64 = 200;
 
@@ -28,6 +31,8 @@ enum Step {
     Join(Known, AckPolicy),
     /// It becomes the next entry.
     Append(Generation, AckPolicy),
+    /// A deletion that is put back: what of its targets stands in the log.
+    Delete(Generation, AckPolicy, Vec<Option<Known>>),
 }
 
 impl Core {
@@ -44,7 +49,10 @@ impl Core {
             return;
         }
         let pending = self.queued + self.writing.len() + self.unreleased.len();
-        if pending >= PENDING_MAX || self.pending_bytes >= PENDING_MAX_BYTES || self.rewinding {
+        // What is put back has waited for long, and leaves the room to those who write now.
+        let share = if write.salvage.is_some() { SALVAGE_SHARE } else { 1 };
+        let full = pending >= PENDING_MAX / share || self.pending_bytes >= PENDING_MAX_BYTES / share;
+        if full || self.rewinding {
             let message = format!("partition {} has {pending} writes under way", self.partition);
             let refusal = Refusal::new(Code::Overloaded, message).retry_after_ms(OVERLOADED_RETRY_MS);
             out.push(Output::Reply { ticket, result: Err(refusal.into()) });
@@ -195,7 +203,7 @@ impl Core {
         };
         let due = rules::due(write, policy, self.in_sync.one_region());
         if let Some(known) = found {
-            return match known.hash == write.body.hash() {
+            return match known.hash == write.body.hash() || is_restored_deletion(write) {
                 true => Step::Join(known, due),
                 false => Step::Refuse(reused(write).into()),
             };
@@ -204,12 +212,13 @@ impl Core {
             let message = format!("the deadline of the write to {} passed before it was begun", write.log);
             return Step::Refuse(Refusal::new(Code::HomeUnavailable, message).into());
         }
-        match rules::judge(write, state.as_ref()) {
+        match rules::judge(write, state.as_ref(), cx.now.wall_ms) {
             Err(refusal) => Step::Refuse(refusal.into()),
             Ok(Verdict::AlreadyCreated) => match log.first {
                 Some(first) => Step::Join(first, due),
                 None => Step::Need(Need { first: true, ..Need::default() }),
             },
+            Ok(Verdict::Restore) => self.restore(write, log, due),
             Ok(Verdict::Append) => match (state, queued.predecessor_key()) {
                 (Some(state), Some(key)) => match self.holds_predecessor(write.log, &key, log) {
                     None => Step::Need(Need { keys: vec![key], ..Need::default() }),
@@ -219,6 +228,27 @@ impl Core {
                 (Some(state), None) => Step::Append(state.head.generation, due),
                 (None, _) => self.first_record(log, due),
             },
+        }
+    }
+
+    /// A deletion that is put back deletes what its targets are now.
+    fn restore(&self, write: &Write, log: &Log, due: AckPolicy) -> Step {
+        let (Some(Some(state)), Some(salvaged)) = (&log.state, &write.salvage) else {
+            return Step::Need(Need::default());
+        };
+        let looked_up =
+            salvaged.targets.iter().map(|target| (target, self.lookup(write.log, &target.key, log)));
+        let (mut keys, mut found) = (Vec::new(), Vec::new());
+        for (target, known) in looked_up {
+            match known {
+                Some(known) => found.push(known),
+                None => keys.push(target.key.clone()),
+            }
+        }
+        if keys.is_empty() {
+            Step::Delete(state.head.generation, due, found)
+        } else {
+            Step::Need(Need { keys, ..Need::default() })
         }
     }
 
@@ -251,8 +281,20 @@ impl Core {
 
     fn take(&mut self, cx: Context, queued: Queued, step: Step, log: &mut Log, out: &mut Vec<Output>) {
         let Queued { ticket, write, deadline_ms } = queued;
+        let (write, step) = match step {
+            Step::Delete(generation, due, found) => {
+                match self.write_targets(cx, write, found, generation, log, out) {
+                    Ok(write) => (write, Step::Append(generation, due)),
+                    Err(refusal) => {
+                        out.push(Output::Reply { ticket, result: Err(refusal.into()) });
+                        return;
+                    }
+                }
+            }
+            step => (write, step),
+        };
         let (known, due) = match step {
-            Step::Need(_) => return,
+            Step::Need(_) | Step::Delete(..) => return,
             Step::Refuse(error) => {
                 out.push(Output::Reply { ticket, result: Err(error) });
                 return;
@@ -271,6 +313,49 @@ impl Core {
             },
         };
         self.wait(Waiter { ticket, known, due, deadline_ms, content: None });
+    }
+
+    /// Gives a deletion the offsets that its targets have now. A target that is not there yet gets its place
+    /// at once, erased: when it comes, it finds that it is there already.
+    fn write_targets(
+        &mut self,
+        cx: Context,
+        mut write: Write,
+        found: Vec<Option<Known>>,
+        generation: Generation,
+        log: &mut Log,
+        out: &mut Vec<Output>,
+    ) -> Result<Write, Refusal> {
+        let mut offsets = BTreeSet::new();
+        let targets = std::mem::take(&mut write.salvage).unwrap_or_default().targets;
+        for (target, known) in targets.into_iter().zip(found) {
+            if (&target.key.sender, target.key.device, target.key.message_id)
+                == (&write.sender, write.device, write.message_id)
+            {
+                continue;
+            }
+            // A target that is named twice has its place by the second time.
+            let known = match known.or_else(|| self.recent.get(write.log, &target.key)) {
+                Some(known) => known,
+                None if !log.has_member(&target.key.sender) => continue,
+                None => {
+                    let Target { key: DedupKey { sender, device, message_id }, hash } = target;
+                    let body = EntryBody::Erased { hash };
+                    let salvage = Some(Salvaged::default());
+                    let erased = Write { sender, device, message_id, body, salvage, ..write.clone() };
+                    self.sequence(cx, erased, generation, log, out)?.0
+                }
+            };
+            offsets.insert(known.position.offset);
+        }
+        if offsets.is_empty() {
+            let message =
+                format!("nothing that message {} deletes can be in chat {}", write.message_id, write.log);
+            return Err(Refusal::new(Code::Forbidden, message));
+        }
+        write.salvage = Some(Salvaged::default());
+        write.body = EntryBody::Deleted { offsets: offsets.into_iter().collect() };
+        Ok(write)
     }
 
     /// Gives the write its offset and LSN and puts it into the batch.
@@ -297,6 +382,7 @@ impl Core {
                 device: write.device,
                 message_id: write.message_id,
                 expires_at_ms: write.expires_at_ms,
+                salvaged: write.salvage.is_some(),
                 body: write.body,
             }),
         };
@@ -414,6 +500,11 @@ impl From<Deduped> for Known {
 fn reused(write: &Write) -> Refusal {
     let message = format!("message id {} was used in {} with another body", write.message_id, write.log);
     Refusal::new(Code::MessageIdReused, message)
+}
+
+/// What it deletes may stand at other offsets by now, and so its body has another hash.
+fn is_restored_deletion(write: &Write) -> bool {
+    write.salvage.is_some() && matches!(write.body, EntryBody::Deleted { .. })
 }
 
 fn out_of_order(write: &Write) -> Refusal {

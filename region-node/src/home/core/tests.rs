@@ -1,9 +1,10 @@
 //! The core against a model of everything around it, under any order of events.
 
 mod cases;
+mod salvage;
 
 use super::*;
-use crate::service::{Acked, Write, WriteError};
+use crate::service::{Acked, Salvaged, Target, Write, WriteError};
 use bytes::Bytes;
 use log_store::{Deduped, PartitionEnd, fold::LogState};
 use proptest::prelude::*;
@@ -52,11 +53,30 @@ fn write(log: LogId, message: u8, body: EntryBody, ack: AckPolicy, after: Option
         expires_at_ms: None,
         ack,
         deadline: tokio::time::Instant::now(),
+        salvage: None,
     }
 }
 
+/// A message or, with targets, a deletion of them, as an archive brings it.
+fn salvaged(log: LogId, number: u8, text: u8, targets: &[u8]) -> Write {
+    let body = match targets {
+        [] => message(text),
+        _ => EntryBody::Deleted { offsets: vec![Offset::new(900)] },
+    };
+    let target = |number: &u8| Target {
+        key: DedupKey {
+            sender: user("alice"),
+            device: DeviceId::new(1),
+            message_id: MessageId::from_bytes([*number; 16]),
+        },
+        hash: message(*number).hash(),
+    };
+    let salvage = Some(Salvaged { targets: targets.iter().map(target).collect() });
+    Write { salvage, ..write(log, number, body, AckPolicy::Replicated, None) }
+}
+
 fn created() -> EntryBody {
-    let members = vec![(user("alice"), MemberRole::Member), (user("bob"), MemberRole::Member)];
+    let members = vec![(user("alice"), MemberRole::Admin), (user("bob"), MemberRole::Member)];
     EntryBody::Created { members, ack_policy: AckPolicy::Home, allowed_regions: vec![] }
 }
 
@@ -360,6 +380,11 @@ enum Event {
         ack: AckPolicy,
         after: Option<u8>,
     },
+    Salvage {
+        log: u8,
+        message: u8,
+        targets: Vec<u8>,
+    },
     Load,
     Sync(usize),
     NoRoom,
@@ -383,6 +408,9 @@ fn event() -> impl Strategy<Value = Event> {
             let text = if text == 0 { message } else { text };
             Event::Send { log, message, text, ack, after }
         }),
+        3 => (1..3_u8, 1..12_u8).prop_map(|(log, message)| Event::Salvage { log, message, targets: vec![] }),
+        1 => (1..3_u8, 200..204_u8, proptest::collection::vec(1..12_u8, 1..4))
+            .prop_map(|(log, message, targets)| Event::Salvage { log, message, targets }),
         6 => Just(Event::Load),
         5 => (1..3_usize).prop_map(Event::Sync),
         1 => Just(Event::NoRoom),
@@ -405,6 +433,9 @@ fn run(world: &mut World, event: Event) {
         }
         Event::Send { log: number, message: id, text, ack, after } => {
             world.append(write(log(number), id, message(text), ack, after));
+        }
+        Event::Salvage { log: number, message: id, targets } => {
+            world.append(salvaged(log(number), id, id, &targets));
         }
         Event::Load => world.load(),
         Event::Sync(batches) => world.sync(batches),
