@@ -109,7 +109,7 @@ mod tests {
                 device: DeviceId::new(device),
                 message_id: MessageId::from_bytes([5; 16]),
                 expires_at_ms,
-                salvaged: offset % 2 == 0,
+                salvaged: offset.is_multiple_of(2),
                 body,
             }),
         }

@@ -49,6 +49,16 @@ pub(crate) const INBOX_MAX: usize = 64;
 /// Messages of one stream that reach the feeder as one.
 pub(crate) const EVENT_MESSAGES_MAX: usize = 256;
 
+/// Records of an archive that are offered before what became of them is noted; few, so that salvage leaves
+/// room for those who write now.
+pub(crate) const SALVAGE_WINDOW_RECORDS: u32 = 256;
+/// How often a follower is asked for archives.
+pub(crate) const SALVAGE_EVERY: Duration = Duration::from_secs(2);
+/// How long a question of salvage may stay open.
+pub(crate) const SALVAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a home may take to have offers `replicated`.
+pub(crate) const SALVAGE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What each partition of a stream may have under way.
 pub(crate) fn credit_bytes(partitions: usize) -> u32 {
     let share = STREAM_CREDIT_BYTES / partitions.max(1);

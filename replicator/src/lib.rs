@@ -15,6 +15,7 @@
 //!
 //! - [`pump`] decides, for one partition and one follower; the rest carries messages.
 //! - [`feeder`] owns the pumps and streams of one follower, [`link`] opens the streams.
+//! - [`salvage`] puts back what followers have archived, beside all that.
 //! - [`routes`] and [`placement`] tell from where to fetch.
 
 mod backoff;
@@ -32,6 +33,7 @@ mod placement;
 mod pump;
 mod region;
 mod routes;
+mod salvage;
 mod wire;
 
 pub use config::Config;
@@ -80,13 +82,14 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     meters::describe();
     let (placement, view) = watch::channel(Arc::new(Placement::default()));
     let health = Arc::new(health::Health::new(config.region.clone(), view.clone()));
+    let reach = salvage::Reach {
+        directory: Arc::new(config.directory.clone()),
+        dial: Arc::new(config.dial),
+        placement: view,
+    };
     let _watch = AbortOnDropHandle::new(tokio::spawn(placement::watch(config.directory, placement)));
-    let _feed = AbortOnDropHandle::new(tokio::spawn(region::feed(
-        config.region.clone(),
-        Arc::new(config.dial),
-        Arc::clone(&health),
-        view,
-    )));
+    let feed = region::feed(config.region.clone(), Arc::clone(&health), reach);
+    let _feed = AbortOnDropHandle::new(tokio::spawn(feed));
     tracing::info!(region = %config.region, listen = %address, "replicator runs");
     let serving = axum::serve(listener, health::router(health, deps.metrics));
     tokio::select! {

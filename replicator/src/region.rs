@@ -1,22 +1,18 @@
-//! One feeder for each node of the region.
+//! One feeder and one salvager for each node of the region.
 
 use crate::{
     feeder::{self, Target},
     health::Health,
+    salvage::{self, Reach},
 };
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use types::{NodeId, Placement, RegionId, Replica};
 
-/// Keeps one feeder for each node of the region, as the placement names them, until the placement ends.
-pub(crate) async fn feed(
-    region: RegionId,
-    dial: Arc<BTreeMap<NodeId, String>>,
-    health: Arc<Health>,
-    mut placement: watch::Receiver<Arc<Placement>>,
-) {
-    let mut feeders: BTreeMap<NodeId, (Target, AbortOnDropHandle<()>)> = BTreeMap::new();
+/// Keeps one feeder and one salvager for each node of the region, as the placement names them, until the placement ends.
+pub(crate) async fn feed(region: RegionId, health: Arc<Health>, reach: Reach) {
+    let (dial, mut placement) = (Arc::clone(&reach.dial), reach.placement.clone());
+    let mut feeders: BTreeMap<NodeId, (Target, [AbortOnDropHandle<()>; 2])> = BTreeMap::new();
     while placement.changed().await.is_ok() {
         let view = Arc::clone(&placement.borrow_and_update());
         let targets: BTreeMap<_, _> = targets(&view, &region, &dial).collect();
@@ -24,9 +20,10 @@ pub(crate) async fn feed(
         for (node, target) in targets {
             feeders.entry(node).or_insert_with(|| {
                 tracing::info!(follower = %target.follower.node, address = %target.address, "feeds a follower");
-                let task =
+                let feeder =
                     feeder::spawn(target.clone(), Arc::clone(&dial), Arc::clone(&health), placement.clone());
-                (target, task)
+                let salvager = salvage::spawn(target.clone(), reach.clone());
+                (target, [feeder, salvager])
             });
         }
     }

@@ -10,6 +10,7 @@ mod proxied;
 mod replicated;
 mod replicators;
 mod retry;
+mod salvage;
 mod stalled;
 
 /// The binary under test.
