@@ -183,7 +183,7 @@ impl Window {
             self.after = self.first;
             self.first = self.first.plus(1);
         }
-        (self.after > after).then(|| Step { after, through: self.after, salvaged, refused })
+        (self.after > after).then_some(Step { after, through: self.after, salvaged, refused })
     }
 }
 

@@ -37,6 +37,17 @@ async fn settled(lab: &Lab, region: &str) -> u64 {
     .await
 }
 
+/// Waits until a region tells so many entries of a chat.
+async fn until_held(lab: &Lab, region: &str, log: &str, entries: usize) {
+    eventually("a region tells the whole chat", patience(), async || {
+        let mut reader = connect(&lab.edge(region)?, "dan").await?;
+        let held = history(&mut reader, log).await?.len();
+        ensure!(held >= entries, "{region} tells {held} entries of {entries}");
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_lost_region_had_acked_comes_back_once_and_marked() {
     let [home, near, far] = REGIONS;
@@ -72,35 +83,18 @@ async fn what_a_lost_region_had_acked_comes_back_once_and_marked() {
         }
     }
     let whole = COMMON + 3 * UNDONE;
-    let mut dan = connect(&lab.edge(home).expect("a region"), "dan").await.expect("connects");
-    eventually("all stands in the home", patience(), async || {
-        let held = history(&mut dan, &log).await?.len();
-        ensure!(held == whole, "{held} entries of {whole}");
-        Ok(())
-    })
-    .await;
-    drop((ann, dan));
+    until_held(&lab, home, &log, whole).await;
+    drop(ann);
 
     lab.kill(home).await.expect("is killed");
     successor(&lab, pin.partition, before.epoch).await;
     lab.heal();
     let outbox = COMMON + UNDONE;
-    let mut reader = connect(&lab.edge(near).expect("a region"), "dan").await.expect("connects");
-    eventually("ben's outbox is sent again", patience(), async || {
-        let held = history(&mut reader, &log).await?.len();
-        ensure!(held >= outbox, "{held} entries of {outbox}");
-        Ok(())
-    })
-    .await;
+    until_held(&lab, near, &log, outbox).await;
     lab.restart(home).await.expect("starts");
     lab.wait_ready(patience()).await.expect("all are ready");
     assert_eq!(settled(&lab, home).await, 0, "nothing is refused");
-    eventually("everything is back", patience(), async || {
-        let held = history(&mut reader, &log).await?.len();
-        ensure!(held == whole, "{held} entries of {whole}");
-        Ok(())
-    })
-    .await;
+    until_held(&lab, near, &log, whole).await;
     lab.wait_in_sync(patience()).await.expect("every copy is in sync");
     let history = same_everywhere(&lab, &REGIONS, "dan", &log).await;
     assert_eq!(history.len(), whole, "each message once");

@@ -28,6 +28,13 @@ pub(super) struct Seen {
     pub(super) nodes: BTreeMap<NodeId, Result<node::StatusReply, String>>,
 }
 
+impl Seen {
+    /// What nodes that answer say.
+    pub(super) fn replies(&self) -> impl Iterator<Item = &node::StatusReply> {
+        self.nodes.values().filter_map(|answer| answer.as_ref().ok())
+    }
+}
+
 /// Nodes that do not answer are part of the answer; a directory that does not is an error.
 pub(super) async fn collect(directory_address: &str) -> anyhow::Result<Seen> {
     let (placement, directory) = tokio::try_join!(

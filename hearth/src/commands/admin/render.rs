@@ -25,6 +25,12 @@ pub(super) fn render(report: &Report) -> String {
         ));
     }
     text.push('\n');
+    if report.unsettled_archives > 0 {
+        text.push_str(&format!(
+            "still to be salvaged: {} records in {} archives (hearth admin salvage)\n",
+            report.unsettled_records, report.unsettled_archives
+        ));
+    }
     let events = &report.directory.events;
     if !events.is_empty() {
         text.push_str("\nlatest events of the directory (UTC)\n");
@@ -219,6 +225,7 @@ mod tests {
             "b-1 does not answer: it is dead",
             "at risk (acked home, not yet replicated): 7, and unknown for 1 partitions",
             "FAILING OVER",
+            "still to be salvaged: 30 records in 1 archives",
             "00:00:02.005  it was born",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");

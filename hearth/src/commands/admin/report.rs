@@ -20,6 +20,9 @@ pub(super) struct Report {
     pub(super) replication: Vec<ReplicationReport>,
     /// Content acked at `home` and not replicated yet, as far as homes answer.
     pub(super) at_risk_messages: u64,
+    /// Archives of nodes that answer whose salvage is not done, and their records that are not settled.
+    pub(super) unsettled_archives: u64,
+    pub(super) unsettled_records: u64,
     /// Partitions whose home does not answer: nothing is known of their lag and risk.
     pub(super) partitions_unheard: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +135,8 @@ pub(super) fn report(seen: &Seen, list_partitions: bool) -> Report {
         partitions: partitions(rows, seen.placement.regions.len()),
         replication: replication(seen, &homes),
         at_risk_messages: homes.said.values().map(|status| status.at_risk_messages).sum(),
+        unsettled_archives: seen.replies().map(|reply| reply.unsettled_archives).sum(),
+        unsettled_records: seen.replies().map(|reply| reply.unsettled_records).sum(),
         partitions_unheard: rows.iter().filter(|row| !homes.said.contains_key(&row.partition)).count(),
         partition_list: list_partitions.then(|| rows.iter().map(|row| homes.partition(row)).collect()),
     }
@@ -146,8 +151,8 @@ impl<'a> Homes<'a> {
     fn of(seen: &'a Seen) -> Self {
         let epochs: BTreeMap<_, _> =
             seen.placement.partitions.iter().map(|row| (row.partition, row.epoch.get())).collect();
-        let replies = seen.nodes.values().filter_map(|answer| answer.as_ref().ok());
-        let said = replies
+        let said = seen
+            .replies()
             .flat_map(|reply| &reply.partitions)
             .filter(|status| status.home)
             .map(|status| (PartitionId::new(status.partition), status))

@@ -70,12 +70,15 @@ pub(super) async fn run(args: Args, directory: &str) -> anyhow::Result<()> {
     let seen = collect::collect(directory).await?;
     let nodes = nodes(&seen, args.place.as_deref())?;
     let Some(archive) = args.archive else { return list(nodes, args.json).await };
-    let [node] = nodes.as_slice() else { bail!("an archive is named within one node: name the node, not its region") };
+    let [node] = nodes.as_slice() else {
+        bail!("an archive is named within one node: name the node, not its region")
+    };
     show(node, archive, args.refused, args.json).await
 }
 
 fn nodes(seen: &Seen, place: Option<&str>) -> anyhow::Result<Vec<NodeRow>> {
-    let named = |row: &&NodeRow| place.is_none_or(|place| row.node.as_str() == place || row.region.as_str() == place);
+    let named =
+        |row: &&NodeRow| place.is_none_or(|place| row.node.as_str() == place || row.region.as_str() == place);
     let nodes: Vec<NodeRow> = seen.placement.nodes.iter().filter(named).cloned().collect();
     if nodes.is_empty() {
         bail!("there is no region or node {}", place.unwrap_or("at all"));
@@ -118,13 +121,16 @@ async fn list(nodes: Vec<NodeRow>, json: bool) -> anyhow::Result<()> {
 
 async fn archives_of(row: &NodeRow) -> anyhow::Result<Vec<ArchiveReport>> {
     let mut client = connect(row).await?;
-    let reply = timeout(TIMEOUT, client.archives(ArchivesRequest::default())).await.context("no answer")??;
+    let reply =
+        timeout(TIMEOUT, client.archives(ArchivesRequest::default())).await.context("no answer")??;
     let ArchivesReply { store, archives, .. } = reply.into_inner();
     let mut reports = Vec::with_capacity(archives.len());
     for archive in archives {
         let mut refused_for = BTreeMap::new();
         if archive.refused > 0 {
-            for (_, reason) in read(&mut client, &store, &archive).await?.into_iter().filter(|(_, why)| !why.is_empty()) {
+            for (_, reason) in
+                read(&mut client, &store, &archive).await?.into_iter().filter(|(_, why)| !why.is_empty())
+            {
                 let code = reason.split(':').next().unwrap_or_default().to_owned();
                 *refused_for.entry(code).or_default() += 1;
             }
@@ -161,8 +167,12 @@ async fn read(
     let mut records = Vec::new();
     let (mut next, last) = (archive.first.unwrap_or_default().lsn, archive.last.unwrap_or_default().lsn);
     while next <= last {
-        let request =
-            ReadArchiveRequest { store: store.clone(), archive: archive.id, from_lsn: next, max_records: PAGE };
+        let request = ReadArchiveRequest {
+            store: store.clone(),
+            archive: archive.id,
+            from_lsn: next,
+            max_records: PAGE,
+        };
         let page = timeout(TIMEOUT, client.read(request)).await.context("no answer")??.into_inner().records;
         if page.is_empty() {
             bail!("archive {} ends before lsn {next}", archive.id);
@@ -177,13 +187,15 @@ async fn read(
 
 async fn show(row: &NodeRow, id: u64, refused_only: bool, json: bool) -> anyhow::Result<()> {
     let mut client = connect(row).await?;
-    let reply = timeout(TIMEOUT, client.archives(ArchivesRequest::default())).await.context("no answer")??;
+    let reply =
+        timeout(TIMEOUT, client.archives(ArchivesRequest::default())).await.context("no answer")??;
     let ArchivesReply { store, archives, .. } = reply.into_inner();
     let archive = archives.into_iter().find(|archive| archive.id == id);
     let archive = archive.with_context(|| format!("{} has no archive {id}", row.node))?;
     let records = read(&mut client, &store, &archive).await?;
     let wanted = records.iter().filter(|(_, why)| !refused_only || !why.is_empty());
-    let reports: Vec<RecordReport> = wanted.map(|(record, why)| record_report(&archive, record, why)).collect();
+    let reports: Vec<RecordReport> =
+        wanted.map(|(record, why)| record_report(&archive, record, why)).collect();
     if json {
         for report in &reports {
             println!("{}", serde_json::to_string(report)?);
@@ -236,10 +248,21 @@ fn render(reports: &[ArchiveReport]) -> String {
         return "no archives\n".to_owned();
     }
     let mut rows = vec![row![
-        "NODE", "ARCHIVE", "PARTITION", "FIRST", "LAST", "RECORDS", "UNSETTLED", "SALVAGED", "REFUSED", "AGE", "REASONS"
+        "NODE",
+        "ARCHIVE",
+        "PARTITION",
+        "FIRST",
+        "LAST",
+        "RECORDS",
+        "UNSETTLED",
+        "SALVAGED",
+        "REFUSED",
+        "AGE",
+        "REASONS"
     ]];
     for report in reports {
-        let reasons: Vec<String> = report.refused_for.iter().map(|(why, count)| format!("{why} {count}")).collect();
+        let reasons: Vec<String> =
+            report.refused_for.iter().map(|(why, count)| format!("{why} {count}")).collect();
         rows.push(row![
             report.node,
             report.archive,
@@ -290,6 +313,9 @@ mod tests {
         let text = render(&[report]);
         let line = text.lines().nth(1).expect("a line");
         let cells: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(cells, ["us-east-1", "3", "9", "41@2", "60@2", "20", "10", "8", "2", "65", "s", "expired", "2"]);
+        assert_eq!(
+            cells,
+            ["us-east-1", "3", "9", "41@2", "60@2", "20", "10", "8", "2", "65", "s", "expired", "2"]
+        );
     }
 }

@@ -99,6 +99,8 @@ pub(in crate::commands::admin) fn seen() -> Seen {
         lease_left_ms: 3_500,
         sessions: 4,
         partitions: vec![said(0, 2, true), said(1, 1, false)],
+        unsettled_archives: 1,
+        unsettled_records: 30,
     };
     let nodes = [
         (NodeId::new("a-1").expect("a name"), Ok(alive)),
