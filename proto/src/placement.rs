@@ -48,6 +48,7 @@ impl From<&RegionRow> for directory::RegionRow {
             status: status.into(),
             retirement: retirement_to_wire(row.retirement).into(),
             failback_off: row.failback_off,
+            alone_until_ms: row.alone_until_ms,
         }
     }
 }
@@ -66,6 +67,7 @@ impl TryFrom<directory::RegionRow> for RegionRow {
             status,
             retirement: retirement("region.retirement", wire.retirement)?,
             failback_off: wire.failback_off,
+            alone_until_ms: wire.alone_until_ms,
         })
     }
 }

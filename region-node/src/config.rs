@@ -67,6 +67,10 @@ pub struct Config {
     /// How far a follower may be behind before the home takes it out of the in-sync set.
     #[serde(default = "default_isr_lag_ms")]
     pub isr_lag_ms: u64,
+    /// How far the in-sync set itself may be behind before the home slows its writers [default: five thirds of
+    /// `isr-lag-ms`, so that a follower that can leave has left before].
+    #[serde(default)]
+    pub isr_pressure_ms: Option<u64>,
 }
 
 const fn default_stall_limit_ms() -> u64 {
@@ -98,6 +102,11 @@ const fn default_isr_lag_ms() -> u64 {
 }
 
 impl Config {
+    /// See the field.
+    pub fn isr_pressure_ms(&self) -> u64 {
+        self.isr_pressure_ms.unwrap_or(self.isr_lag_ms.saturating_mul(5) / 3)
+    }
+
     /// Checks what types cannot.
     ///
     /// # Errors
@@ -112,6 +121,12 @@ impl Config {
         }
         if self.advertise.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
             mistakes.push(format!("advertise is {:?}, not host:port", self.advertise));
+        }
+        if let Some(pressure_ms) = self.isr_pressure_ms.filter(|pressure_ms| *pressure_ms <= self.isr_lag_ms)
+        {
+            let lag_ms = self.isr_lag_ms;
+            mistakes
+                .push(format!("isr-pressure-ms is {pressure_ms}, not above isr-lag-ms, which is {lag_ms}"));
         }
         let at_least_one = [
             ("sessions-max", self.sessions_max as u64),

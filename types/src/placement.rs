@@ -47,6 +47,10 @@ pub struct RegionRow {
     /// Partitions that prefer it do not come back to it by themselves.
     #[serde(default)]
     pub failback_off: bool,
+    /// An operator allows its homes to call `replicated` what no other region holds, until this time in ms
+    /// since 1970; 0: not so.
+    #[serde(default)]
+    pub alone_until_ms: u64,
 }
 
 /// A node as it registered at its last boot.

@@ -80,6 +80,7 @@ pub fn found(tx: &mut dyn Transaction, deployment: &Deployment, at_ms: u64) -> R
             status: RegionStatus::Active,
             retirement: Retirement::Serving,
             failback_off: false,
+            alone_until_ms: 0,
         })?;
         for _ in 0..deployment.partitions_per_region {
             rows.put_partition(vacant(PartitionId::new(number), region))?;

@@ -155,6 +155,7 @@ pub(super) fn add_region(rows: &mut Rows<'_>, name: &RegionId) -> Result<Answer,
         status: RegionStatus::Active,
         retirement: Retirement::Serving,
         failback_off: false,
+        alone_until_ms: 0,
     })?;
     rows.note(format!("region {name} was added: no partition prefers it, and it takes copies and homes"))?;
     Ok(Answer::Done)

@@ -66,6 +66,7 @@ impl Home {
             watermark: Lsn::ZERO,
             row: Row { waiting: false, membership },
             isr_lag_ms: 3_000,
+            isr_pressure_ms: 5_000,
         };
         let mut home = Self { core: Core::new(open, NOW), out: Vec::new(), next: 0 };
         let members = vec![(user("alice"), MemberRole::Member), (user("bob"), MemberRole::Member)];

@@ -179,18 +179,25 @@ pub(super) fn row_of(placement: &Placement, row: &PartitionRow) -> Row {
     };
     let replaced =
         |replica: &&Replica| placement.node(&replica.node).is_some_and(|node| node.store != replica.store);
+    let is_dead = |replica: &&Replica| placement.node(&replica.node).is_some_and(|node| !node.live);
+    let home_region = row.home.as_ref().and_then(|home| placement.node(&home.node)).map(|node| &node.region);
+    let alone_allowed = home_region
+        .and_then(|region| placement.region(region))
+        .is_some_and(|region| region.alone_until_ms > 0);
     let regions: BTreeSet<_> = placement.regions().map(|region| &region.region).collect();
     Row {
         waiting: !row.waiting.is_empty(),
         membership: Membership {
             replicas: row.replicas.iter().chain(&row.isr).filter_map(region).collect(),
             gone: row.replicas.iter().chain(&row.isr).filter(replaced).cloned().collect(),
+            dead: row.replicas.iter().chain(&row.isr).filter(is_dead).cloned().collect(),
             set: super::core::IsrSet {
                 isr: row.isr.iter().cloned().collect(),
                 lost: row.lost.iter().cloned().collect(),
                 version: row.isr_version,
             },
             one_region: regions.len() < 2,
+            alone_allowed,
         },
     }
 }

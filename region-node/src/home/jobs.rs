@@ -74,7 +74,8 @@ pub(super) fn on_boot_clock(deadline: Instant) -> u64 {
 
 /// Fences the store at the epoch and reads where it ends.
 pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFuture<'static, Done> {
-    let (store, isr_lag_ms) = (Arc::clone(&deps.store), deps.config.isr_lag_ms);
+    let store = Arc::clone(&deps.store);
+    let (isr_lag_ms, isr_pressure_ms) = (deps.config.isr_lag_ms, deps.config.isr_pressure_ms());
     let (partition, epoch, start_lsn) = (row.partition, row.epoch, row.start_lsn());
     let watermark = deps.followers.watermark(partition);
     let OpenWish { row, me, lease } = wish;
@@ -86,7 +87,18 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
                 Err(OpenError::Incomplete { start: start_lsn, end: end.last.lsn })
             }
             Ok(end) => {
-                Ok(Box::new(Open { partition, epoch, me, end, start_lsn, watermark, row, isr_lag_ms }))
+                let open = Open {
+                    partition,
+                    epoch,
+                    me,
+                    end,
+                    start_lsn,
+                    watermark,
+                    row,
+                    isr_lag_ms,
+                    isr_pressure_ms,
+                };
+                Ok(Box::new(open))
             }
         };
         Done::Opened { partition, epoch, lease, opened }

@@ -81,8 +81,7 @@ impl StatusBoard {
                 home: false,
                 last: Some(end.last.into()),
                 watermark: self.followers.watermark(partition).get(),
-                at_risk_messages: 0,
-                followers: vec![],
+                ..wire::PartitionStatus::default()
             });
         }
         statuses
@@ -110,6 +109,13 @@ fn home_status(partition: PartitionId, epoch: Epoch, view: core::View) -> wire::
         last: Some(view.last.into()),
         watermark: view.watermark.get(),
         at_risk_messages: view.at_risk,
+        isr_lag_ms: view.isr_lag_ms,
+        pressure: match view.pressure {
+            core::Pressure::None => wire::Pressure::None,
+            core::Pressure::Slow => wire::Pressure::Slow,
+            core::Pressure::Full => wire::Pressure::Full,
+        }
+        .into(),
         followers: followers.collect(),
     }
 }

@@ -106,6 +106,7 @@ impl Directory {
             status: RegionStatus::Active,
             retirement: Retirement::Serving,
             failback_off: false,
+            alone_until_ms: 0,
         });
         let delta = PlacementDelta {
             from_version: 0,

@@ -121,6 +121,7 @@ impl World {
                     status: RegionStatus::Active,
                     retirement: Retirement::Serving,
                     failback_off: false,
+                    alone_until_ms: 0,
                 })
                 .collect(),
             nodes: self

@@ -41,10 +41,14 @@ pub struct Membership {
     pub replicas: BTreeMap<Replica, RegionId>,
     /// Those whose node has come back with another store: they never return.
     pub gone: BTreeSet<Replica>,
+    /// Those whose node is dead, as far as the directory knows.
+    pub dead: BTreeSet<Replica>,
     /// The in-sync set that the directory has committed.
     pub set: IsrSet,
     /// The deployment has one region: nothing is ever replicated.
     pub one_region: bool,
+    /// An operator allows this home's region to do without another, for a time.
+    pub alone_allowed: bool,
 }
 
 /// A change of the in-sync set, to be compared and set at the directory.
@@ -186,7 +190,22 @@ impl InSync {
         for member in members.clone().filter(|member| **member != self.me) {
             lowest = lowest.min(self.matched(member)?);
         }
-        (self.regions_of(members) >= 2).then_some(lowest)
+        (self.regions_of(members) >= self.regions_needed()).then_some(lowest)
+    }
+
+    const fn regions_needed(&self) -> usize {
+        if self.membership.alone_allowed { 1 } else { 2 }
+    }
+
+    /// For how long the member that is furthest behind has lacked something. One that is lost or dead does not
+    /// count: nobody waits for it who could do without.
+    pub(super) fn set_lag_ms(&self, lag: &Lag, now_ms: u64) -> u64 {
+        if self.membership.one_region {
+            return 0;
+        }
+        let awaited = |member: &&Replica| **member != self.me && !self.membership.dead.contains(*member);
+        let members = self.membership.set.counting().filter(awaited);
+        members.map(|member| self.lag_ms(member, lag, now_ms)).max().unwrap_or(0)
     }
 
     fn matched(&self, replica: &Replica) -> Option<Lsn> {
@@ -268,7 +287,8 @@ impl InSync {
             if self.regions_of(isr.difference(&set.lost)) >= 2 {
                 return Some((isr, set.lost.clone()));
             }
-            if self.membership.gone.contains(member) {
+            // One that may come back stays a member, unless an operator has said to go on without.
+            if self.membership.gone.contains(member) || self.membership.alone_allowed {
                 let mut lost = set.lost.clone();
                 lost.insert(member.clone());
                 return Some((set.isr.clone(), lost));

@@ -31,6 +31,12 @@ impl Lag {
         }
     }
 
+    /// What was durable at a time, for certain not less.
+    pub(super) fn durable_at(&self, boot_ms: u64) -> Lsn {
+        let later = self.samples.partition_point(|(_, at)| *at <= boot_ms);
+        later.checked_sub(1).map_or(Lsn::ZERO, |at| self.samples[at].0)
+    }
+
     /// For how long something behind `held` has been durable; 0 when nothing is.
     pub(super) fn of(&self, held: Lsn, boot_ms: u64) -> u64 {
         let lacking = self.samples.partition_point(|(lsn, _)| *lsn <= held);

@@ -1,6 +1,6 @@
 //! What is said to a home's core, and what it says.
 
-use super::{FollowerView, Membership, Need, Proposal, ProposalOutcome};
+use super::{FollowerView, Membership, Need, Pressure, Proposal, ProposalOutcome};
 use crate::{
     bus::Published,
     clock::Now,
@@ -50,6 +50,8 @@ pub struct Open {
     pub row: Row,
     /// How far a follower may be behind before it is taken out of the in-sync set, in ms.
     pub isr_lag_ms: u64,
+    /// How far the in-sync set itself may be behind before writers are slowed, in ms.
+    pub isr_pressure_ms: u64,
 }
 
 /// What of the partition's row matters to its home while it is home.
@@ -255,6 +257,10 @@ pub struct View {
     pub watermark: Lsn,
     /// Content acked at `home` and not replicated.
     pub at_risk: u64,
+    /// For how long the member of the in-sync set that is furthest behind has lacked something.
+    pub isr_lag_ms: u64,
+    /// How hard writers are pushed back.
+    pub pressure: Pressure,
     /// The followers.
     pub followers: Vec<FollowerView>,
 }

@@ -24,6 +24,7 @@ mod log;
 mod logs;
 mod marks;
 mod message;
+mod pressure;
 mod recent;
 pub(crate) mod rules;
 mod sequence;
@@ -34,6 +35,7 @@ mod tests;
 pub use in_sync::{FollowerView, IsrSet, Membership, Proposal, ProposalOutcome};
 pub use log::Need;
 pub use message::{Context, EndReason, Failure, Input, Loaded, Open, Output, Row, Ticket, View};
+pub use pressure::Pressure;
 pub(crate) use sequence::bytes_at_most;
 
 use crate::{clock::Now, service::NotHome};
@@ -65,6 +67,8 @@ pub struct Core {
     me: NodeId,
     start_lsn: Lsn,
     isr_lag_ms: u64,
+    isr_pressure_ms: u64,
+    pressure: Pressure,
     waiting: bool,
     in_sync: InSync,
     lag: Lag,
@@ -104,13 +108,15 @@ pub struct Core {
 impl Core {
     /// Begins an epoch.
     pub fn new(open: Open, now: Now) -> Self {
-        let Open { partition, epoch, me, end, start_lsn, watermark, row, isr_lag_ms } = open;
+        let Open { partition, epoch, me, end, start_lsn, watermark, row, isr_lag_ms, isr_pressure_ms } = open;
         let last = end.last.lsn;
         Self {
             partition,
             epoch,
             start_lsn,
             isr_lag_ms,
+            isr_pressure_ms,
+            pressure: Pressure::None,
             waiting: row.waiting,
             lag: Lag::new(last, now.boot_ms),
             last,
@@ -179,6 +185,8 @@ impl Core {
             last: self.durable,
             watermark: self.watermark,
             at_risk: self.marks.at_risk(),
+            isr_lag_ms: self.in_sync.set_lag_ms(&self.lag, now.boot_ms),
+            pressure: self.pressure,
             followers: self.in_sync.view(&self.lag, now.boot_ms),
         }
     }
@@ -216,8 +224,18 @@ impl Core {
         }
     }
 
+    fn push_back(&mut self, pressure: Pressure, lag_ms: u64) {
+        if self.pressure != pressure {
+            let (partition, epoch, at_risk) = (self.partition, self.epoch, self.marks.at_risk());
+            tracing::warn!(%partition, %epoch, ?pressure, lag_ms, at_risk, "the in-sync set's lag slows writers");
+        }
+        self.pressure = pressure;
+    }
+
     fn tick(&mut self, cx: Context, out: &mut Vec<Output>) {
         self.drop_overdue(cx.now.boot_ms, out);
+        let lag_ms = self.in_sync.set_lag_ms(&self.lag, cx.now.boot_ms);
+        self.push_back(Pressure::of(lag_ms, self.isr_pressure_ms, self.marks.at_risk()), lag_ms);
         self.logs.rest(cx.now.boot_ms, self.released);
         self.recent.age(cx.now.boot_ms, self.last, self.durable.lsn);
         let at = ProposeAt {

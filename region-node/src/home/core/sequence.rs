@@ -1,8 +1,9 @@
 //! From a write to a record: the order of a log's writes, the rules, the offset and the LSN.
 
 use super::{
-    Context, Core, Loaded, Output, PENDING_MAX, PENDING_MAX_BYTES, RECENT_MAX, Ticket,
+    Context, Core, Loaded, Output, PENDING_MAX, PENDING_MAX_BYTES, Pressure, RECENT_MAX, Ticket,
     log::{Asked, Item, Log, Lookup, Need, PinProblem, Place, Queued},
+    pressure,
     recent::Known,
     rules::{self, Verdict},
     settle::Waiter,
@@ -212,6 +213,9 @@ impl Core {
             let message = format!("the deadline of the write to {} passed before it was begun", write.log);
             return Step::Refuse(Refusal::new(Code::HomeUnavailable, message).into());
         }
+        if self.pressure == Pressure::Full && due == AckPolicy::Home && !self.in_sync.one_region() {
+            return Step::Refuse(self.pushed_back().into());
+        }
         match rules::judge(write, state.as_ref(), cx.now.wall_ms) {
             Err(refusal) => Step::Refuse(refusal.into()),
             Ok(Verdict::AlreadyCreated) => match log.first {
@@ -229,6 +233,13 @@ impl Core {
                 (None, _) => self.first_record(log, due),
             },
         }
+    }
+
+    fn pushed_back(&self) -> Refusal {
+        metrics::counter!("hearth_home_pushed_back_total").increment(1);
+        let at_risk = self.marks.at_risk();
+        let message = format!("partition {} has {at_risk} messages in one region only", self.partition);
+        Refusal::new(Code::Overloaded, message).retry_after_ms(pressure::RETRY_MS)
     }
 
     /// A deletion that is put back deletes what its targets are now.

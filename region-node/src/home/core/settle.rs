@@ -114,7 +114,8 @@ impl Core {
         let replicated = self.watermark;
         let may_go = if cx.leased() { self.durable.lsn } else { replicated };
         self.publish_up_to(may_go, out);
-        for waiter in take_up_to(&mut self.home_waiters, may_go) {
+        let paced = self.pressure.paced(self.durable.lsn, &self.lag, cx.now.boot_ms).max(replicated);
+        for waiter in take_up_to(&mut self.home_waiters, may_go.min(paced)) {
             let ack = if waiter.known.lsn <= replicated { AckPolicy::Replicated } else { AckPolicy::Home };
             if let (AckPolicy::Home, Some(log)) = (ack, waiter.content) {
                 self.marks.acked(waiter.known.lsn, log);

@@ -1,6 +1,7 @@
 //! The core against a model of everything around it, under any order of events.
 
 mod cases;
+mod in_sync;
 mod salvage;
 
 use super::*;
@@ -21,6 +22,7 @@ const EPOCH: Epoch = Epoch::new(3);
 const PARTITION: PartitionId = PartitionId::new(7);
 const TTL_MS: u64 = 4_000;
 const ISR_LAG_MS: u64 = 3_000;
+const ISR_PRESSURE_MS: u64 = 5_000;
 
 fn user(name: &str) -> UserId {
     UserId::new(name).expect("a valid name")
@@ -118,6 +120,7 @@ impl World {
             watermark: Lsn::ZERO,
             row: row(false, &committed),
             isr_lag_ms: ISR_LAG_MS,
+            isr_pressure_ms: ISR_PRESSURE_MS,
         };
         Self {
             core: Core::new(open, now),
@@ -359,6 +362,7 @@ fn row(waiting: bool, committed: &IsrSet) -> Row {
         gone: BTreeSet::new(),
         set: committed.clone(),
         one_region: false,
+        ..Membership::default()
     };
     Row { waiting, membership }
 }

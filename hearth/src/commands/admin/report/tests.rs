@@ -74,6 +74,7 @@ pub(in crate::commands::admin) fn seen() -> Seen {
                 status,
                 retirement: Retirement::Serving,
                 failback_off: false,
+                alone_until_ms: 0,
             })
             .to_vec(),
         nodes: vec![node_row("a-1", "us-east"), node_row("b-1", "eu-west")],

@@ -128,6 +128,6 @@ fn salvage_leaves_room_for_those_who_write_now() {
     let live = world.append(write(log(1), 251, message(1), AckPolicy::Home, None));
     assert_eq!(world.refused(salvage), Code::Overloaded);
     world.load_all();
-    world.sync(100);
+    world.sync(PENDING_MAX);
     assert_eq!(world.ok(live).ack, AckPolicy::Home);
 }
