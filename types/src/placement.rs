@@ -334,6 +334,7 @@ mod tests {
             status: RegionStatus::Active,
             retirement: Retirement::Serving,
             failback_off: false,
+            alone_until_ms: 0,
         };
         let mut view = Placement::default();
         let snapshot =

@@ -25,6 +25,19 @@ pub(super) fn render(report: &Report) -> String {
         ));
     }
     text.push('\n');
+    if report.slowed + report.refusing > 0 {
+        text.push_str(&format!(
+            "BACK-PRESSURE: the in-sync set lags by up to {} ms; writers of {} partitions are slowed, of {} refused\n",
+            report.isr_lag_ms_max, report.slowed, report.refusing
+        ));
+    }
+    for alone in &report.alone {
+        text.push_str(&format!(
+            "ONE REGION IS ENOUGH IN {} until {} (UTC), by an operator's word: what is `replicated` there can be lost\n",
+            alone.region,
+            time_of_day(alone.until_ms)
+        ));
+    }
     if report.unsettled_archives > 0 {
         text.push_str(&format!(
             "still to be salvaged: {} records in {} archives (hearth admin salvage)\n",
@@ -225,6 +238,7 @@ mod tests {
             "b-1 does not answer: it is dead",
             "at risk (acked home, not yet replicated): 7, and unknown for 1 partitions",
             "FAILING OVER",
+            "by up to 5100 ms; writers of 1 partitions are slowed, of 0 refused",
             "still to be salvaged: 30 records in 1 archives",
             "00:00:02.005  it was born",
         ] {

@@ -1,7 +1,7 @@
 //! What an operator wants to know, from what everybody answered. Pure.
 
 use super::collect::Seen;
-use proto::node::PartitionStatus;
+use proto::node::{PartitionStatus, Pressure};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use types::{NodeId, PartitionId, PartitionRow, PartitionState, RegionId, RegionStatus};
@@ -20,6 +20,13 @@ pub(super) struct Report {
     pub(super) replication: Vec<ReplicationReport>,
     /// Content acked at `home` and not replicated yet, as far as homes answer.
     pub(super) at_risk_messages: u64,
+    /// Partitions whose home slows its writers, since its in-sync set lags, and those where it refuses content.
+    pub(super) slowed: usize,
+    pub(super) refusing: usize,
+    /// For how long the in-sync member that is furthest behind has lacked something.
+    pub(super) isr_lag_ms_max: u64,
+    /// Regions whose homes may call `replicated` what no other region holds, and until when.
+    pub(super) alone: Vec<AloneReport>,
     /// Archives of nodes that answer whose salvage is not done, and their records that are not settled.
     pub(super) unsettled_archives: u64,
     pub(super) unsettled_records: u64,
@@ -40,6 +47,12 @@ pub(super) struct DirectoryReport {
     pub(super) pins: u64,
     /// The newest last.
     pub(super) events: Vec<EventReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct AloneReport {
+    pub(super) region: RegionId,
+    pub(super) until_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -135,6 +148,10 @@ pub(super) fn report(seen: &Seen, list_partitions: bool) -> Report {
         partitions: partitions(rows, seen.placement.regions.len()),
         replication: replication(seen, &homes),
         at_risk_messages: homes.said.values().map(|status| status.at_risk_messages).sum(),
+        slowed: homes.pushing_back(Pressure::Slow),
+        refusing: homes.pushing_back(Pressure::Full),
+        isr_lag_ms_max: homes.said.values().map(|status| status.isr_lag_ms).max().unwrap_or(0),
+        alone: alone(seen),
         unsettled_archives: seen.replies().map(|reply| reply.unsettled_archives).sum(),
         unsettled_records: seen.replies().map(|reply| reply.unsettled_records).sum(),
         partitions_unheard: rows.iter().filter(|row| !homes.said.contains_key(&row.partition)).count(),
@@ -161,6 +178,10 @@ impl<'a> Homes<'a> {
         Self { said }
     }
 
+    fn pushing_back(&self, pressure: Pressure) -> usize {
+        self.said.values().filter(|status| status.pressure() == pressure).count()
+    }
+
     fn partition(&self, row: &PartitionRow) -> PartitionReport {
         let said = self.said.get(&row.partition);
         PartitionReport {
@@ -176,6 +197,11 @@ impl<'a> Homes<'a> {
             at_risk_messages: said.map(|status| status.at_risk_messages),
         }
     }
+}
+
+fn alone(seen: &Seen) -> Vec<AloneReport> {
+    let regions = seen.placement.regions.iter().filter(|row| row.alone_until_ms > 0);
+    regions.map(|row| AloneReport { region: row.region.clone(), until_ms: row.alone_until_ms }).collect()
 }
 
 fn directory(seen: &Seen) -> DirectoryReport {

@@ -60,6 +60,8 @@ fn said(partition: u32, epoch: u64, home: bool) -> PartitionStatus {
         watermark: 10,
         at_risk_messages: 7,
         followers: vec![follower],
+        isr_lag_ms: 5_100,
+        pressure: node::Pressure::Slow.into(),
     }
 }
 
