@@ -41,6 +41,31 @@ pub const QUEUE_MAX: usize = 1_024;
 pub const GROUP_MAX: usize = 128;
 /// Rows changed by one command of the controller; under FoundationDB's advice of 1 MB a transaction.
 pub const BATCH_MAX_ROWS: usize = 512;
+/// Groups of commands that are under way to the replicas at a time; meanwhile the next ones grow.
+pub const GROUPS_UNDER_WAY: usize = 4;
+/// The encoded size of the commands that share one entry of the log; one command may be greater.
+pub const GROUP_MAX_BYTES: usize = 512 * 1024;
+/// Entries in one message between replicas.
+pub const APPEND_MAX_ENTRIES: usize = 64;
+/// The encoded size of the entries, or of the rows of a snapshot, in one message between replicas; one entry
+/// may be greater.
+pub const APPEND_MAX_BYTES: usize = 1024 * 1024;
+/// The pause before a replica that did not answer is asked again, in ms.
+pub const REPLICA_RETRY_MS: u64 = 200;
+/// Keys deleted or copied at a time.
+pub const LOG_PAGE: usize = 1_024;
+/// Entries of the log between two snapshots.
+pub const SNAPSHOT_EVERY: u64 = 10_000;
+/// Entries that stay in the log behind a snapshot, so that a replica that was away for a while needs none.
+pub const LOG_KEPT: u64 = 2_000;
+/// Rows in one message of a snapshot.
+pub const SNAPSHOT_PAGE_ROWS: usize = 2_048;
+/// The rows of the largest snapshot that a replica takes, in bytes.
+pub const SNAPSHOT_MAX_BYTES: usize = 1024 * 1024 * 1024;
+/// Messages of a snapshot under way.
+pub const SNAPSHOT_QUEUE_MAX: usize = 2;
+/// The most replicas of a group, learners included.
+pub const VOTERS_MAX: usize = 16;
 /// Watchers at a time; more are refused.
 pub const WATCHERS_MAX: usize = 1_024;
 /// Deltas under way to one watcher; behind them changes are merged, not queued.
@@ -56,6 +81,14 @@ pub const FENCE_RETRY_MS: u64 = 50;
 pub const FAILOVER_RETRY_MS: u64 = 500;
 /// No first home is given out in a region while a node has come within this time, in ms.
 pub const BIRTH_SETTLE_MS: u64 = 750;
+/// The shortest time after which a leader may be missed, in ms.
+pub const ELECTION_MIN_MS: u32 = 100;
+/// How long a command or a read waits for a majority of the replicas, in ms; less than callers wait.
+pub const COMMIT_TIMEOUT_MS: u64 = 2_000;
+/// How long a replica may take to join or to leave, in ms; repeating it is safe.
+pub const MEMBERSHIP_TIMEOUT_MS: u64 = 60_000;
+/// How long a request that was handed on to a leader is left with it after the leader was missed, in ms.
+pub const LEADER_MISSED_MS: u64 = 500;
 /// How often the controller looks at its leases, in ms.
 pub const TICK_MS: u64 = 50;
 /// The controller was stopped when it has not looked for this long, in ms.

@@ -57,7 +57,7 @@ use serde::{Deserialize, Serialize};
 use types::{Home, Incarnation, MoveId, NodeId, PlacementDelta, RegionId, RequestId};
 
 /// One command, with what it may not find out by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// Drawn by the one who asks; the same for every retry.
     pub request: RequestId,
@@ -68,7 +68,8 @@ pub struct Envelope {
 }
 
 /// What can be done to the placement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// A node has booted: it gets a new incarnation, and what its earlier one was home of fails over.
     Register(Registration),

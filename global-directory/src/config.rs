@@ -1,11 +1,17 @@
 //! The configuration of a directory process.
 
-use crate::{bounds, controller::Settings};
+use crate::{
+    bounds,
+    command::Deployment,
+    controller,
+    raft::{ReplicaId, Settings},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::PathBuf,
+    time::Duration,
 };
 use types::{NodeId, RegionId, limits};
 
@@ -44,14 +50,48 @@ pub struct Config {
     /// Homes that a node can carry: where a failover would need more room than there is, it stops.
     #[serde(default = "default_homes_per_node_max")]
     pub homes_per_node_max: u32,
-    /// Whether silence alone ends a home. Off by default: that decision needs three directory voters in three
-    /// failure domains. With one voter, a directory that is cut off from a region that works cannot tell the
-    /// difference; nothing that is `replicated` is lost even then, but the region's homes move.
+    /// Whether silence alone ends a home. Where it is not set, three voters in three failure domains do, and
+    /// fewer do not: a directory that is cut off from a region that works cannot tell the difference. Nothing
+    /// that is `replicated` is lost even then, but the region's homes move. `true` says that silence is enough
+    /// even so, `false` that it never is.
     #[serde(default)]
-    pub automatic_failover: bool,
+    pub automatic_failover: Option<bool>,
     /// Addresses to dial in place of those that nodes announce.
     #[serde(default)]
     pub dial: BTreeMap<NodeId, String>,
+    /// This replica of the directory: a number from 1 that no other one ever had. Without it the directory is
+    /// one process.
+    #[serde(default)]
+    pub replica_id: Option<u64>,
+    /// The failure domain that this replica stands in.
+    #[serde(default)]
+    pub region: Option<RegionId>,
+    /// `host:port` under which the other replicas and their clients reach this one.
+    #[serde(default)]
+    pub advertise: Option<String>,
+    /// The replicas that a new deployment begins with, this one among them.
+    #[serde(default)]
+    pub peers: Vec<Peer>,
+    /// Whether this replica waits to be added to a group that is there already.
+    #[serde(default)]
+    pub join: bool,
+    /// Addresses to dial in place of those that replicas announce.
+    #[serde(default)]
+    pub dial_replicas: Vec<Peer>,
+    /// Replicas that hear nothing of their leader for this long choose another one. At least five times the
+    /// longest round trip between two of them.
+    #[serde(default = "default_election_ms")]
+    pub election_ms: u32,
+}
+
+/// A replica of the directory, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Peer {
+    /// Its number.
+    pub replica: ReplicaId,
+    /// `host:port`
+    pub address: String,
 }
 
 const fn default_partitions_per_region() -> u32 {
@@ -86,6 +126,10 @@ const fn default_homes_per_node_max() -> u32 {
     bounds::PARTITIONS_MAX
 }
 
+const fn default_election_ms() -> u32 {
+    1_000
+}
+
 impl Config {
     /// A configuration with every default.
     pub const fn new(listen: SocketAddr, data_dir: PathBuf, regions: Vec<RegionId>) -> Self {
@@ -101,15 +145,22 @@ impl Config {
             rebalance_after_ms: default_rebalance_after_ms(),
             fills_per_node_max: default_fills_per_node_max(),
             homes_per_node_max: default_homes_per_node_max(),
-            automatic_failover: false,
+            automatic_failover: None,
             dial: BTreeMap::new(),
+            replica_id: None,
+            region: None,
+            advertise: None,
+            peers: Vec::new(),
+            join: false,
+            dial_replicas: Vec::new(),
+            election_ms: default_election_ms(),
         }
     }
 
     /// What it says about the controller.
-    pub(crate) fn controller(&self) -> Settings {
-        Settings {
-            automatic_failover: self.automatic_failover,
+    pub(crate) fn controller(&self) -> controller::Settings {
+        controller::Settings {
+            automatic_failover: false,
             silence_ms: u64::from(self.silence_ms),
             renew_interval_ms: u64::from(self.renew_interval_ms),
             replace_after_ms: u64::from(self.replace_replicas_after_ms),
@@ -117,6 +168,23 @@ impl Config {
             fills_per_node_max: self.fills_per_node_max as usize,
             homes_per_node_max: self.homes_per_node_max as usize,
         }
+    }
+
+    /// The deployment that it names.
+    pub(crate) fn deployment(&self) -> Deployment {
+        Deployment { regions: self.regions.clone(), partitions_per_region: self.partitions_per_region }
+    }
+
+    /// The replica that it names, if it is one. Call it on a configuration that was validated.
+    pub(crate) fn replica(&self) -> Option<Settings> {
+        Some(Settings {
+            replica: ReplicaId::new(self.replica_id?),
+            region: self.region.clone()?,
+            advertise: self.advertise.clone()?,
+            peers: self.peers.clone(),
+            dial: self.dial_replicas.iter().map(|peer| (peer.replica, peer.address.clone())).collect(),
+            election: Duration::from_millis(u64::from(self.election_ms)),
+        })
     }
 
     /// Checks everything, and reports all mistakes together.
@@ -180,7 +248,58 @@ impl Config {
                 wrong(true, format!("dial of {node} is {address:?}: {why}"));
             }
         }
+        self.check_replica(&mut mistakes);
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+}
+
+impl Config {
+    fn check_replica(&self, mistakes: &mut Vec<String>) {
+        let mut wrong = |is_wrong: bool, mistake: String| {
+            if is_wrong {
+                mistakes.push(mistake);
+            }
+        };
+        for (key, peers) in [("peers", &self.peers), ("dial-replicas", &self.dial_replicas)] {
+            let mut seen = BTreeSet::new();
+            for Peer { replica, address } in peers {
+                wrong(replica.get() == 0, format!("{key} names replica 0: they are numbered from 1"));
+                wrong(!seen.insert(replica), format!("{key} names replica {replica} twice"));
+                if let Err(why) = check_address(address) {
+                    wrong(true, format!("{key} has {address:?} for replica {replica}: {why}"));
+                }
+            }
+        }
+        wrong(
+            self.peers.len() > bounds::VOTERS_MAX,
+            format!("peers has {} names: at most {} are allowed", self.peers.len(), bounds::VOTERS_MAX),
+        );
+        wrong(
+            self.election_ms < bounds::ELECTION_MIN_MS,
+            format!("election-ms is {}: it is at least {}", self.election_ms, bounds::ELECTION_MIN_MS),
+        );
+        let Some(id) = self.replica_id else {
+            let is_one =
+                self.region.is_none() && self.advertise.is_none() && self.peers.is_empty() && !self.join;
+            wrong(
+                !is_one,
+                "region, advertise, peers and join are for a replica: replica-id is missing".into(),
+            );
+            return;
+        };
+        wrong(id == 0, "replica-id is 0: replicas are numbered from 1".into());
+        wrong(self.region.is_none(), "region is missing: it says where this replica stands".into());
+        match &self.advertise {
+            None => wrong(true, "advertise is missing: it says where other replicas reach this one".into()),
+            Some(address) => {
+                if let Err(why) = check_address(address) {
+                    wrong(true, format!("advertise is {address:?}: {why}"));
+                }
+            }
+        }
+        let is_named = self.peers.iter().any(|peer| peer.replica.get() == id);
+        wrong(self.join && !self.peers.is_empty(), "join and peers exclude each other".into());
+        wrong(!self.join && !is_named, format!("peers does not name this replica, {id}; or is join meant?"));
     }
 }
 

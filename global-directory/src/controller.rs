@@ -157,8 +157,8 @@ pub struct Controller {
     settings: Settings,
     /// When it last looked.
     looked_ms: u64,
-    /// Before this nobody is judged.
-    judge_from_ms: u64,
+    /// Since when it has listened without a break.
+    listens_from_ms: u64,
     brake: Option<Brake>,
     attempts: BTreeMap<PartitionId, failover::Attempt>,
     retry_at_ms: BTreeMap<PartitionId, u64>,
@@ -173,7 +173,7 @@ impl Controller {
         Self {
             settings,
             looked_ms: now_ms,
-            judge_from_ms: now_ms.saturating_add(bounds::LISTEN_MS),
+            listens_from_ms: now_ms,
             brake: None,
             attempts: BTreeMap::new(),
             retry_at_ms: BTreeMap::new(),
@@ -181,6 +181,11 @@ impl Controller {
             lost: BTreeSet::new(),
             seen: copies::Seen::default(),
         }
+    }
+
+    /// Whether silence ends a boot from now on.
+    pub const fn allow_failover(&mut self, automatic_failover: bool) {
+        self.settings.automatic_failover = automatic_failover;
     }
 
     /// What stops automatic failover now.
@@ -202,7 +207,7 @@ impl Controller {
         }
         if now_ms.saturating_sub(self.looked_ms) > bounds::STALL_MS {
             // The silence of that time may be the controller's own.
-            self.judge_from_ms = now_ms.saturating_add(bounds::LISTEN_MS);
+            self.listens_from_ms = now_ms;
         }
         self.looked_ms = now_ms;
         clear_waiting(now_ms, view, leases, out);

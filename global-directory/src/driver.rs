@@ -2,21 +2,24 @@
 
 use crate::{
     bounds, clock,
-    command::{Answer, Command, Envelope},
+    command::{Answer, Command, Deployment, Envelope},
     controller::{Action, Controller, Input, Page, Settings},
-    fence,
+    engine::{Engine, SubmitError},
+    failover::Policy,
+    fence, random,
     state::State,
-    writer::{SubmitError, Writer},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use types::{NodeId, PartitionState, Placement, RequestId};
+use types::{NodeId, PartitionState, Placement};
 
 /// The controller with all that it acts on.
 pub(crate) struct Driver {
     pub(crate) state: Arc<State>,
-    pub(crate) writer: Writer,
+    pub(crate) engine: Engine,
+    pub(crate) deployment: Deployment,
+    pub(crate) policy: Policy,
     pub(crate) settings: Settings,
     pub(crate) dial: BTreeMap<NodeId, String>,
     pub(crate) shutdown: CancellationToken,
@@ -25,11 +28,12 @@ pub(crate) struct Driver {
 impl Driver {
     /// Runs until shutdown. Fence calls that are under way then are dropped: their fences do no harm.
     pub(crate) async fn run(self) {
-        let mut controller = Controller::new(self.settings.clone(), clock::boot_ms());
         let (answers, mut fenced) = mpsc::channel(bounds::FENCE_ANSWERS_MAX);
         let mut ticks = tokio::time::interval(Duration::from_millis(bounds::TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut versions = self.state.versions();
+        // There is a controller where this process leads, a new one each time that it begins to.
+        let mut leading: Option<(u64, Controller)> = None;
         loop {
             let input = tokio::select! {
                 () = self.shutdown.cancelled() => return,
@@ -37,22 +41,54 @@ impl Driver {
                 _ = versions.changed() => Input::Tick,
                 _ = ticks.tick() => Input::Tick,
             };
-            let mut next = Some(input);
-            while let Some(input) = next.take() {
-                let mut actions = Vec::new();
-                self.state.look(|view, leases| {
-                    controller.handle(clock::boot_ms(), view, leases, input, &mut actions);
-                    report(view);
-                });
-                // What a command changed may call for more at once.
-                if self.carry_out(actions, &answers).await {
-                    next = Some(Input::Tick);
-                }
+            let leads = self.engine.leads();
+            if leading.as_ref().map(|(term, _)| *term) != leads {
+                leading = self.begin(leads).await;
             }
-            let brake = controller.brake().map(ToString::to_string);
+            let decides = self.policy.decides(&self.engine.voter_regions());
+            let brake = match &mut leading {
+                Some((_, controller)) => {
+                    controller.allow_failover(decides.is_ok());
+                    self.drive(controller, input, &answers).await;
+                    controller.brake().map(ToString::to_string)
+                }
+                None => None,
+            };
             metrics::gauge!("hearth_failover_stopped").set(if brake.is_some() { 1.0 } else { 0.0 });
-            if self.settings.automatic_failover {
-                self.state.set_failover_note(brake.unwrap_or_default());
+            match decides {
+                Ok(()) => self.state.set_failover(true, brake.unwrap_or_default()),
+                Err(off) => self.state.set_failover(false, off.to_string()),
+            }
+        }
+    }
+
+    /// A new leader listens before it judges anyone: its controller starts with nothing heard.
+    async fn begin(&self, leads: Option<u64>) -> Option<(u64, Controller)> {
+        let term = leads?;
+        if let Err(error) = self.engine.found(&self.deployment).await {
+            tracing::warn!(%error, "the deployment could not be founded");
+            return None;
+        }
+        match self.policy.decides(&self.engine.voter_regions()) {
+            Ok(()) => tracing::info!(term, "this directory decides now; automatic failover is ON"),
+            Err(off) => {
+                tracing::warn!(term, why = %off, "this directory decides now; automatic failover is OFF")
+            }
+        }
+        Some((term, Controller::new(self.settings.clone(), clock::boot_ms())))
+    }
+
+    async fn drive(&self, controller: &mut Controller, input: Input, answers: &mpsc::Sender<Input>) {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let mut actions = Vec::new();
+            self.state.look(|view, leases| {
+                controller.handle(clock::boot_ms(), view, leases, input, &mut actions);
+                report(view);
+            });
+            // What a command changed may call for more at once.
+            if self.carry_out(actions, answers).await {
+                next = Some(Input::Tick);
             }
         }
     }
@@ -79,7 +115,7 @@ impl Driver {
 
     async fn submit(&self, command: Command) -> bool {
         let name = command.name();
-        match self.writer.submit(envelope(command)).await {
+        match self.engine.submit(envelope(command)).await {
             Ok(Answer::Applied(rows)) => {
                 tracing::info!(command = name, rows, "the placement has changed");
                 rows > 0
@@ -89,7 +125,9 @@ impl Driver {
                 tracing::warn!(command = name, %error, "the rows have moved on");
                 false
             }
-            Err(error @ (SubmitError::Overloaded | SubmitError::Indeterminate(_))) => {
+            Err(
+                error @ (SubmitError::Overloaded | SubmitError::NotLeader(_) | SubmitError::Indeterminate(_)),
+            ) => {
                 tracing::error!(command = name, %error, "a command of the controller got no answer");
                 false
             }
@@ -105,7 +143,7 @@ impl Driver {
 
 /// Wraps a command that is asked for by the directory itself.
 pub(crate) fn envelope(command: Command) -> Envelope {
-    Envelope { request: RequestId::from(host::random::id()), at_ms: clock::wall_ms(), command }
+    Envelope { request: random::request_id(), at_ms: clock::wall_ms(), command }
 }
 
 fn report(view: &Placement) {

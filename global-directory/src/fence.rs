@@ -4,14 +4,12 @@
 //! time is over.
 
 use crate::{
-    bounds,
+    bounds, channel,
     controller::{FenceAnswer, Input},
 };
-use host::net::Connector;
 use proto::node::{FenceOne, FenceRequest, Fenced, node_client::NodeClient};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::transport::Endpoint;
 use types::{Epoch, NodeId, PartitionId, limits};
 
 /// Raises fences within the time there is; what was not fenced has no answer.
@@ -47,8 +45,7 @@ pub(crate) async fn raise(node: NodeId, address: String, partitions: Vec<(Partit
 
 /// A connection of its own: one that was kept might be dead without anyone having noticed.
 async fn attempt(address: &str, request: FenceRequest) -> Result<Vec<Fenced>, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
-    let channel = endpoint.connect_with_connector(Connector).await.map_err(|error| format!("{error:?}"))?;
+    let channel = channel::at_once(address).await.map_err(|error| format!("{error:?}"))?;
     let mut client = NodeClient::new(channel)
         .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);

@@ -1,15 +1,16 @@
 //! The `Directory` service: reads requests, checks their bounds, asks, answers. Decides nothing.
 
+pub(crate) mod replicas;
 mod request;
 
 use crate::{
     bounds, clock,
     command::{Answer, Command, Envelope},
+    engine::{Engine, RenewFailure},
     kv::Kv,
     rows,
     state::State,
     status, watch,
-    writer::Writer,
 };
 use proto::directory::{self as wire, directory_server::Directory};
 use std::{pin::Pin as StdPin, sync::Arc};
@@ -22,7 +23,7 @@ use types::{Home, LogId, Pin, RequestId, limits};
 /// What the service asks.
 pub(crate) struct Service {
     state: Arc<State>,
-    writer: Writer,
+    engine: Engine,
     kv: Arc<dyn Kv>,
     facts: Facts,
     watchers: Arc<Semaphore>,
@@ -34,23 +35,27 @@ pub(crate) struct Service {
 pub(crate) struct Facts {
     pub(crate) lease_ttl_ms: u32,
     pub(crate) renew_interval_ms: u32,
-    pub(crate) automatic_failover: bool,
 }
 
 impl Service {
     pub(crate) fn new(
         state: Arc<State>,
-        writer: Writer,
+        engine: Engine,
         kv: Arc<dyn Kv>,
         facts: Facts,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { state, writer, kv, facts, watchers: Arc::new(Semaphore::new(bounds::WATCHERS_MAX)), shutdown }
+        Self { state, engine, kv, facts, watchers: Arc::new(Semaphore::new(bounds::WATCHERS_MAX)), shutdown }
     }
 
     async fn submit(&self, request: RequestId, command: Command) -> Result<Answer, Status> {
         let envelope = Envelope { request, at_ms: clock::wall_ms(), command };
-        self.writer.submit(envelope).await.map_err(|error| status::submit(&error))
+        self.engine.submit(envelope).await.map_err(|error| status::submit(&error))
+    }
+
+    /// What is read next holds all that was acknowledged before.
+    async fn read_barrier(&self) -> Result<(), Status> {
+        self.engine.read_barrier().await.map_err(|error| status::submit(&error))
     }
 
     fn read_pins(&self, logs: &[LogId]) -> Result<Vec<Pin>, Status> {
@@ -97,8 +102,12 @@ impl Directory for Service {
         request: Request<wire::RenewRequest>,
     ) -> Result<Response<wire::RenewReply>, Status> {
         let home: Home = request::renew(&request.into_inner())?;
-        let renewed = self.state.renew(&home, clock::boot_ms());
-        let outcome = if renewed.is_ok() { "renewed" } else { "refused" };
+        let renewed = self.engine.renew(home).await;
+        let outcome = match &renewed {
+            Ok(()) => "renewed",
+            Err(RenewFailure::Refused(_)) => "refused",
+            Err(RenewFailure::Unanswered(_)) => "unanswered",
+        };
         metrics::counter!("hearth_lease_renewals_total", "outcome" => outcome).increment(1);
         renewed.map_err(|error| status::renew(&error))?;
         Ok(Response::new(wire::RenewReply {}))
@@ -112,6 +121,14 @@ impl Directory for Service {
     ) -> Result<Response<Self::WatchPlacementStream>, Status> {
         let request = request.into_inner();
         request::check_version(request.protocol_version)?;
+        let version = self.state.look(|view, _| view.version());
+        if self.engine.group().is_some() && request.from_version > version {
+            // Versions never go back: the watcher was served by a replica that is ahead of this one.
+            return Err(Status::unavailable(format!(
+                "this replica is at placement version {version}, and the watcher has {} already",
+                request.from_version
+            )));
+        }
         let Ok(permit) = self.watchers.clone().try_acquire_owned() else {
             let max = bounds::WATCHERS_MAX;
             return Err(Status::resource_exhausted(format!("{max} watchers are there already")));
@@ -130,6 +147,7 @@ impl Directory for Service {
     async fn pin(&self, request: Request<wire::PinRequest>) -> Result<Response<wire::PinReply>, Status> {
         let (id, wishes) = request::pin(request.into_inner())?;
         let logs: Vec<LogId> = wishes.iter().map(|wish| wish.log).collect();
+        self.read_barrier().await?;
         let mut pins = self.read_pins(&logs)?;
         // A pin never goes away, so what is there needs no command.
         if pins.iter().any(|pin| pin.segments.is_empty()) {
@@ -144,6 +162,7 @@ impl Directory for Service {
         request: Request<wire::GetPinsRequest>,
     ) -> Result<Response<wire::GetPinsReply>, Status> {
         let logs = request::get_pins(&request.into_inner())?;
+        self.read_barrier().await?;
         Ok(Response::new(wire::GetPinsReply { pins: to_wire(&self.read_pins(&logs)?) }))
     }
 
@@ -161,6 +180,7 @@ impl Directory for Service {
     }
 
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
+        self.read_barrier().await?;
         let now_ms = clock::boot_ms();
         let (placement_version, nodes) = self.state.look(|view, leases| {
             let nodes = view.nodes().filter_map(|row| {
@@ -170,6 +190,7 @@ impl Directory for Service {
             });
             (view.version(), nodes.collect())
         });
+        let (automatic_failover, automatic_failover_note) = self.state.failover();
         let (mut pins, mut events) = (0, Vec::new());
         let read = self.kv.read(&mut |tx| {
             pins = rows::meta(tx)?.map_or(0, |meta| meta.pins);
@@ -180,8 +201,8 @@ impl Directory for Service {
         Ok(Response::new(wire::StatusReply {
             placement_version,
             lease_ttl_ms: self.facts.lease_ttl_ms,
-            automatic_failover: self.facts.automatic_failover,
-            automatic_failover_note: self.state.failover_note(),
+            automatic_failover,
+            automatic_failover_note,
             pins,
             nodes,
             events: events

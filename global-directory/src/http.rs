@@ -1,9 +1,18 @@
 //! One port for gRPC and for what operators' tools ask over HTTP.
 
-use crate::{Deps, grpc::Service, state::State};
-use axum::{Router, http::StatusCode, routing::get};
+use crate::{
+    Deps,
+    engine::Engine,
+    forward,
+    grpc::{Service, replicas},
+    raft::Server,
+    state::State,
+};
+use axum::{Router, http::StatusCode, middleware, routing::get};
 use host::net::Listener;
-use proto::directory::directory_server::DirectoryServer;
+use proto::directory::{
+    consensus_server::ConsensusServer, directory_server::DirectoryServer, replicas_server::ReplicasServer,
+};
 use std::sync::Arc;
 use tonic::service::Routes;
 use types::limits;
@@ -12,12 +21,21 @@ use types::limits;
 pub(crate) async fn serve(
     listener: Listener,
     service: Service,
+    (engine, consensus): (Engine, Option<Server>),
     state: Arc<State>,
     deps: Deps,
 ) -> std::io::Result<()> {
     let directory = DirectoryServer::new(service)
         .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
+    let mut grpc = Routes::new(directory).add_service(ReplicasServer::new(replicas::Service(engine.clone())));
+    if let Some(consensus) = consensus {
+        let consensus = ConsensusServer::new(consensus)
+            .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
+            .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
+        grpc = grpc.add_service(consensus);
+    }
+    let grpc = grpc.into_axum_router().layer(middleware::from_fn_with_state(engine, forward::to_leader));
     let shutdown = deps.shutdown.clone();
     let is_stopping = deps.shutdown.clone();
     let router = Router::new()
@@ -43,6 +61,6 @@ pub(crate) async fn serve(
                 }
             }),
         )
-        .merge(Routes::new(directory).into_axum_router());
+        .merge(grpc);
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

@@ -12,6 +12,8 @@ pub use embedded::Embedded;
 pub use memory::Memory;
 pub use overlay::Overlay;
 
+use std::sync::Arc;
+
 /// A key with its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
@@ -47,6 +49,15 @@ pub type WriteBody<'a> = dyn FnMut(&mut dyn Transaction) -> Result<(), Error> + 
 /// What runs inside a reading transaction.
 pub type ReadBody<'a> = dyn FnMut(&dyn Transaction) -> Result<(), Error> + 'a;
 
+/// The rows at one moment; later commits do not change it. Holding it keeps their old versions on disk.
+pub trait View: Send + Sync {
+    /// Up to `limit` pairs with `start <= key < end`, ascending.
+    ///
+    /// # Errors
+    /// [`Error`] when the store cannot be read.
+    fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error>;
+}
+
 /// A store of the directory's rows.
 pub trait Kv: std::fmt::Debug + Send + Sync {
     /// Runs `body` in a serializable transaction. `Ok` means committed and durable. An error of `body`
@@ -61,6 +72,21 @@ pub trait Kv: std::fmt::Debug + Send + Sync {
     fn blocks(&self) -> bool {
         true
     }
+
+    /// Like [`Kv::write`], but `Ok` means committed only: it is durable once a later [`Kv::write`] is. A crash
+    /// before that may lose it, and never a commit before it without it.
+    ///
+    /// # Errors
+    /// [`Error`] of `body` or of the commit.
+    fn write_soon(&self, body: &mut WriteBody<'_>) -> Result<(), Error> {
+        self.write(body)
+    }
+
+    /// Keeps what every commit before this call has left.
+    ///
+    /// # Errors
+    /// [`Error`] of the store.
+    fn view(&self) -> Result<Arc<dyn View>, Error>;
 
     /// Runs `body` on a snapshot that holds every commit which was acknowledged before this call.
     ///

@@ -47,6 +47,11 @@ impl LeaseTable {
         self.stamps.insert(home.clone(), Stamp { at_ms: now_ms, heard_ms: Some(now_ms) });
     }
 
+    /// Drops every stamp.
+    pub fn forget(&mut self) {
+        self.stamps.clear();
+    }
+
     /// Drops the stamps of those whom nobody will ask for again.
     pub fn retain(&mut self, wanted: impl Fn(&Home) -> bool) {
         self.stamps.retain(|home, _| wanted(home));

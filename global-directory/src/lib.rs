@@ -4,9 +4,10 @@
 //! controller gives partitions their homes and, when a region falls silent, the next ones.
 //!
 //! ```text
-//!   gRPC (grpc) ──▶ writer: one thread, groups commands ──▶ kv: redb, one fsync per group
-//!     │  renew          │ command::execute, pure               (memory in tests)
-//!     ▼                 ▼ publish
+//!   gRPC (grpc) ──▶ engine: writer, one thread, groups commands ──▶ kv: redb, one fsync per group
+//!     │  (forward:       or raft, a replica of a group, ditto         (memory in tests)
+//!     │   to the leader)  │ command::execute, pure
+//!     ▼                   ▼ publish
 //!   state: committed placement + stamps of leases ◀── look ── driver ◀──▶ controller, pure
 //!     │                                                         │
 //!     └─▶ watch: changes to nodes and replicators               └─▶ fence: Node.Fence
@@ -17,17 +18,23 @@
 //! it presumes that everyone renewed just now, and waits that much longer before it judges anyone.
 
 pub mod bounds;
+mod channel;
 mod clock;
 pub mod command;
 mod config;
 pub mod controller;
 mod driver;
+mod engine;
+mod failover;
 mod fence;
+mod forward;
 mod grpc;
 mod http;
 pub mod invariants;
 pub mod kv;
 pub mod lease;
+mod raft;
+mod random;
 mod rendezvous;
 pub mod rows;
 #[cfg(test)]
@@ -39,14 +46,18 @@ mod testing;
 mod watch;
 mod writer;
 
-pub use config::Config;
+pub use config::{Config, Peer};
+pub use raft::{IdentityError, OpenError, ReplicaId};
 
-use command::{Deployment, DeploymentError};
+use command::DeploymentError;
 use driver::Driver;
+use engine::Engine;
+use failover::Policy;
 use grpc::{Facts, Service};
 use host::net::Listener;
 use kv::{Embedded, Kv};
 use metrics_exporter_prometheus::PrometheusHandle;
+use raft::{Group, Server};
 use state::State;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -89,6 +100,9 @@ pub enum Error {
     /// The rows belong to another deployment, or cannot be read.
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
+    /// The replica cannot take part in its group.
+    #[error(transparent)]
+    Replica(#[from] OpenError),
     /// The rows cannot be read or written any more.
     #[error(transparent)]
     Store(#[from] kv::Error),
@@ -123,31 +137,23 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         Some(rows) => rows,
         None => open_store(&config)?,
     };
-    let view = open_rows(&*kv, &config)?;
-    announce(&config, &view);
-    let state = Arc::new(State::new(view, u64::from(config.lease_ttl_ms), clock::boot_ms()));
-    if !config.automatic_failover {
-        state.set_failover_note(OFF.to_owned());
-    }
     // Whatever ends one part ends all; the caller's token stays its own.
     let stop = deps.shutdown.child_token();
-    let (writer, writing) = Writer::start(kv.clone(), state.clone(), stop.clone())
-        .map_err(|source| Error::System { what: "cannot start a thread", source })?;
+    let Opened { state, engine, consensus, writing } = open(kv.clone(), &config, &stop).await?;
     let driver = Driver {
         state: state.clone(),
-        writer: writer.clone(),
+        engine: engine.clone(),
+        deployment: config.deployment(),
+        policy: Policy { wanted: config.automatic_failover },
         settings: config.controller(),
         dial: config.dial.clone(),
         shutdown: stop.clone(),
     };
-    let facts = Facts {
-        lease_ttl_ms: config.lease_ttl_ms,
-        renew_interval_ms: config.renew_interval_ms,
-        automatic_failover: config.automatic_failover,
-    };
-    let service = Service::new(state.clone(), writer, kv, facts, stop.clone());
+    let facts = Facts { lease_ttl_ms: config.lease_ttl_ms, renew_interval_ms: config.renew_interval_ms };
+    let service = Service::new(state.clone(), engine.clone(), kv, facts, stop.clone());
     let driving = tokio::spawn(driver.run());
-    let serving = http::serve(listener.into(), service, state, Deps { shutdown: stop.clone(), ..deps });
+    let deps = Deps { shutdown: stop.clone(), ..deps };
+    let serving = http::serve(listener.into(), service, (engine, consensus), state, deps);
     tokio::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served,
@@ -160,6 +166,43 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
     let _stopped = driving.await;
     finish(writing).await?;
     served.map_err(|source| Error::System { what: "cannot serve", source })
+}
+
+/// What a directory's parts are made of.
+struct Opened {
+    state: Arc<State>,
+    engine: Engine,
+    consensus: Option<Server>,
+    writing: Writing,
+}
+
+/// Opens the rows: alone, or as a replica.
+async fn open(kv: Arc<dyn Kv>, config: &Config, stop: &CancellationToken) -> Result<Opened, Error> {
+    let view = open_rows(&*kv, config)?;
+    announce(config, &view);
+    let state = Arc::new(State::new(view, u64::from(config.lease_ttl_ms), clock::boot_ms()));
+    let Some(settings) = config.replica() else {
+        let (writer, writing) = Writer::start(kv, state.clone(), stop.clone())
+            .map_err(|source| Error::System { what: "cannot start a thread", source })?;
+        let engine = Engine::One { writer, state: state.clone() };
+        return Ok(Opened { state, engine, consensus: None, writing });
+    };
+    let (group, server) = Group::open(kv, state.clone(), settings, stop.clone()).await?;
+    let (member, stop) = (group.clone(), stop.clone());
+    let writing = Writing::Task(tokio::spawn(async move {
+        let ended = tokio::select! {
+            ended = member.ended() => ended,
+            () = stop.cancelled() => None,
+        };
+        // Without its log a replica is of no use.
+        let _stopping = stop.drop_guard();
+        member.shutdown().await;
+        match ended {
+            Some(why) => Err(kv::Error::Engine { what: "replicate", why }),
+            None => Ok(()),
+        }
+    }));
+    Ok(Opened { state, engine: Engine::Group(group), consensus: Some(server), writing })
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Kv>, Error> {
@@ -182,28 +225,35 @@ async fn finish(writing: Writing) -> Result<(), Error> {
 }
 
 fn open_rows(kv: &dyn Kv, config: &Config) -> Result<Placement, Error> {
-    let deployment =
-        Deployment { regions: config.regions.clone(), partitions_per_region: config.partitions_per_region };
-    let mut founded = Ok(false);
-    let committed = kv.write(&mut |tx| {
-        founded = command::found(tx, &deployment, clock::wall_ms());
-        Ok(())
-    });
-    let is_born = founded?;
-    committed?;
-    if is_born {
-        tracing::info!(regions = config.regions.len(), "a deployment is born");
+    let is_replica = raft::is_a_replica(kv)?;
+    if is_replica && config.replica_id.is_none() {
+        return Err(Error::Config(vec!["data-dir belongs to a replica: replica-id is missing".into()]));
     }
     let mut view = Placement::default();
     kv.read(&mut |tx| {
         view = rows::placement(tx)?;
         Ok(())
     })?;
+    // The rows of a group are born by its log; here they can only be checked.
+    if config.replica_id.is_some() && view.version() == 0 {
+        return Ok(view);
+    }
+    let mut founded = Ok(false);
+    let committed = kv.write(&mut |tx| {
+        founded = command::found(tx, &config.deployment(), clock::wall_ms());
+        Ok(())
+    });
+    let is_born = founded?;
+    committed?;
+    if is_born {
+        tracing::info!(regions = config.regions.len(), "a deployment is born");
+        kv.read(&mut |tx| {
+            view = rows::placement(tx)?;
+            Ok(())
+        })?;
+    }
     Ok(view)
 }
-
-const OFF: &str = "automatic failover is off: it needs three directory voters in three failure domains, \
-                   and there is one";
 
 /// Says loudly what this deployment does not do.
 fn announce(config: &Config, view: &Placement) {
@@ -213,19 +263,19 @@ fn announce(config: &Config, view: &Placement) {
         partitions = view.partitions().count(),
         "the directory starts"
     );
-    if config.automatic_failover {
-        tracing::warn!(
+    match (config.replica_id, config.automatic_failover) {
+        (Some(replica), _) => tracing::info!(replica, join = config.join, "it is a replica of a group"),
+        (None, Some(true)) => tracing::warn!(
             voters = 1,
             "automatic failover is ON with ONE directory voter: where the directory is cut off from a region that \
              works, it moves that region's homes; while the directory is down, nothing fails over, nothing is \
              pinned, and leases end"
-        );
-    } else {
-        tracing::warn!(
+        ),
+        (None, _) => tracing::warn!(
             voters = 1,
             "automatic failover is OFF: it needs three directory voters in three failure domains, and there is one; \
              a region that falls silent keeps its homes until it is back (automatic-failover = true turns it on)"
-        );
+        ),
     }
     if config.regions.len() == 1 {
         tracing::warn!(

@@ -10,6 +10,8 @@
 //! | `r` request id (16 bytes) | a remembered answer |
 //! | `q` sequence (8 bytes, big-endian) | the request id remembered then, so that old ones can go |
 //! | `a` sequence (8 bytes, big-endian) | audit event |
+//! | `d` | the highest id that a directory replica ever had |
+//! | `R` … | not rows: what a replica keeps for consensus (see `raft/disk.rs`) |
 //!
 //! A value is one byte of format and then JSON: rows are few and small, and a person with a hex dump can
 //! read them.
@@ -36,6 +38,7 @@ const NODE: u8 = b'n';
 const PARTITION: u8 = b'p';
 const PIN: u8 = b'i';
 const EVENT: u8 = b'a';
+const HIGHEST_REPLICA: &[u8] = b"d";
 
 /// What is true of the directory as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -235,6 +238,19 @@ pub fn meta(tx: &dyn Transaction) -> Result<Option<Meta>, Error> {
     read(tx, META)
 }
 
+/// The highest id that a directory replica ever had; 0 where there are none.
+pub fn highest_replica(tx: &dyn Transaction) -> Result<u64, Error> {
+    Ok(read(tx, HIGHEST_REPLICA)?.unwrap_or(0))
+}
+
+/// Notes that a directory replica has this id, so that no other one is ever given it.
+pub fn note_replica(tx: &mut dyn Transaction, id: u64) -> Result<(), Error> {
+    if id > highest_replica(tx)? {
+        tx.put(HIGHEST_REPLICA, &encode(&id)?)?;
+    }
+    Ok(())
+}
+
 /// A log's pin.
 pub fn pin(tx: &dyn Transaction, log: LogId) -> Result<Option<Pin>, Error> {
     let segments: Option<Vec<PinSegment>> = read(tx, &pin_key(log))?;
@@ -244,16 +260,20 @@ pub fn pin(tx: &dyn Transaction, log: LogId) -> Result<Option<Pin>, Error> {
 /// The whole placement, at its version.
 pub fn placement(tx: &dyn Transaction) -> Result<Placement, Error> {
     let mut placement = Placement::default();
-    let snapshot = PlacementDelta {
+    let taken = placement.apply(snapshot(tx)?);
+    debug_assert!(taken, "a snapshot is always taken");
+    Ok(placement)
+}
+
+/// The whole placement as a change of nothing.
+pub fn snapshot(tx: &dyn Transaction) -> Result<PlacementDelta, Error> {
+    Ok(PlacementDelta {
         from_version: 0,
         to_version: meta(tx)?.map_or(0, |meta| meta.placement_version),
         regions: read_all(tx, REGION)?,
         nodes: read_all(tx, NODE)?,
         partitions: read_all(tx, PARTITION)?,
-    };
-    let taken = placement.apply(snapshot);
-    debug_assert!(taken, "a snapshot is always taken");
-    Ok(placement)
+    })
 }
 
 /// The newest audit events, oldest first.

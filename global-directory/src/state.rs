@@ -22,6 +22,8 @@ struct Inner {
     view: Placement,
     leases: LeaseTable,
     changes: Changes,
+    /// Whether silence may end a boot.
+    automatic_failover: bool,
     /// Why automatic failover does nothing; empty where nothing stops it.
     failover_note: String,
 }
@@ -40,8 +42,13 @@ impl State {
     pub(crate) fn new(view: Placement, ttl_ms: u64, now_ms: u64) -> Self {
         let changes = Changes::starting_at(&view);
         let version = watch::Sender::new(view.version());
-        let mut inner =
-            Inner { view, leases: LeaseTable::new(ttl_ms), changes, failover_note: String::new() };
+        let mut inner = Inner {
+            view,
+            leases: LeaseTable::new(ttl_ms),
+            changes,
+            automatic_failover: false,
+            failover_note: String::new(),
+        };
         inner.presume_leases(now_ms);
         Self { inner: Mutex::new(inner), version }
     }
@@ -61,25 +68,56 @@ impl State {
         self.version.send_replace(inner.view.version());
     }
 
+    /// Takes over rows of which the changes since those before are not known. Whoever may hold a lease is
+    /// stamped: what it said meanwhile was not heard here.
+    pub(crate) fn replace(&self, view: Placement, now_ms: u64) {
+        let mut inner = self.inner.lock();
+        inner.changes = Changes::starting_at(&view);
+        inner.view = view;
+        inner.leases.forget();
+        inner.presume_leases(now_ms);
+        self.version.send_replace(inner.view.version());
+    }
+
     /// Stamps a renewal, if the boot is the current one.
     pub(crate) fn renew(&self, home: &Home, now_ms: u64) -> Result<(), RenewError> {
         let mut inner = self.inner.lock();
-        match inner.view.node(&home.node) {
-            None => Err(RenewError::Unknown(home.clone())),
-            Some(row) if row.incarnation != home.incarnation || !row.live => {
-                Err(RenewError::Over(home.clone(), row.incarnation))
-            }
-            Some(_) => {
-                inner.leases.renew(home, now_ms);
-                Ok(())
-            }
+        inner.check(home)?;
+        inner.leases.renew(home, now_ms);
+        Ok(())
+    }
+
+    /// Whether a renewal of this boot may be acknowledged.
+    pub(crate) fn check(&self, home: &Home) -> Result<(), RenewError> {
+        self.inner.lock().check(home)
+    }
+
+    /// Stamps a renewal that is not committed yet, unless its boot is over already: what waits for that boot
+    /// to be waited out would wait longer. One of a boot that is not known yet is stamped, because its
+    /// registration may be further up the log.
+    pub(crate) fn stamp(&self, home: &Home, now_ms: u64) {
+        let mut inner = self.inner.lock();
+        if !inner.is_over(home) {
+            inner.leases.renew(home, now_ms);
         }
+    }
+
+    /// Whether a boot is over, now and for ever: incarnations only grow.
+    pub(crate) fn is_over(&self, home: &Home) -> Option<RenewError> {
+        let inner = self.inner.lock();
+        let row = inner.view.node(&home.node)?;
+        inner.is_over(home).then(|| RenewError::Over(home.clone(), row.incarnation))
     }
 
     /// Looks at the placement and the stamps, without waiting for anything.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Placement, &LeaseTable) -> T) -> T {
         let inner = self.inner.lock();
         look(&inner.view, &inner.leases)
+    }
+
+    /// Whether the deployment was born.
+    pub(crate) fn is_founded(&self) -> bool {
+        self.inner.lock().view.version() > 0
     }
 
     /// Every row that changed after `version`; all of them for 0, or for a version that is not known here.
@@ -93,16 +131,34 @@ impl State {
         self.version.subscribe()
     }
 
-    pub(crate) fn set_failover_note(&self, note: String) {
-        self.inner.lock().failover_note = note;
+    pub(crate) fn set_failover(&self, is_on: bool, note: String) {
+        let mut inner = self.inner.lock();
+        inner.automatic_failover = is_on;
+        inner.failover_note = note;
     }
 
-    pub(crate) fn failover_note(&self) -> String {
-        self.inner.lock().failover_note.clone()
+    /// Whether automatic failover is on, and what stops it.
+    pub(crate) fn failover(&self) -> (bool, String) {
+        let inner = self.inner.lock();
+        (inner.automatic_failover, inner.failover_note.clone())
     }
 }
 
 impl Inner {
+    fn check(&self, home: &Home) -> Result<(), RenewError> {
+        match self.view.node(&home.node) {
+            None => Err(RenewError::Unknown(home.clone())),
+            Some(row) if row.incarnation != home.incarnation || !row.live => {
+                Err(RenewError::Over(home.clone(), row.incarnation))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn is_over(&self, home: &Home) -> bool {
+        self.view.node(&home.node).is_some_and(|row| home.incarnation < row.incarnation)
+    }
+
     /// The boots that may hold a lease, or are waited for because they may have held one.
     fn lease_holders(&self) -> BTreeSet<Home> {
         let live = self

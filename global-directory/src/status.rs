@@ -2,9 +2,9 @@
 
 use crate::{
     command::{IsrError, MoveError, PinError, Refusal, RegionError, RegisterError, RetireError},
+    engine::{RenewFailure, SubmitError},
     kv,
-    state::RenewError,
-    writer::SubmitError,
+    raft::MembershipError,
 };
 use proto::Malformed;
 use tonic::{Code, Status};
@@ -14,9 +14,25 @@ pub(crate) fn malformed(error: &Malformed) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-/// `FAILED_PRECONDITION`: final for this boot.
-pub(crate) fn renew(error: &RenewError) -> Status {
-    Status::failed_precondition(error.to_string())
+/// `FAILED_PRECONDITION`: final for this boot. Anything else: the attempt counts for nothing, and the next may.
+pub(crate) fn renew(error: &RenewFailure) -> Status {
+    match error {
+        RenewFailure::Refused(refused) => Status::failed_precondition(refused.to_string()),
+        RenewFailure::Unanswered(error) => submit(error),
+    }
+}
+
+/// A change of the group.
+pub(crate) fn membership(error: &MembershipError) -> Status {
+    match error {
+        MembershipError::Unanswered(error) => submit(error),
+        MembershipError::UsedBefore { .. } | MembershipError::HasGroup(_) | MembershipError::Remove(_) => {
+            Status::failed_precondition(error.to_string())
+        }
+        MembershipError::TooMany => Status::resource_exhausted(error.to_string()),
+        MembershipError::Unreachable(_) => Status::failed_precondition(error.to_string()),
+        MembershipError::Library(_) => Status::unavailable(error.to_string()),
+    }
 }
 
 /// What became of a command.
@@ -25,7 +41,7 @@ pub(crate) fn submit(error: &SubmitError) -> Status {
         SubmitError::Refused(refusal) => refusal_code(refusal),
         SubmitError::Overloaded => Code::ResourceExhausted,
         // A retry with the same request id answers what became of it.
-        SubmitError::Indeterminate(_) => Code::Unavailable,
+        SubmitError::NotLeader(_) | SubmitError::Indeterminate(_) => Code::Unavailable,
     };
     Status::new(code, error.to_string())
 }

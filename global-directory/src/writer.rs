@@ -6,8 +6,10 @@
 
 use crate::{
     bounds, clock,
-    command::{self, Answer, Command, Envelope, Failure, Outcome, Refusal},
+    command::{self, Answer, Envelope, Failure, Outcome, Refusal},
+    engine::SubmitError,
     kv::{Error as KvError, Kv},
+    raft::registered,
     state::State,
 };
 use std::{sync::Arc, thread, time::Instant};
@@ -17,7 +19,6 @@ use tokio::{
     task,
 };
 use tokio_util::sync::CancellationToken;
-use types::Home;
 
 /// Hands commands to the writer.
 #[derive(Debug, Clone)]
@@ -28,20 +29,6 @@ pub(crate) struct Writer {
 struct Job {
     envelope: Envelope,
     reply: oneshot::Sender<Result<Answer, SubmitError>>,
-}
-
-/// A command did not get its answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SubmitError {
-    /// It was not carried out, and changed nothing.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// Too many commands are waiting; it was not taken.
-    #[error("{} commands are waiting for the directory's writer already", bounds::QUEUE_MAX)]
-    Overloaded,
-    /// Whether it was carried out is not known; repeating it with the same request id is safe.
-    #[error("the directory's store failed, and the outcome is not known: {0}")]
-    Indeterminate(String),
 }
 
 impl Writer {
@@ -138,7 +125,7 @@ fn write_group(kv: &dyn Kv, state: &State, group: &mut Vec<Job>) -> Result<(), K
         metrics::counter!("hearth_directory_commands_total", "command" => name, "outcome" => kind)
             .increment(1);
         let answer = outcome.map(|outcome| {
-            publish(state, &job.envelope.command, outcome.answer, outcome.delta);
+            publish(state, &job.envelope, outcome.answer, outcome.delta);
             outcome.answer
         });
         let _gone = job.reply.send(answer.map_err(SubmitError::Refused));
@@ -146,13 +133,8 @@ fn write_group(kv: &dyn Kv, state: &State, group: &mut Vec<Job>) -> Result<(), K
     Ok(())
 }
 
-fn publish(state: &State, command: &Command, answer: Answer, delta: Option<types::PlacementDelta>) {
+fn publish(state: &State, envelope: &Envelope, answer: Answer, delta: Option<types::PlacementDelta>) {
     let Some(delta) = delta else { return };
-    let registered = match (command, answer) {
-        (Command::Register(registration), Answer::Registered(incarnation)) => {
-            Some(Home { node: registration.node.clone(), incarnation })
-        }
-        _ => None,
-    };
+    let registered = registered(envelope, answer);
     state.publish(delta, registered.as_ref(), clock::boot_ms());
 }

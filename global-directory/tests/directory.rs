@@ -201,7 +201,8 @@ async fn a_restart_keeps_everything_and_a_retry_answers_the_same() {
 
     let mut other = config(folder.path(), true);
     other.partitions_per_region = 5;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let (listener, other) = harness::processes(other).await.remove(0);
+    harness::until_released(&other.data_dir).await;
     let deps = global_directory::Deps::default();
     let error = global_directory::run_on(listener, other, deps).await.expect_err("fixed at birth");
     assert!(error.to_string().contains("is 5") && error.to_string().contains("born with 4"), "{error}");

@@ -5,12 +5,13 @@ use crate::{
     kv::{Error as KvError, Overlay, Transaction},
     rows::{self, Meta, Rows},
 };
+use serde::{Deserialize, Serialize};
 use types::{
     Epoch, PartitionId, PartitionRow, PartitionState, RegionId, RegionRow, RegionStatus, Retirement,
 };
 
 /// What the configuration says a deployment is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deployment {
     /// Its regions.
     pub regions: Vec<RegionId>,

@@ -2,10 +2,11 @@
 
 use super::{Answer, Failure};
 use crate::rows::Rows;
+use serde::{Deserialize, Serialize};
 use types::{RegionId, RegionStatus, Retirement};
 
 /// What an operator wants of a region.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionWish {
     /// The region.
     pub region: RegionId,
@@ -14,7 +15,7 @@ pub struct RegionWish {
 }
 
 /// Whether the partitions that prefer a region, or any, come home by themselves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailbackWish {
     /// The region; `None`: all of them.
     pub region: Option<RegionId>,

@@ -2,10 +2,11 @@
 
 use super::{Answer, Failure};
 use crate::rows::Rows;
+use serde::{Deserialize, Serialize};
 use types::{Epoch, EpochStart, Home, Lsn, PartitionId, PartitionState, Replica};
 
 /// A vacant partition gets a home in the region that it prefers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstHome {
     /// The partition.
     pub partition: PartitionId,

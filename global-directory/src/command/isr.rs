@@ -6,11 +6,12 @@
 
 use super::{Answer, Failure, end_home::regions_of};
 use crate::rows::Rows;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use types::{Epoch, Home, Lsn, PartitionId, PartitionState, Replica};
 
 /// What a home wants the in-sync set to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsrProposal {
     /// The partition.
     pub partition: PartitionId,

@@ -41,6 +41,7 @@
 
 use super::{Answer, Failure};
 use crate::{bounds, rows::Rows};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{
     Epoch, EpochStart, Home, Lsn, Move, MoveCause, MoveId, NodeId, NodeRow, PartitionId, PartitionRow,
@@ -48,7 +49,7 @@ use types::{
 };
 
 /// A partition is to be moved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewMove {
     /// The partition.
     pub partition: PartitionId,
@@ -61,7 +62,7 @@ pub struct NewMove {
 }
 
 /// The target holds SEAL, durably.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedMove {
     /// The partition.
     pub partition: PartitionId,
@@ -74,7 +75,7 @@ pub struct SealedMove {
 }
 
 /// A move is not to be finished.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AbortedMove {
     /// The partition.
     pub partition: PartitionId,

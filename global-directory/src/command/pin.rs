@@ -2,11 +2,12 @@
 
 use super::{Answer, Failure};
 use crate::{rendezvous, rows::Rows};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{Generation, LogId, NodeId, NodeRow, Offset, PartitionRow, PinSegment, RegionId};
 
 /// A log that is to have a place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinWish {
     /// The log.
     pub log: LogId,

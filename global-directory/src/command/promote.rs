@@ -2,13 +2,14 @@
 
 use super::{Answer, Failure, end_home::settle};
 use crate::{bounds, rows::Rows};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{
     Epoch, EpochStart, Home, Lsn, NodeId, NodeRow, PartitionId, PartitionRow, PartitionState, Replica,
 };
 
 /// A member of the in-sync set whose fence is durable becomes home.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promotion {
     /// The partition.
     pub partition: PartitionId,

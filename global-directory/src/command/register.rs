@@ -9,12 +9,13 @@ use super::{
     end_home::{end_home, note_moves, settle},
 };
 use crate::{bounds, rows::Rows};
+use serde::{Deserialize, Serialize};
 use types::{
     Incarnation, NodeId, NodeRow, PartitionRow, RegionId, RegionStatus, Replica, Retirement, StoreId,
 };
 
 /// What a node says of itself at boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// Its name.
     pub node: NodeId,

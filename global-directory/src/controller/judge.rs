@@ -14,7 +14,7 @@
 //! directory's own links than about the regions.
 
 use super::{Action, Controller, Page, Settings, boot, candidates};
-use crate::{command::Command, lease::LeaseTable};
+use crate::{bounds, command::Command, lease::LeaseTable};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{Home, NodeId, NodeRow, PartitionRow, PartitionState, Placement, RegionId};
 
@@ -60,10 +60,11 @@ impl Controller {
         leases: &LeaseTable,
         out: &mut Vec<Action>,
     ) {
-        if !self.settings.automatic_failover || now_ms < self.judge_from_ms {
+        let listened_ms = now_ms.saturating_sub(self.listens_from_ms);
+        if !self.settings.automatic_failover || listened_ms < bounds::LISTEN_MS {
             return;
         }
-        let court = Court { settings: &self.settings, now_ms, view, leases };
+        let court = Court { settings: &self.settings, now_ms, listened_ms, view, leases };
         let mut brake = None;
         for (region, suspects) in court.suspects() {
             match court.judge(region, &suspects) {
@@ -99,6 +100,8 @@ enum Voice {
 struct Court<'a> {
     settings: &'a Settings,
     now_ms: u64,
+    /// For how long it has been listened: what was heard before was heard by another, or by way of another.
+    listened_ms: u64,
     view: &'a Placement,
     leases: &'a LeaseTable,
 }
@@ -120,6 +123,7 @@ impl<'a> Court<'a> {
     /// Two that fell silent together differ by one renewal at most.
     fn is_fresh(&self, node: &NodeRow) -> bool {
         let within_ms = self.settings.silence_ms.saturating_sub(self.settings.renew_interval_ms).max(1);
+        let within_ms = within_ms.min(self.listened_ms);
         node.live && self.leases.heard_within(&boot(node), within_ms, self.now_ms)
     }
 

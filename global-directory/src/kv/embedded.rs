@@ -1,9 +1,11 @@
 //! The rows in one redb file: copy-on-write B-tree, one writer, checksummed, fsync per commit.
 
-use super::{Error, Kv, Pair, ReadBody, Transaction, WriteBody};
+use super::{Error, Kv, Pair, ReadBody, Transaction, View, WriteBody};
 use crate::bounds;
-use redb::{Database, ReadableDatabase as _, ReadableTable, Table, TableDefinition};
-use std::path::Path;
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadableDatabase as _, ReadableTable, Table, TableDefinition,
+};
+use std::{path::Path, sync::Arc};
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
 
@@ -31,9 +33,10 @@ impl Embedded {
     }
 }
 
-impl Kv for Embedded {
-    fn write(&self, body: &mut WriteBody<'_>) -> Result<(), Error> {
-        let transaction = self.database.begin_write().map_err(failed("begin"))?;
+impl Embedded {
+    fn commit(&self, durability: Durability, body: &mut WriteBody<'_>) -> Result<(), Error> {
+        let mut transaction = self.database.begin_write().map_err(failed("begin"))?;
+        transaction.set_durability(durability).map_err(failed("begin"))?;
         let done = {
             let table = transaction.open_table(ROWS).map_err(failed("open the table"))?;
             body(&mut Writing(table))
@@ -45,6 +48,21 @@ impl Kv for Embedded {
                 Err(error)
             }
         }
+    }
+}
+
+impl Kv for Embedded {
+    fn write(&self, body: &mut WriteBody<'_>) -> Result<(), Error> {
+        self.commit(Durability::Immediate, body)
+    }
+
+    fn write_soon(&self, body: &mut WriteBody<'_>) -> Result<(), Error> {
+        self.commit(Durability::None, body)
+    }
+
+    fn view(&self) -> Result<Arc<dyn View>, Error> {
+        let transaction = self.database.begin_read().map_err(failed("begin"))?;
+        Ok(Arc::new(Kept(transaction.open_table(ROWS).map_err(failed("open the table"))?)))
     }
 
     fn read(&self, body: &mut ReadBody<'_>) -> Result<(), Error> {
@@ -121,6 +139,14 @@ impl<T: ReadableTable<&'static [u8], &'static [u8]>> Transaction for Reading<T> 
         Err(Error::Engine { what: "delete", why: "the transaction only reads".into() })
     }
 
+    fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        range(&self.0, start, end, limit)
+    }
+}
+
+struct Kept(ReadOnlyTable<&'static [u8], &'static [u8]>);
+
+impl View for Kept {
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
         range(&self.0, start, end, limit)
     }

@@ -1,13 +1,27 @@
 //! The rows in memory, for tests and simulations: a commit is a swap of the map.
 
-use super::{Error, Kv, Pair, ReadBody, Transaction, WriteBody};
+use super::{Error, Kv, Pair, ReadBody, Transaction, View, WriteBody};
 use parking_lot::RwLock;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// An ordered map behind the transaction trait.
 #[derive(Debug, Default)]
 pub struct Memory {
-    rows: RwLock<Map>,
+    rows: RwLock<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    committed: Arc<Map>,
+    durable: Arc<Map>,
+}
+
+impl Memory {
+    /// Loses what is not durable, as a machine that fails does.
+    pub fn crash(&self) {
+        let mut rows = self.rows.write();
+        rows.committed = rows.durable.clone();
+    }
 }
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -36,20 +50,37 @@ impl Transaction for Map {
     }
 }
 
+impl View for Map {
+    fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Vec<Pair>, Error> {
+        Transaction::range(self, start, end, limit)
+    }
+}
+
 impl Kv for Memory {
     fn blocks(&self) -> bool {
         false
     }
 
     fn write(&self, body: &mut WriteBody<'_>) -> Result<(), Error> {
+        self.write_soon(body)?;
         let mut rows = self.rows.write();
-        let mut next = rows.clone();
-        body(&mut next)?;
-        *rows = next;
+        rows.durable = rows.committed.clone();
         Ok(())
     }
 
+    fn write_soon(&self, body: &mut WriteBody<'_>) -> Result<(), Error> {
+        let mut rows = self.rows.write();
+        let mut next = Map::clone(&rows.committed);
+        body(&mut next)?;
+        rows.committed = Arc::new(next);
+        Ok(())
+    }
+
+    fn view(&self) -> Result<Arc<dyn View>, Error> {
+        Ok(self.rows.read().committed.clone())
+    }
+
     fn read(&self, body: &mut ReadBody<'_>) -> Result<(), Error> {
-        body(&*self.rows.read())
+        body(&*self.rows.read().committed)
     }
 }

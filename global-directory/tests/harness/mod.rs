@@ -1,6 +1,6 @@
 //! A directory on a free port, and nodes that are nothing but fences and renewals.
 
-use global_directory::{Config, Deps, Error, run_on};
+use global_directory::{Config, Deps, Error, Peer, ReplicaId, kv::Embedded, run_on};
 use parking_lot::Mutex;
 use proto::{
     directory::{self as wire, directory_client::DirectoryClient},
@@ -27,10 +27,49 @@ pub(crate) const TTL_MS: u64 = 1_000;
 pub(crate) const RENEW_MS: u64 = 150;
 pub(crate) const SILENCE_MS: u64 = 700;
 
+/// How long a replica goes without a word of its leader.
+pub(crate) const ELECTION_MS: u32 = 1_000;
+
 pub(crate) struct Running {
     pub(crate) client: DirectoryClient<Channel>,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), Error>>,
+    tasks: Vec<JoinHandle<Result<(), Error>>>,
+}
+
+/// The same tests run on one process, and as `replicas` on a group of three.
+fn is_replicated() -> bool {
+    env!("CARGO_CRATE_NAME") == "replicas"
+}
+
+/// One configuration for each process of the directory, with the port that it is given.
+pub(crate) async fn processes(config: Config) -> Vec<(TcpListener, Config)> {
+    let mut listeners = Vec::new();
+    for _ in 0..if is_replicated() { 3 } else { 1 } {
+        listeners.push(TcpListener::bind(config.listen).await.expect("a free port"));
+    }
+    if !is_replicated() {
+        return listeners.into_iter().map(|listener| (listener, config.clone())).collect();
+    }
+    let numbered = listeners.iter().enumerate().map(|(at, listener)| Peer {
+        replica: ReplicaId::new(at as u64 + 1),
+        address: listener.local_addr().expect("bound").to_string(),
+    });
+    let peers: Vec<Peer> = numbered.collect();
+    let replica = |(at, listener): (usize, TcpListener)| {
+        let own = Config {
+            data_dir: config.data_dir.join(peers[at].replica.to_string()),
+            replica_id: Some(peers[at].replica.get()),
+            region: Some(config.regions[at].clone()),
+            advertise: Some(peers[at].address.clone()),
+            peers: peers.clone(),
+            // After a restart the ports are others than those that the group knows.
+            dial_replicas: peers.clone(),
+            election_ms: ELECTION_MS,
+            ..config.clone()
+        };
+        (listener, own)
+    };
+    listeners.into_iter().enumerate().map(replica).collect()
 }
 
 pub(crate) fn config(folder: &Path, automatic_failover: bool) -> Config {
@@ -41,35 +80,63 @@ pub(crate) fn config(folder: &Path, automatic_failover: bool) -> Config {
         lease_ttl_ms: TTL_MS as u32,
         renew_interval_ms: RENEW_MS as u32,
         silence_ms: SILENCE_MS as u32,
-        automatic_failover,
+        automatic_failover: Some(automatic_failover),
         ..Config::new(listen, folder.to_owned(), regions)
+    }
+}
+
+/// A replica that was stopped lets its store go once its last message to another one has timed out.
+pub(crate) async fn until_released(folder: &Path) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let until = Instant::now() + Duration::from_secs(5);
+    while let Err(error) = Embedded::open(&folder.join("directory.redb")) {
+        assert!(Instant::now() < until, "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
 impl Running {
     pub(crate) async fn start(config: Config) -> Self {
-        let _again = tracing_subscriber::fmt().with_test_writer().with_env_filter("info").try_init();
-        let listener = TcpListener::bind(config.listen).await.expect("a free port");
-        let address = listener.local_addr().expect("bound").to_string();
+        let _again =
+            tracing_subscriber::fmt().with_test_writer().with_env_filter("info,openraft=error").try_init();
         let stop = CancellationToken::new();
-        let deps = Deps { shutdown: stop.clone(), ..Deps::default() };
-        let task = tokio::spawn(run_on(listener, config, deps));
+        let (mut tasks, mut address) = (Vec::new(), String::new());
+        for (listener, config) in processes(config).await {
+            // The last one is asked: most of the time another one leads.
+            address = listener.local_addr().expect("bound").to_string();
+            until_released(&config.data_dir).await;
+            let deps = Deps { shutdown: stop.clone(), ..Deps::default() };
+            tasks.push(tokio::spawn(run_on(listener, config, deps)));
+        }
         let client = DirectoryClient::connect(format!("http://{address}")).await.expect("it listens");
-        Self { client, stop, task }
+        let running = Self { client, stop, tasks };
+        let until = Instant::now() + Duration::from_secs(20);
+        while let Err(status) = running.client.clone().status(wire::StatusRequest {}).await {
+            assert!(Instant::now() < until, "it never answered: {status}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        running
     }
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         drop(self.client);
-        self.task.await.expect("no panic").expect("a clean end");
+        for task in self.tasks {
+            task.await.expect("no panic").expect("a clean end");
+        }
     }
 
+    /// The placement, at least as new as what was answered before this call: a replica that is asked for a
+    /// watch may be behind.
     pub(crate) async fn placement(&self) -> Placement {
+        let version = self.status().await.placement_version;
         let request = wire::WatchPlacementRequest { protocol_version: 1, from_version: 0 };
         let mut stream = self.client.clone().watch_placement(request).await.expect("watched").into_inner();
-        let delta = stream.message().await.expect("streamed").expect("a snapshot");
         let mut view = Placement::default();
-        assert!(view.apply(PlacementDelta::try_from(delta).expect("well formed")));
+        while view.version() < version {
+            let delta = stream.message().await.expect("streamed").expect("a snapshot");
+            assert!(view.apply(PlacementDelta::try_from(delta).expect("well formed")));
+        }
         view
     }
 
