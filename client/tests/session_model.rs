@@ -29,6 +29,11 @@ enum Step {
     Fault(Fault),
     Wait(u16),
     FallBehind,
+    /// The server sends the session away, and closes later if it is still there.
+    GoAway {
+        after_ms: u16,
+        within_ms: u16,
+    },
     Restart,
 }
 
@@ -52,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => fault.prop_map(Step::Fault),
         6 => (1u16..3_000).prop_map(Step::Wait),
         1 => Just(Step::FallBehind),
+        2 => (0u16..600, 1u16..1_000).prop_map(|(after_ms, within_ms)| Step::GoAway { after_ms, within_ms }),
         1 => Just(Step::Restart),
     ]
 }
@@ -60,6 +66,9 @@ struct Connection {
     session: u64,
     up: VecDeque<wire::ClientFrame>,
     down: VecDeque<wire::ServerFrame>,
+    is_welcomed: bool,
+    /// Sent away: by when it is to have gone.
+    away_until_ms: u64,
 }
 
 /// What an app makes of the events.
@@ -126,7 +135,10 @@ impl World {
         for output in out {
             match output {
                 Output::Connect { .. } => self.opening = true,
-                Output::Disconnect => self.drop_connection(),
+                Output::Disconnect => {
+                    self.check_leaving();
+                    self.drop_connection();
+                }
                 Output::Frame(frame) => {
                     let connection = self.connection.as_mut().expect("frames need a connection");
                     connection.up.push_back(frame);
@@ -142,6 +154,19 @@ impl World {
         if let Some(connection) = &mut self.connection {
             connection.down.extend(self.model.take(connection.session));
         }
+    }
+
+    /// Whoever is sent away leaves nothing unanswered behind while there is time.
+    fn check_leaving(&self) {
+        let Some(connection) = self.connection.as_ref().filter(|it| self.now_ms < it.away_until_ms) else {
+            return;
+        };
+        let unheard = connection.up.iter().filter(|frame| matches!(frame.frame, Some(Frame::Send(_))));
+        let unread = connection
+            .down
+            .iter()
+            .filter(|frame| matches!(frame.frame, Some(wire::server_frame::Frame::Sent(_))));
+        assert_eq!((unheard.count(), unread.count()), (0, 0), "it leaves with writes unanswered");
     }
 
     fn drop_connection(&mut self) {
@@ -168,6 +193,17 @@ impl World {
         for _ in 0..count {
             let frame = self.connection.as_mut().and_then(|connection| connection.down.pop_front());
             let Some(frame) = frame else { return };
+            if let Some(wire::server_frame::Frame::GoAway(away)) = &frame.frame {
+                let connection = self.connection.as_mut().expect("it carried the frame");
+                connection
+                    .is_welcomed
+                    .then(|| connection.away_until_ms = self.now_ms + u64::from(away.within_ms));
+            }
+            if let (Some(wire::server_frame::Frame::Welcome(_)), Some(connection)) =
+                (&frame.frame, &mut self.connection)
+            {
+                connection.is_welcomed = true;
+            }
             self.tell(Input::Frame(frame));
         }
     }
@@ -178,7 +214,13 @@ impl World {
             if self.opening {
                 self.opening = false;
                 let session = self.model.connect();
-                self.connection = Some(Connection { session, up: VecDeque::new(), down: VecDeque::new() });
+                self.connection = Some(Connection {
+                    session,
+                    up: VecDeque::new(),
+                    down: VecDeque::new(),
+                    is_welcomed: false,
+                    away_until_ms: 0,
+                });
                 self.tell(Input::Connected);
             }
             match self.core.wake_ms().filter(|wake_ms| *wake_ms <= until_ms) {
@@ -234,6 +276,18 @@ impl World {
             }
             Step::Fault(fault) => self.model.faults.push_back(fault),
             Step::Wait(ms) => self.wait(ms.into()),
+            Step::GoAway { after_ms, within_ms } => {
+                if let Some(connection) = &mut self.connection {
+                    let away = wire::GoAway {
+                        within_ms: within_ms.into(),
+                        reason: "the node is going down".to_owned(),
+                        addresses: vec!["ws://three".to_owned()],
+                        reconnect_after_ms: after_ms.into(),
+                    };
+                    let frame = Some(wire::server_frame::Frame::GoAway(away));
+                    connection.down.push_back(wire::ServerFrame { request_id: 0, frame });
+                }
+            }
             Step::FallBehind => self.model.fall_behind(self.log),
             Step::Restart => {
                 let snapshot = self.core.snapshot();

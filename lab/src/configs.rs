@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 use toml::{Table, Value, toml};
 use types::{NodeId, RegionId};
 
+/// How long the sessions of a node that is told to end have to go elsewhere.
+const NODE_DRAIN: Duration = Duration::from_secs(2);
+
 /// What the directory is told.
 pub(crate) struct ForDirectory<'a> {
     pub(crate) listen: SocketAddr,
@@ -23,6 +26,8 @@ pub(crate) struct ForNode<'a> {
     pub(crate) data_dir: &'a Path,
     pub(crate) directory: SocketAddr,
     pub(crate) dial: &'a BTreeMap<NodeId, SocketAddr>,
+    /// Where clients near it reach the other nodes.
+    pub(crate) clients: &'a BTreeMap<NodeId, SocketAddr>,
 }
 
 /// What a replicator is told.
@@ -58,6 +63,10 @@ impl ForNode<'_> {
         table.insert("data-dir".to_owned(), text(self.data_dir.display()));
         table.insert("directory".to_owned(), Value::Array(vec![url(self.directory)]));
         table.insert("dial".to_owned(), dial(self.dial));
+        table.insert("drain-ms".to_owned(), ms(NODE_DRAIN));
+        let url = |address: &SocketAddr| Value::String(format!("ws://{address}/v1/ws"));
+        let urls = self.clients.iter().map(|(node, address)| (node.to_string(), url(address)));
+        table.insert("client-urls".to_owned(), Value::Table(urls.collect()));
         let table = overlaid(table, &overlay.node);
         match overlay.only_node.get(self.node) {
             Some(over) => overlaid(table, over),

@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use types::NodeId;
 
 /// How long children have to end after SIGTERM, before they are killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running deployment. Dropping it kills its processes; [`Lab::stop`] ends them in order.
 ///
@@ -169,6 +169,14 @@ impl Lab {
     /// [`LabError::UnknownPlace`].
     pub fn node(&self, node: &str) -> Result<&Process, LabError> {
         Ok(&self.deployment.node(node)?.service.process)
+    }
+
+    /// SIGTERM to a node, which sends its sessions elsewhere and ends; SIGKILL if it has not in time.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub async fn stop_node(&self, node: &str) -> Result<(), LabError> {
+        Ok(self.deployment.node(node)?.service.process.stop(STOP_TIMEOUT).await?)
     }
 
     /// A region's replicator as a process.

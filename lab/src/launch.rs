@@ -162,6 +162,7 @@ impl Builder<'_> {
             data_dir: &self.folder.data(&name),
             directory,
             dial,
+            clients: &self.roads.clients(&region.place(), &node.id, self.plan),
         };
         self.service("node", &name, node.address, &config.table(&self.options.overlay))
     }

@@ -145,6 +145,15 @@ impl Roads {
         self.of_clients.get(&(from.clone(), target)).map_or(target, Link::address)
     }
 
+    /// Where the clients near the region `from` reach all nodes but `except`.
+    pub(crate) fn clients(&self, from: &Place, except: &NodeId, plan: &Plan) -> BTreeMap<NodeId, SocketAddr> {
+        let nodes = plan.regions.iter().flat_map(|region| &region.nodes);
+        nodes
+            .filter(|node| node.id != *except)
+            .map(|node| (node.id.clone(), self.client_address(from, node.address)))
+            .collect()
+    }
+
     /// Where `from` reaches the nodes of all other regions.
     pub(crate) fn dial(&self, from: &Place, plan: &Plan) -> BTreeMap<NodeId, SocketAddr> {
         let elsewhere = plan.regions.iter().filter(|region| region.place() != *from);

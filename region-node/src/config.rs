@@ -34,6 +34,13 @@ pub struct Config {
     /// Addresses to dial instead of the advertised ones: private links, NAT.
     #[serde(default)]
     pub dial: BTreeMap<NodeId, String>,
+    /// The WebSocket addresses of nodes as clients of this node reach them: what those are told when they are to
+    /// go elsewhere. Without any they go by their own lists.
+    #[serde(default)]
+    pub client_urls: BTreeMap<NodeId, String>,
+    /// How long sessions have to go elsewhere when the node is told to end; it ends as soon as they have.
+    #[serde(default = "default_drain_ms")]
+    pub drain_ms: u64,
     /// The log engine.
     #[serde(default)]
     pub engine: Engine,
@@ -73,6 +80,9 @@ pub struct Config {
     pub isr_pressure_ms: Option<u64>,
 }
 
+const fn default_drain_ms() -> u64 {
+    10_000
+}
 const fn default_stall_limit_ms() -> u64 {
     2_000
 }
@@ -127,6 +137,9 @@ impl Config {
             let lag_ms = self.isr_lag_ms;
             mistakes
                 .push(format!("isr-pressure-ms is {pressure_ms}, not above isr-lag-ms, which is {lag_ms}"));
+        }
+        for (node, url) in self.client_urls.iter().filter(|(_, url)| !url.starts_with("ws://")) {
+            mistakes.push(format!("client-urls: that of {node} is {url:?}, and does not start with ws://"));
         }
         let at_least_one = [
             ("sessions-max", self.sessions_max as u64),

@@ -29,7 +29,7 @@ use tokio::{
     task::JoinHandle,
     time::{interval, sleep},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use types::StoreId;
 
 /// How often the metrics' histograms are brought up to date.
@@ -78,14 +78,14 @@ pub enum Error {
     Serve(#[from] io::Error),
 }
 
-/// Runs a node until `deps.shutdown` is cancelled.
+/// Runs a node until `deps.shutdown` is cancelled and its sessions have gone elsewhere, or had the time to.
 ///
 /// # Errors
 /// What keeps it from starting, or ended it.
 pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     config.validate().map_err(Error::Config)?;
-    let Deps { shutdown, listener, store } = deps;
-    let shutdown = shutdown.child_token();
+    let Deps { shutdown: told_to_end, listener, store } = deps;
+    let shutdown = CancellationToken::new();
     let metrics = health::recorder()?;
     let listener = match listener {
         Some(listener) => listener.into(),
@@ -99,7 +99,7 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     };
     let node = Node::start(Arc::new(config), Arc::clone(&store), shutdown.clone())?;
     let canary = Arc::clone(&node.canary);
-    let served = node.serve(listener, metrics).await;
+    let served = node.serve(listener, metrics, told_to_end).await;
     store.close().await;
     match canary.closed() {
         Some(error) => Err(error.into()),
@@ -216,7 +216,12 @@ impl Node {
         })
     }
 
-    async fn serve(self, listener: Listener, metrics: PrometheusHandle) -> Result<(), Error> {
+    async fn serve(
+        self,
+        listener: Listener,
+        metrics: PrometheusHandle,
+        told_to_end: CancellationToken,
+    ) -> Result<(), Error> {
         let Self { parts, edge, grpc, salvage, tasks, .. } = self;
         let shutdown = parts.shutdown.clone();
         let app = tonic::service::Routes::new(grpc.into_server())
@@ -232,6 +237,12 @@ impl Node {
                 metrics.run_upkeep();
             }
         };
+        let (leaving, stop) = (edge.clone(), shutdown.clone());
+        let _leaving = AbortOnDropHandle::new(tokio::spawn(async move {
+            told_to_end.cancelled().await;
+            leaving.leave().await;
+            stop.cancel();
+        }));
         let stopped = shutdown.clone().cancelled_owned();
         let overdue = async {
             shutdown.cancelled().await;

@@ -15,6 +15,8 @@ pub struct Conditions {
     pub registered: bool,
     /// The lease runs.
     pub lease_held: bool,
+    /// The node goes down: it works, and wants no more work.
+    pub leaving: bool,
 }
 
 /// The conditions now. Every change is seen by the next reader.
@@ -27,6 +29,16 @@ impl Readiness {
         change(&mut self.0.lock());
     }
 
+    /// The node goes down.
+    pub fn leave(&self) {
+        self.update(|conditions| conditions.leaving = true);
+    }
+
+    /// Whether the node goes down.
+    pub fn is_leaving(&self) -> bool {
+        self.0.lock().leaving
+    }
+
     /// Whether all conditions hold.
     pub fn is_ready(&self) -> bool {
         self.missing().is_empty()
@@ -34,12 +46,13 @@ impl Readiness {
 
     /// The conditions that do not hold, in words.
     pub fn missing(&self) -> Vec<&'static str> {
-        let Conditions { store_open, placement_seen, registered, lease_held } = *self.0.lock();
+        let Conditions { store_open, placement_seen, registered, lease_held, leaving } = *self.0.lock();
         [
             (store_open, "the store is not open"),
             (placement_seen, "no placement has come from the directory"),
             (registered, "the directory does not know this boot"),
             (lease_held, "the lease does not run"),
+            (!leaving, "the node is going down"),
         ]
         .into_iter()
         .filter_map(|(holds, why)| (!holds).then_some(why))
@@ -90,11 +103,18 @@ mod tests {
         let readiness = Readiness::default();
         assert_eq!(readiness.missing().len(), 4);
         readiness.update(|conditions| {
-            *conditions =
-                Conditions { store_open: true, placement_seen: true, registered: true, lease_held: false };
+            *conditions = Conditions {
+                store_open: true,
+                placement_seen: true,
+                registered: true,
+                lease_held: false,
+                leaving: false,
+            };
         });
         assert_eq!(readiness.missing(), ["the lease does not run"]);
         readiness.update(|conditions| conditions.lease_held = true);
         assert!(readiness.is_ready());
+        readiness.leave();
+        assert_eq!(readiness.missing(), ["the node is going down"]);
     }
 }

@@ -32,9 +32,9 @@ impl Health {
             return Some("the placement is not known".to_owned());
         }
         let connected = self.connected.lock();
-        let mut nodes = placement.nodes().filter(|row| row.region == self.region).peekable();
+        let mut nodes = placement.nodes().filter(|row| row.region == self.region && row.live).peekable();
         if nodes.peek().is_none() {
-            return Some(format!("region {} has no node", self.region));
+            return Some(format!("region {} has no live node", self.region));
         }
         let apart = nodes.find(|row| !connected.get(&row.node).copied().unwrap_or(false))?;
         Some(format!("node {} is not connected", apart.node))

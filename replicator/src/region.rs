@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::task::AbortOnDropHandle;
-use types::{NodeId, Placement, RegionId, Replica};
+use types::{NodeId, NodeRow, Placement, RegionId, Replica, Retirement};
 
 /// Keeps one feeder and one salvager for each node of the region, as the placement names them, until the placement ends.
 pub(crate) async fn feed(region: RegionId, health: Arc<Health>, reach: Reach) {
@@ -34,7 +34,8 @@ fn targets<'a>(
     region: &'a RegionId,
     dial: &'a BTreeMap<NodeId, String>,
 ) -> impl Iterator<Item = (NodeId, Target)> + 'a {
-    placement.nodes().filter(move |row| row.region == *region).map(move |row| {
+    let is_fed = move |row: &&NodeRow| row.region == *region && row.retirement != Retirement::Retired;
+    placement.nodes().filter(is_fed).map(move |row| {
         let target = Target {
             region: region.clone(),
             follower: Replica { node: row.node.clone(), store: row.store },

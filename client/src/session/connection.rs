@@ -76,6 +76,15 @@ impl SessionCore {
         out.push(Output::Event(Event::Disconnected { reason, retry_in_ms }));
     }
 
+    /// Goes to where the server has sent the session.
+    pub(super) fn leave(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        out.push(Output::Disconnect);
+        self.forget_connection();
+        self.link.leave(now_ms);
+        let reason = format!("the node sends its clients elsewhere: {}", self.sent_away_for);
+        out.push(Output::Event(Event::Disconnected { reason, retry_in_ms: 0 }));
+    }
+
     pub(super) fn forget_connection(&mut self) {
         self.requests.connection_lost();
         self.calls.connection_lost();

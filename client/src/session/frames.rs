@@ -55,8 +55,9 @@ impl SessionCore {
                 });
             }
             Some(Frame::GoAway(away)) => {
-                self.lost(now_ms, format!("the node is going away: {}", away.reason), true, out);
-                self.link.stage = Stage::Backoff { until_ms: now_ms };
+                let (after_ms, within_ms) = (away.reconnect_after_ms.into(), away.within_ms.into());
+                self.link.send_away(now_ms, after_ms, within_ms, away.addresses);
+                self.sent_away_for = away.reason;
             }
             Some(Frame::Pong(_)) | None => {}
         }

@@ -7,10 +7,20 @@
 //!              Backoff ◀────────┴───────────┘
 //! ```
 //!
+//! A live connection may be sent away: at a time that the server names it begins nothing new, and once
+//! everything is answered, or the server's patience is over, it goes to the edges that the server named, at
+//! once. Those are tried before the client's own list, and count in no wait.
+//!
 //! Waits use full jitter (a random time up to a bound that doubles with every round over the edges), so
 //! that the clients of a lost region do not return all at once.
 
 use crate::config::Timing;
+use std::collections::VecDeque;
+
+/// Edges that a server may send a session to; further ones are not heard.
+const DETOUR_MAX: usize = 16;
+/// A server that names no time by which to be gone is taken to mean this.
+const AWAY_WITHIN_DEFAULT_MS: u64 = 2_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -28,13 +38,31 @@ pub(super) enum Due {
     Nothing,
     Connect,
     Ping,
+    /// Go to where the server has sent the session.
+    Leave,
     GiveUp(&'static str),
+}
+
+/// The server wants the session elsewhere.
+#[derive(Debug)]
+struct Away {
+    /// From then on nothing new is begun.
+    leave_ms: u64,
+    /// Then the rest is not waited for.
+    deadline_ms: u64,
+    /// The first of the two has passed.
+    has_begun: bool,
 }
 
 pub(super) struct Link {
     pub(super) stage: Stage,
     edges: Vec<String>,
     edge: usize,
+    /// Where a server has sent the session, until one has welcomed it; the first one is the next.
+    detour: VecDeque<String>,
+    /// The edge of the connection or attempt.
+    current: String,
+    away: Option<Away>,
     attempts: u32,
     heard_ms: u64,
     ping_due_ms: u64,
@@ -48,6 +76,9 @@ impl Link {
             stage: Stage::Idle,
             edges,
             edge: 0,
+            detour: VecDeque::new(),
+            current: String::new(),
+            away: None,
             attempts: 0,
             heard_ms: 0,
             ping_due_ms: 0,
@@ -56,8 +87,37 @@ impl Link {
         }
     }
 
+    /// The edge of the connection or attempt.
     pub(super) fn edge(&self) -> &str {
-        &self.edges[self.edge]
+        &self.current
+    }
+
+    /// The server wants the session elsewhere, after a while.
+    pub(super) fn send_away(&mut self, now_ms: u64, after_ms: u64, within_ms: u64, edges: Vec<String>) {
+        if !self.is_live() {
+            return;
+        }
+        let within_ms = if within_ms == 0 { AWAY_WITHIN_DEFAULT_MS } else { within_ms };
+        let deadline_ms = now_ms + within_ms;
+        let leave_ms = (now_ms + after_ms).min(deadline_ms);
+        self.away = Some(Away { leave_ms, deadline_ms, has_begun: false });
+        self.detour = edges.into_iter().filter(|edge| edge.starts_with("ws://")).take(DETOUR_MAX).collect();
+        if self.detour.is_empty() {
+            // Its own list, from the one behind the edge that does not want it.
+            self.edge = (self.edge + 1) % self.edges.len();
+        }
+    }
+
+    /// Nothing new is begun on this connection.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.away.as_ref().is_some_and(|away| away.has_begun)
+    }
+
+    /// The connection was given up for the edge that is next.
+    pub(super) fn leave(&mut self, now_ms: u64) {
+        self.away = None;
+        self.attempts = 0;
+        self.stage = Stage::Backoff { until_ms: now_ms };
     }
 
     pub(super) const fn is_live(&self) -> bool {
@@ -65,6 +125,7 @@ impl Link {
     }
 
     pub(super) fn connect(&mut self, now_ms: u64, timing: &Timing) {
+        self.current = self.detour.front().unwrap_or(&self.edges[self.edge]).clone();
         self.stage = Stage::Connecting { until_ms: now_ms + timing.connect_timeout_ms };
     }
 
@@ -80,6 +141,8 @@ impl Link {
         };
         self.ping_due_ms = now_ms + self.ping_interval_ms;
         self.stage = Stage::Live { since_ms: now_ms };
+        self.away = None;
+        self.detour.clear();
     }
 
     pub(super) fn heard(&mut self, now_ms: u64) {
@@ -88,6 +151,12 @@ impl Link {
 
     /// The connection, or the attempt, is over: the next edge is tried after the answered wait.
     pub(super) fn lost(&mut self, now_ms: u64, timing: &Timing) -> u64 {
+        // One that was to go anyway, and one that finds no edge where it was sent, have not failed.
+        if self.away.take().is_some() || self.detour.pop_front().is_some() {
+            let wait_ms = self.random.below(timing.backoff_base_ms + 1);
+            self.stage = Stage::Backoff { until_ms: now_ms + wait_ms };
+            return wait_ms;
+        }
         if let Stage::Live { since_ms } = self.stage
             && now_ms >= since_ms + timing.settled_after_ms
         {
@@ -102,7 +171,14 @@ impl Link {
         wait_ms
     }
 
-    pub(super) fn due(&mut self, now_ms: u64, timing: &Timing) -> Due {
+    /// `is_idle`: nothing is unanswered.
+    pub(super) fn due(&mut self, now_ms: u64, timing: &Timing, is_idle: bool) -> Due {
+        if let Some(away) = &mut self.away {
+            away.has_begun |= now_ms >= away.leave_ms;
+            if away.has_begun && (is_idle || now_ms >= away.deadline_ms) {
+                return Due::Leave;
+            }
+        }
         match self.stage {
             Stage::Backoff { until_ms } if now_ms >= until_ms => Due::Connect,
             Stage::Connecting { until_ms } if now_ms >= until_ms => {
@@ -128,7 +204,13 @@ impl Link {
             Stage::Connecting { until_ms } | Stage::Handshake { until_ms } | Stage::Backoff { until_ms } => {
                 Some(until_ms)
             }
-            Stage::Live { .. } => Some(self.ping_due_ms.min(self.heard_ms + timing.dead_after_ms)),
+            Stage::Live { .. } => {
+                let alive_ms = self.ping_due_ms.min(self.heard_ms + timing.dead_after_ms);
+                // Behind the first of its times only an answer or the second one lets it go.
+                let away = self.away.as_ref();
+                let away_ms = away.map(|it| if it.has_begun { it.deadline_ms } else { it.leave_ms });
+                Some(away_ms.map_or(alive_ms, |away_ms| alive_ms.min(away_ms)))
+            }
         }
     }
 
@@ -179,6 +261,7 @@ mod tests {
         let (mut link, timing) = link(2);
         let mut tried = Vec::new();
         for _ in 0..4 {
+            link.connect(0, &timing);
             tried.push(link.edge().to_owned());
             link.lost(0, &timing);
         }
@@ -186,12 +269,46 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_sent_away_goes_when_it_was_told_and_everything_is_answered() {
+        let (mut link, timing) = link(2);
+        let live = |link: &mut Link| {
+            link.connect(0, &timing);
+            link.connected(0, &timing);
+            link.welcomed(0, &timing, 0);
+        };
+        live(&mut link);
+        link.send_away(0, 300, 2_000, vec!["ws://a".to_owned(), "http://no".to_owned(), "ws://b".to_owned()]);
+        assert_eq!((link.due(299, &timing, true), link.wake_ms(&timing)), (Due::Nothing, Some(300)));
+        assert_eq!((link.due(300, &timing, false), link.wake_ms(&timing)), (Due::Nothing, Some(2_000)));
+        assert!(link.is_leaving());
+        assert_eq!(link.due(301, &timing, true), Due::Leave);
+        link.leave(301);
+        assert_eq!(link.due(301, &timing, true), Due::Connect);
+        let mut tried = Vec::new();
+        for _ in 0..3 {
+            link.connect(301, &timing);
+            tried.push(link.edge().to_owned());
+            assert!(link.lost(301, &timing) <= timing.backoff_base_ms);
+        }
+        assert_eq!(tried, ["ws://a", "ws://b", "ws://edge-0"]);
+
+        // Nobody is named: its own list, and not the edge that it comes from.
+        live(&mut link);
+        assert_eq!(link.edge(), "ws://edge-1");
+        link.send_away(0, 0, 2_000, Vec::new());
+        assert_eq!(link.due(2_000, &timing, false), Due::Leave, "it does not wait for ever");
+        link.leave(2_000);
+        link.connect(2_000, &timing);
+        assert_eq!(link.edge(), "ws://edge-0");
+    }
+
+    #[test]
     fn a_silent_connection_is_given_up_and_a_ping_is_due_before() {
         let (mut link, timing) = link(1);
         link.connected(0, &timing);
         link.welcomed(0, &timing, 0);
-        assert_eq!(link.due(timing.ping_interval_ms - 1, &timing), Due::Nothing);
-        assert_eq!(link.due(timing.ping_interval_ms, &timing), Due::Ping);
-        assert!(matches!(link.due(timing.dead_after_ms, &timing), Due::GiveUp(_)));
+        assert_eq!(link.due(timing.ping_interval_ms - 1, &timing, true), Due::Nothing);
+        assert_eq!(link.due(timing.ping_interval_ms, &timing, true), Due::Ping);
+        assert!(matches!(link.due(timing.dead_after_ms, &timing, true), Due::GiveUp(_)));
     }
 }

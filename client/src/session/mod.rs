@@ -143,6 +143,8 @@ pub struct SessionCore {
     window: usize,
     one_region: bool,
     broken: Option<String>,
+    /// What the server said when it sent the session away last.
+    sent_away_for: String,
 }
 
 impl SessionCore {
@@ -162,6 +164,7 @@ impl SessionCore {
             body_max_bytes: limits::BODY_MAX_BYTES,
             one_region: false,
             broken: None,
+            sent_away_for: String::new(),
         };
         core.restore(snapshot);
         core

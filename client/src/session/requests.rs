@@ -54,6 +54,10 @@ impl Requests {
         Some(request)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     pub(super) const fn writes(&self) -> usize {
         self.writes
     }

@@ -65,7 +65,7 @@ impl SessionCore {
 
     /// Sends what may be sent, chat by chat in turn.
     pub(super) fn pump(&mut self, now_ms: u64, out: &mut Vec<Output>) {
-        if !self.link.is_live() {
+        if !self.link.is_live() || self.link.is_leaving() {
             return;
         }
         while self.requests.writes() < self.window {
@@ -85,13 +85,14 @@ impl SessionCore {
     }
 
     pub(super) fn tick(&mut self, now_ms: u64, out: &mut Vec<Output>) {
-        match self.link.due(now_ms, &self.config.timing) {
+        match self.link.due(now_ms, &self.config.timing, self.requests.is_empty()) {
             Due::Nothing => {}
             Due::Connect => self.connect(now_ms, out),
             Due::Ping => {
                 let ping = client_frame::Frame::Ping(wire::Ping { nonce: now_ms });
                 out.push(Output::Frame(wire::ClientFrame { request_id: 0, frame: Some(ping) }));
             }
+            Due::Leave => self.leave(now_ms, out),
             Due::GiveUp(why) => self.lost(now_ms, why.to_owned(), true, out),
         }
         let answer_ms = self.config.timing.write_answer_ms;
@@ -128,7 +129,7 @@ impl SessionCore {
                 out.push(Output::Answer { call: id, answer: call.kind.failed(end) });
             }
         }
-        if !self.link.is_live() {
+        if !self.link.is_live() || self.link.is_leaving() {
             return;
         }
         let mut cx = cx!(self, now_ms, out);

@@ -165,7 +165,12 @@ fn session_frames() -> Vec<(&'static str, ServerFrame)> {
         answer(
             "go away",
             0,
-            Say::GoAway(GoAway { within_ms: 2_000, reason: "the node is going down".to_owned() }),
+            Say::GoAway(GoAway {
+                within_ms: 2_000,
+                reason: "the node is going down".to_owned(),
+                addresses: vec!["ws://127.0.0.1:7420/v1/ws".to_owned()],
+                reconnect_after_ms: 150,
+            }),
         ),
     ]
 }

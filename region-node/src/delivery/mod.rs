@@ -19,7 +19,7 @@ pub(crate) use feed::SessionId;
 use crate::{
     bus::{BusEvent, BusReceiver, BusSink, Published, SINK_MAX_EVENTS, bus_sink},
     clock,
-    edge::queue::SessionQueue,
+    edge::{Farewell, queue::SessionQueue},
     peer::{Channel, client::answer, wire, wire::Asked},
     router::{Route, Router},
     service::{ReadFrom, Subscribed},
@@ -131,6 +131,11 @@ impl Delivery {
     /// The node goes down: each session is told to leave.
     pub(crate) fn dismiss(&self) {
         self.0.hub.lock().sessions.values().for_each(|follower| follower.queue.leave());
+    }
+
+    /// Each session is told to go elsewhere, and goes on until it does.
+    pub(crate) fn send_away(&self, mut farewell: impl FnMut() -> Arc<Farewell>) {
+        self.0.hub.lock().sessions.values().for_each(|follower| follower.queue.send_away(farewell()));
     }
 
     /// A session follows a log behind a position that was found to stand in an epoch.

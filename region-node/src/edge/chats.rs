@@ -12,8 +12,8 @@ use proto::client;
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::{Instant, sleep};
 use types::{
-    AckPolicy, Code, DeviceId, EntryBody, LogId, MessageId, Position, Record, Refusal, RegionId, UserId,
-    limits,
+    AckPolicy, Code, DeviceId, EntryBody, LogId, MessageId, Position, Record, Refusal, RegionId, Retirement,
+    UserId, limits,
 };
 
 /// The device under which first entries are written, whichever device asked.
@@ -98,7 +98,8 @@ impl Router {
 
     /// Nothing is ever replicated: there is nowhere to.
     pub(crate) fn has_one_region(&self) -> bool {
-        self.parts().view.load().regions().count() <= 1
+        let placement = self.parts().view.load();
+        placement.regions().filter(|region| region.retirement != Retirement::Retired).count() <= 1
     }
 }
 

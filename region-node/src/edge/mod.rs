@@ -9,6 +9,7 @@
 
 mod chats;
 pub(crate) mod errors;
+mod farewell;
 pub(crate) mod frame;
 mod listener;
 pub(crate) mod queue;
@@ -18,6 +19,7 @@ mod session;
 mod socket;
 mod ws;
 
+pub(crate) use farewell::Farewell;
 pub use listener::{Connection, EdgeListener};
 
 use crate::{
@@ -33,6 +35,7 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
+use tokio::sync::Notify;
 use tonic::Streaming;
 
 /// The edge half of a node. Cheap to clone.
@@ -45,6 +48,8 @@ struct Inner {
     router: Router,
     delivery: Delivery,
     sessions: AtomicUsize,
+    /// Told when the last session has ended.
+    emptied: Notify,
     next_session: AtomicU64,
     write_seconds: Histogram,
 }
@@ -66,9 +71,13 @@ impl Edge {
             shutdown.cancelled().await;
             leaving.dismiss();
         });
+        let emptied = Notify::new();
         let (sessions, next_session) = (AtomicUsize::new(0), AtomicU64::new(1));
         let write_seconds = metrics::histogram!("hearth_edge_write_seconds");
-        Self(Arc::new(Inner { parts, router, delivery, sessions, next_session, write_seconds }))
+        let inner = Inner { parts, router, delivery, sessions, emptied, next_session, write_seconds };
+        let edge = Self(Arc::new(inner));
+        tokio::spawn(edge.clone().follow_drains(edge.0.parts.shutdown.clone()));
+        edge
     }
 
     /// The routes of clients: `/v1/ws` and `/v1/chats …`.
@@ -113,7 +122,9 @@ struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.edge.0.sessions.fetch_sub(1, Ordering::Relaxed);
+        if self.edge.0.sessions.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.edge.0.emptied.notify_waiters();
+        }
         metrics::gauge!("hearth_edge_sessions").set(self.edge.sessions() as f64);
     }
 }

@@ -8,6 +8,7 @@
 //! comes before it looks.
 
 use super::{
+    Farewell,
     frame::{Encoding, SharedFrame, bytes_of, server_frame},
     session::Finished,
 };
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use proto::client::{self, server_frame::Frame};
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     task::Waker,
 };
 use tokio::sync::Notify;
@@ -49,6 +51,8 @@ struct State {
     is_closed: bool,
     /// The node goes down.
     is_leaving: bool,
+    /// The client is to go elsewhere; it has not been told yet.
+    farewell: Option<Arc<Farewell>>,
     /// The task will look.
     is_woken: bool,
 }
@@ -66,6 +70,8 @@ pub(crate) struct Errands {
     pub(crate) outcomes: Vec<Finished>,
     /// The node goes down: tell the client and close.
     pub(crate) is_leaving: bool,
+    /// The client is to be told to go elsewhere.
+    pub(crate) farewell: Option<Arc<Farewell>>,
     /// More than half full: nothing more is read from the client.
     pub(crate) is_congested: bool,
 }
@@ -92,6 +98,14 @@ impl SessionQueue {
         });
     }
 
+    /// The client is to go elsewhere; until it does the session goes on.
+    pub(crate) fn send_away(&self, farewell: Arc<Farewell>) {
+        self.change(|state| {
+            state.farewell = Some(farewell);
+            true
+        });
+    }
+
     /// From now on `waker` is woken when something comes. Look for what is there already behind this.
     pub(crate) fn register(&self, waker: &Waker) {
         self.task.register(waker);
@@ -104,6 +118,7 @@ impl SessionQueue {
         Errands {
             outcomes: std::mem::take(&mut state.outcomes),
             is_leaving: state.is_leaving,
+            farewell: state.farewell.take(),
             is_congested: self.congests(&state),
         }
     }
@@ -228,7 +243,11 @@ impl SessionQueue {
     pub(crate) fn rest(&self, takes_more: bool) -> bool {
         let mut state = self.state.lock();
         let to_write = !state.messages.is_empty() || !state.ticks.is_empty() || state.closing.is_some();
-        if state.is_leaving || !state.outcomes.is_empty() || (takes_more && to_write) {
+        if state.is_leaving
+            || state.farewell.is_some()
+            || !state.outcomes.is_empty()
+            || (takes_more && to_write)
+        {
             return false;
         }
         state.is_woken = false;

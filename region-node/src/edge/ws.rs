@@ -5,7 +5,7 @@
 //! client while the queue is congested.
 
 use super::{
-    Connection, Edge, Seat,
+    Connection, Edge, Farewell, Seat,
     errors::{Problem, close},
     frame::Encoding,
     queue::{Errands, SessionQueue},
@@ -81,6 +81,9 @@ async fn upgrade(
         let [proto, json] = Encoding::ALL.map(Encoding::subprotocol);
         return refuse(Code::BadRequest, format!("Sec-WebSocket-Protocol must offer {proto} or {json}"));
     };
+    if edge.0.parts.readiness.is_leaving() {
+        return refuse(Code::NotReady, "the node is going down".to_owned());
+    }
     let Some(seat) = edge.seat() else {
         let why = format!("the node has {} sessions, the most it takes", edge.sessions());
         return refuse(Code::Overloaded, why);
@@ -185,6 +188,9 @@ impl Connected {
             self.go_away();
             return ControlFlow::Break(());
         }
+        if let Some(farewell) = errands.farewell {
+            self.queue.answer(0, Frame::GoAway(wire_farewell(&farewell)));
+        }
         for finished in errands.outcomes {
             self.handle(Input::Finished(finished))?;
         }
@@ -261,9 +267,13 @@ impl Connected {
     }
 
     fn go_away(&self) {
-        let within_ms = u32::try_from(GO_AWAY.as_millis()).unwrap_or(u32::MAX);
-        let reason = "the node is going down".to_owned();
-        self.queue.answer(0, Frame::GoAway(client::GoAway { within_ms, reason }));
+        let farewell = Farewell {
+            after: Duration::ZERO,
+            within: GO_AWAY,
+            reason: "the node is going down",
+            addresses: Vec::new(),
+        };
+        self.queue.answer(0, Frame::GoAway(wire_farewell(&farewell)));
         self.close(close::GOING_AWAY, "going down");
     }
 
@@ -341,6 +351,16 @@ impl Connected {
 
     fn start(&mut self, task: impl Future<Output = Finished> + Send + 'static) {
         self.tasks.push(task.boxed());
+    }
+}
+
+fn wire_farewell(farewell: &Farewell) -> client::GoAway {
+    let ms = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    client::GoAway {
+        within_ms: ms(farewell.within),
+        reason: farewell.reason.to_owned(),
+        addresses: farewell.addresses.clone(),
+        reconnect_after_ms: ms(farewell.after),
     }
 }
 

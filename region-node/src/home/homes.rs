@@ -25,7 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use types::{
     Code, Epoch, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow, Placement, Position, Refusal,
-    Replica, UserId,
+    RegionRow, Replica, Retirement, UserId,
 };
 
 /// Calls that may wait for one shard.
@@ -184,7 +184,8 @@ pub(super) fn row_of(placement: &Placement, row: &PartitionRow) -> Row {
     let alone_allowed = home_region
         .and_then(|region| placement.region(region))
         .is_some_and(|region| region.alone_until_ms > 0);
-    let regions: BTreeSet<_> = placement.regions().map(|region| &region.region).collect();
+    let stays = |region: &&RegionRow| region.retirement != Retirement::Retired;
+    let regions: BTreeSet<_> = placement.regions().filter(stays).map(|region| &region.region).collect();
     Row {
         waiting: !row.waiting.is_empty(),
         membership: Membership {

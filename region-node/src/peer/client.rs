@@ -27,7 +27,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
-use types::{Epoch, NodeId, PartitionId, Record, limits};
+use types::{Epoch, NodeId, PartitionId, Record, Retirement, limits};
 
 /// Bytes of requests that wait to be sent to one peer.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
@@ -153,7 +153,7 @@ impl Peers {
         let mut versions = self.0.view.versions();
         loop {
             for node in self.0.view.load().nodes() {
-                if node.node != self.0.config.node {
+                if node.node != self.0.config.node && node.retirement != Retirement::Retired {
                     self.ensure(&node.node, &shutdown);
                 }
             }

@@ -178,10 +178,14 @@ impl PeerStream {
                 .boxed()
             }
             Request::Locate(locate) => {
-                let (asked, position) = wire::locate(locate)?;
-                let homes = Arc::clone(&self.parts.homes);
+                let (asked, position, any_copy) = wire::locate(locate)?;
+                let (homes, replicas) = (Arc::clone(&self.parts.homes), Arc::clone(&self.parts.replicas));
                 async move {
-                    let answer = homes.locate(asked.partition, asked.log, &asked.user, position).await;
+                    let answer = if any_copy {
+                        replicas.locate(asked.partition, asked.log, &asked.user, position).await
+                    } else {
+                        homes.locate(asked.partition, asked.log, &asked.user, position).await
+                    };
                     (id, wire::located_reply(&answer))
                 }
                 .boxed()

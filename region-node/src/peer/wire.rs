@@ -184,22 +184,24 @@ pub(crate) fn read(wire: node::Read) -> Result<(Asked, ReadFrom, usize), Malform
     Ok((asked, from, limit))
 }
 
-pub(crate) fn locate_request(asked: &Asked, position: Position) -> Request {
+pub(crate) fn locate_request(asked: &Asked, position: Position, any_copy: bool) -> Request {
     Request::Locate(node::Locate {
         log: log_bytes(asked.log),
         partition: asked.partition.get(),
         user: asked.user.to_string(),
         position: Some(position.into()),
+        any_copy,
     })
 }
 
-pub(crate) fn locate(wire: node::Locate) -> Result<(Asked, Position), Malformed> {
+/// Who asks for which position, and whether any copy may answer.
+pub(crate) fn locate(wire: node::Locate) -> Result<(Asked, Position, bool), Malformed> {
     let asked = Asked {
         log: proto::log_id("locate.log", &wire.log)?,
         partition: PartitionId::new(wire.partition),
         user: named("locate.user", UserId::new(&wire.user))?,
     };
-    Ok((asked, wire.position.map_or(Position::START, Into::into)))
+    Ok((asked, wire.position.map_or(Position::START, Into::into), wire.any_copy))
 }
 
 fn read_refused(refusal: &ReadRefusal) -> Reply {

@@ -1,5 +1,6 @@
 //! Reads and position checks: from this node's copy where it knows enough, else from the home.
 //!
+//! A node without a copy asks one of its region that has one before it asks a home abroad.
 //! A copy that has not reached a position is given a moment, then the home is asked. A copy of an older
 //! epoch than the placement's may hold what a failover undid, so its word on a position counts only where
 //! the home cannot be reached; the position is checked again when it can.
@@ -13,11 +14,13 @@ use log_store::locate::Located;
 use proto::node::{peer_reply::Reply, peer_request::Request};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use types::{Code, Epoch, LogId, PartitionId, Position, Refusal, UserId};
+use types::{Code, Epoch, LogId, NodeRow, PartitionId, Position, Refusal, UserId};
 
 /// How long a copy is given to reach a position.
 const CATCH_UP: Duration = Duration::from_millis(300);
 const CATCH_UP_STEP: Duration = Duration::from_millis(20);
+/// How long another copy in the region is waited for.
+const NEARBY_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the home is waited for.
 const HOME_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -41,7 +44,10 @@ impl Router {
             }
         }
         let epoch = self.epoch(partition);
-        let here = self.locate_here(&asked, position).await;
+        let mut here = self.locate_here(&asked, position).await;
+        if matches!(here, Err(ReadRefusal::NotHere(_))) {
+            here = self.locate_nearby(&asked, position).await;
+        }
         match here {
             Ok(answer) if answer.epoch >= epoch => Ok(answer),
             Err(ReadRefusal::Refused(refusal)) => Err(refusal.into()),
@@ -64,7 +70,25 @@ impl Router {
             let homes = &self.parts().homes;
             return homes.locate(asked.partition, asked.log, &asked.user, position).await;
         }
-        wire::located(self.ask_home(asked.partition, wire::locate_request(asked, position)).await?)
+        wire::located(self.ask_home(asked.partition, wire::locate_request(asked, position, false)).await?)
+    }
+
+    /// What a position is to another copy in this region; what it does not know it may just not know yet.
+    async fn locate_nearby(&self, asked: &Asked, position: Position) -> Result<LocateAnswer, ReadRefusal> {
+        let request = wire::locate_request(asked, position, true);
+        match wire::located(self.ask_nearby(asked.partition, request).await?) {
+            Ok(LocateAnswer { located: Located::Ahead, .. }) => Err(ReadRefusal::Ahead),
+            Err(ReadRefusal::Refused(_)) => Err(self.not_here(asked.partition)),
+            answer => answer,
+        }
+    }
+
+    async fn read_nearby(&self, asked: &Asked, from: ReadFrom, limit: usize) -> Result<Page, ReadRefusal> {
+        let request = wire::read_request(asked, from, limit);
+        match wire::page(self.ask_nearby(asked.partition, request).await?) {
+            Err(ReadRefusal::Refused(_)) => Err(self.not_here(asked.partition)),
+            page => page,
+        }
     }
 
     /// Reads a page. `known_head`: where the caller knows of more than a copy may have, so that an empty
@@ -82,7 +106,10 @@ impl Router {
     ) -> Result<Page, ReadRefusal> {
         let partition = self.pin_of(log).await?.partition;
         let asked = Asked { log, partition, user: user.clone() };
-        let here = self.read_here(&asked, from, limit).await;
+        let mut here = self.read_here(&asked, from, limit).await;
+        if matches!(here, Err(ReadRefusal::NotHere(_))) {
+            here = self.read_nearby(&asked, from, limit).await;
+        }
         let has_more = match from {
             ReadFrom::After(position) => known_head.offset > position.offset,
             ReadFrom::Before(_) => false,
@@ -158,6 +185,29 @@ impl Router {
 
     fn not_here(&self, partition: PartitionId) -> ReadRefusal {
         NotHome { partition, epoch: self.epoch(partition), home: None, moving: false }.into()
+    }
+
+    /// Asks another node of this region that keeps a copy; not where the home is in the region, since that knows
+    /// more.
+    async fn ask_nearby(&self, partition: PartitionId, request: Request) -> Result<Reply, ReadRefusal> {
+        let placement = self.parts().view.load();
+        let config = &self.parts().config;
+        let is_near = |node: &&NodeRow| node.live && node.region == config.region;
+        let row = placement.partition(partition).filter(|row| {
+            let home = row.home.as_ref().and_then(|home| placement.node(&home.node));
+            !home.is_some_and(|home| is_near(&home))
+        });
+        let copies = row.into_iter().flat_map(|row| &row.replicas);
+        let near = copies
+            .filter_map(|copy| placement.node(&copy.node))
+            .filter(is_near)
+            .find(|node| node.node != config.node && self.peers().channel(&node.node).is_some());
+        let node = &near.ok_or_else(|| self.not_here(partition))?.node;
+        let receiver = self.peers().ask(node, None, request).map_err(|_| self.not_here(partition))?;
+        answer(receiver, NEARBY_PATIENCE).await.map_err(|why| {
+            tracing::debug!(%partition, peer = %node, why, "a copy nearby did not answer a question");
+            self.not_here(partition)
+        })
     }
 
     async fn ask_home(&self, partition: PartitionId, request: Request) -> Result<Reply, ReadRefusal> {
