@@ -162,17 +162,21 @@ fn session_frames() -> Vec<(&'static str, ServerFrame)> {
         answer("sent", 6, Say::Sent(sent)),
         answer("history page", 7, Say::HistoryPage(page)),
         answer("pong", 9, Say::Pong(Pong { nonce: 17 })),
+        answer("go away", 0, Say::GoAway(away())),
         answer(
-            "go away",
+            "go away, to these addresses",
             0,
             Say::GoAway(GoAway {
-                within_ms: 2_000,
-                reason: "the node is going down".to_owned(),
                 addresses: vec!["ws://127.0.0.1:7420/v1/ws".to_owned()],
                 reconnect_after_ms: 150,
+                ..away()
             }),
         ),
     ]
+}
+
+fn away() -> GoAway {
+    GoAway { within_ms: 2_000, reason: "the node is going down".to_owned(), ..GoAway::default() }
 }
 
 fn log_frames() -> Vec<(&'static str, ServerFrame)> {
