@@ -28,7 +28,7 @@ mod c8;
 mod c9;
 mod finals;
 #[cfg(test)]
-mod generated;
+pub(crate) mod generated;
 #[cfg(test)]
 mod mutations;
 mod writes;

@@ -3,6 +3,7 @@
 use crate::{
     history::History,
     report::{self, Report},
+    rto,
     run::{self, Options},
     scenario::{Scenario, Schedule},
     workload::Load,
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Runs a scenario on three regions of real processes, and checks what happened.
     Run(RunArgs),
+    /// Kills regions at random moments, one after the other, and measures how soon writes succeed again.
+    Rto(RtoArgs),
     /// Lists the scenarios.
     List,
     /// Checks a recorded history again, and writes its report anew.
@@ -57,6 +60,22 @@ pub(crate) struct RunArgs {
     /// Keep the deployment's data and logs in this folder.
     #[arg(long)]
     dir: Option<PathBuf>,
+}
+
+/// What `rto` takes.
+#[derive(Debug, Args)]
+pub(crate) struct RtoArgs {
+    /// How many.
+    #[arg(long, default_value_t = 10)]
+    kills: u32,
+    /// Decides who is killed when.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    shape: ShapeArgs,
+    /// Where history and reports go.
+    #[arg(long, default_value = "target/chaos")]
+    out: PathBuf,
 }
 
 /// Load and deployment.
@@ -107,6 +126,7 @@ pub fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run_one(args).await,
+            Command::Rto(args) => measure_rto(args).await,
             Command::List => {
                 list();
                 Ok(true)
@@ -152,6 +172,32 @@ async fn run_one(args: RunArgs) -> anyhow::Result<bool> {
     let outcome =
         run::run(&options, |what| println!("{:7.1} s  {what}", began.elapsed().as_secs_f64())).await?;
     tell(&Report::of(&outcome.history, &outcome.violations, &outcome.failures), &history)
+}
+
+async fn measure_rto(args: RtoArgs) -> anyhow::Result<bool> {
+    fs::create_dir_all(&args.out).with_context(|| format!("the folder {}", args.out.display()))?;
+    let history = args.out.join(format!("rto-{}.jsonl", args.seed));
+    let options = Options {
+        program: std::env::current_exe()?,
+        scenario: Scenario::RegionKilled,
+        seed: args.seed,
+        rounds: args.kills,
+        load: Load { returners: 0, ..args.shape.load() },
+        partitions_per_region: args.shape.partitions,
+        lease: Duration::from_millis(args.shape.lease_ms),
+        history: history.clone(),
+        dir: None,
+    };
+    let began = Instant::now();
+    let progress = |what: &str| println!("{:7.1} s  {what}", began.elapsed().as_secs_f64());
+    let (outcome, report) = rto::measure(&options, progress).await?;
+    print!("{}", report.text());
+    let page = Report::of(&outcome.history, &outcome.violations, &outcome.failures);
+    let (json, html) = (history.with_extension("json"), history.with_extension("html"));
+    fs::write(&json, serde_json::to_string_pretty(&report)?)?;
+    fs::write(&html, report::page(&page))?;
+    println!("history {}, figures {}, report {}", history.display(), json.display(), html.display());
+    Ok(report.is_clean())
 }
 
 fn check(path: &Path) -> anyhow::Result<bool> {

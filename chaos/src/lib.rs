@@ -17,6 +17,7 @@ pub mod cli;
 pub mod history;
 pub mod observe;
 pub mod report;
+pub mod rto;
 pub mod run;
 pub mod scenario;
 pub mod workload;

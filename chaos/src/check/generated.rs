@@ -62,7 +62,7 @@ struct Model {
 }
 
 /// A history in which nothing is wrong.
-pub(super) fn clean(seed: u64) -> History {
+pub(crate) fn clean(seed: u64) -> History {
     let mut model = Model::new(seed);
     for _ in 0..STEPS {
         model.step();

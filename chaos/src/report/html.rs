@@ -96,7 +96,7 @@ fn faults(page: &mut String, summary: &Summary) {
     }
     page.push_str(
         "<h2>Faults</h2><div class=\"wide\"><table><tr><th>fault</th><th class=\"n\">from</th><th class=\"n\">until</th>\
-         <th class=\"n\">partitions hit</th><th class=\"n\">writes again: slowest</th><th class=\"n\">median</th>\
+         <th class=\"n\">partitions hit</th><th class=\"n\">writes again: slowest</th><th class=\"n\">median</th><th class=\"n\">longest pause</th>\
          <th class=\"n\">at risk</th><th class=\"n\">came back</th><th class=\"n\">lost</th></tr>",
     );
     let seconds = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{:.2} s", ms / 1e3));
@@ -107,15 +107,52 @@ fn faults(page: &mut String, summary: &Summary) {
             page,
             "<tr><td>{}</td><td class=\"n\">{:.1} s</td><td class=\"n\">{until}</td><td class=\"n\">{}</td>\
              <td class=\"n\">{slowest}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-             <td class=\"n\">{}</td></tr>",
+             <td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
             escaped(&fault.what),
             fault.from_s,
             fault.partitions,
             seconds(fault.median_ms),
+            seconds(fault.longest_pause_ms),
             fault.at_risk,
             fault.came_back,
             fault.lost
         );
     }
     page.push_str("</table></div>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{check, history::History};
+
+    fn report(corrupt: bool) -> Report {
+        let history = check::generated::clean(3);
+        let mut events = history.events().to_vec();
+        if corrupt {
+            events.retain(|event| !matches!(event.kind, crate::history::Kind::Held { .. }));
+        }
+        let history = History::new(history.header().clone(), events).expect("a history");
+        let violations = check::all(&history);
+        Report::of(&history, &violations, &[])
+    }
+
+    #[test]
+    fn a_page_has_its_picture_and_loads_nothing() {
+        let page = page(&report(false));
+        assert_eq!(page.matches("<svg").count(), 1);
+        assert!(page.contains("Every promise was kept") && page.contains("class=\"fault\""));
+        for strange in ["<script", "http://", "https://", "url(", "NaN"] {
+            assert!(!page.contains(strange), "{strange} in {page}");
+        }
+    }
+
+    #[test]
+    fn a_page_tells_what_was_not_kept() {
+        let report = report(true);
+        assert!(!report.summary.clean);
+        let page = page(&report);
+        assert!(page.contains("Not every promise was kept") && page.contains("no replica tells"), "{page}");
+        assert!(report.text().contains("VIOLATIONS"));
+    }
 }

@@ -110,6 +110,8 @@ pub struct FaultReport {
     pub slowest_ms: Option<f64>,
     /// The same for the partition in the middle.
     pub median_ms: Option<f64>,
+    /// The longest time without an ack at any of them, from before the fault until it was over.
+    pub longest_pause_ms: Option<f64>,
     /// Partitions that acked nothing any more.
     pub unrecovered: usize,
     /// Messages acked at `home` and not replicated, when it began.
@@ -263,6 +265,7 @@ fn faults(history: &History) -> Vec<FaultReport> {
                     partitions: of.len(),
                     slowest_ms: ms(first_us.last()),
                     median_ms: ms(first_us.get(first_us.len() / 2)),
+                    longest_pause_ms: ms(of.iter().map(|one| &one.longest_pause_us).max()),
                     unrecovered: of.len() - first_us.len(),
                     at_risk: risk.map_or(0, |risk| risk.messages),
                     came_back: risk.map_or(0, |risk| risk.came_back),

@@ -146,6 +146,9 @@ impl Timeline {
     fn draw_rates(&self, svg: &mut String) {
         let per_s = 1e6 / SLICE_US as f64;
         let most = self.acks.iter().flatten().max().map_or(1.0, |most| f64::from(*most) * per_s).max(1.0);
+        // Four parts of a round number each.
+        let round = 10_f64.powf((most / 4.0).log10().floor());
+        let most = (most / 4.0 / round).ceil() * round * 4.0;
         let bottom = RATES_TOP + RATES_HEIGHT;
         for part in 0..=4 {
             let value = most * f64::from(part) / 4.0;
