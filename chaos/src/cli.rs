@@ -6,6 +6,7 @@ use crate::{
     rto,
     run::{self, Options},
     scenario::{Scenario, Schedule},
+    storm,
     workload::Load,
 };
 use anyhow::Context as _;
@@ -31,6 +32,8 @@ enum Command {
     Run(RunArgs),
     /// Kills regions at random moments, one after the other, and measures how soon writes succeed again.
     Rto(RtoArgs),
+    /// Lets thousands of sessions lose their region at once, and measures how soon they are resumed.
+    Storm(StormArgs),
     /// Lists the scenarios.
     List,
     /// Checks a recorded history again, and writes its report anew.
@@ -60,6 +63,9 @@ pub(crate) struct RunArgs {
     /// Keep the deployment's data and logs in this folder.
     #[arg(long)]
     dir: Option<PathBuf>,
+    /// Only print what would be done when.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What `rto` takes.
@@ -74,6 +80,29 @@ pub(crate) struct RtoArgs {
     #[command(flatten)]
     shape: ShapeArgs,
     /// Where history and reports go.
+    #[arg(long, default_value = "target/chaos")]
+    out: PathBuf,
+}
+
+/// What `storm` takes.
+#[derive(Debug, Args)]
+pub(crate) struct StormArgs {
+    /// Sessions.
+    #[arg(long, default_value_t = 5_000)]
+    sessions: usize,
+    /// Chats that each follows.
+    #[arg(long, default_value_t = 20)]
+    chats: usize,
+    /// Decides chats and jitter.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Partitions per region.
+    #[arg(long, default_value_t = 4)]
+    partitions: u32,
+    /// The lease, in ms.
+    #[arg(long, default_value_t = 4_000)]
+    lease_ms: u64,
+    /// Where the figures go.
     #[arg(long, default_value = "target/chaos")]
     out: PathBuf,
 }
@@ -127,6 +156,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => run_one(args).await,
             Command::Rto(args) => measure_rto(args).await,
+            Command::Storm(args) => measure_storm(args).await,
             Command::List => {
                 list();
                 Ok(true)
@@ -151,8 +181,21 @@ fn list() {
     }
 }
 
+fn plan(schedule: &Schedule) {
+    let regions = lab::REGIONS_DEFAULT.map(str::to_owned);
+    for planned in &schedule.faults {
+        let (from, until) = (planned.from_ms as f64 / 1e3, planned.until_ms as f64 / 1e3);
+        println!("{from:7.1} s to {until:6.1} s  {}", planned.fault.told(&regions));
+    }
+    println!("{:7.1} s the load ends", schedule.end_ms as f64 / 1e3);
+}
+
 async fn run_one(args: RunArgs) -> anyhow::Result<bool> {
     let scenario = Scenario::named(&args.scenario).context("an unknown scenario")?;
+    if args.dry_run {
+        plan(&Schedule::draw(scenario, args.seed, args.rounds));
+        return Ok(true);
+    }
     fs::create_dir_all(&args.out).with_context(|| format!("the folder {}", args.out.display()))?;
     let history = args.out.join(format!("{scenario}-{}.jsonl", args.seed));
     let options = Options {
@@ -198,6 +241,26 @@ async fn measure_rto(args: RtoArgs) -> anyhow::Result<bool> {
     fs::write(&html, report::page(&page))?;
     println!("history {}, figures {}, report {}", history.display(), json.display(), html.display());
     Ok(report.is_clean())
+}
+
+async fn measure_storm(args: StormArgs) -> anyhow::Result<bool> {
+    fs::create_dir_all(&args.out).with_context(|| format!("the folder {}", args.out.display()))?;
+    let options = storm::Options {
+        program: std::env::current_exe()?,
+        sessions: args.sessions,
+        chats: args.chats,
+        seed: args.seed,
+        partitions_per_region: args.partitions,
+        lease: Duration::from_millis(args.lease_ms),
+    };
+    let began = Instant::now();
+    let progress = |what: &str| println!("{:7.1} s  {what}", began.elapsed().as_secs_f64());
+    let report = storm::measure(&options, progress).await?;
+    print!("{}", report.text());
+    let json = args.out.join(format!("storm-{}.json", args.seed));
+    fs::write(&json, serde_json::to_string_pretty(&report)?)?;
+    println!("figures {}", json.display());
+    Ok(report.not_resumed == 0)
 }
 
 fn check(path: &Path) -> anyhow::Result<bool> {

@@ -20,4 +20,5 @@ pub mod report;
 pub mod rto;
 pub mod run;
 pub mod scenario;
+pub mod storm;
 pub mod workload;

@@ -52,5 +52,5 @@ async fn a_killed_region_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mixed_run_keeps_every_promise() {
-    short(Scenario::Mixed, 3, 2).await;
+    short(Scenario::Mixed, 33, 2).await;
 }

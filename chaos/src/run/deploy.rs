@@ -4,7 +4,12 @@ use super::{Options, clocks::Clocks, disk::SmallDisk};
 use crate::scenario::Scenario;
 use anyhow::Context as _;
 use lab::{Event, Lab};
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use types::{NodeId, RegionId};
@@ -38,12 +43,26 @@ impl Deployed {
     /// # Errors
     /// It does not come up, or the machine does not let the layout be made.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        let mut lab = lab::Options::new(&options.program);
-        lab.seed = options.seed;
-        lab.partitions_per_region = Some(options.partitions_per_region);
-        lab.lease_ttl = options.lease;
+        let mut lab = shape(&options.program, options.seed, options.partitions_per_region, options.lease);
         lab.dir.clone_from(&options.dir);
         let layout = lay_out(options.scenario, &mut lab)?;
+        Self::up(lab, layout).await
+    }
+
+    /// Starts one with nothing laid out around it.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub async fn plain(
+        program: &Path,
+        seed: u64,
+        partitions_per_region: u32,
+        lease: Duration,
+    ) -> anyhow::Result<Self> {
+        Self::up(shape(program, seed, partitions_per_region, lease), Layout::default()).await
+    }
+
+    async fn up(lab: lab::Options, layout: Layout) -> anyhow::Result<Self> {
         let lab = Lab::start(lab).await?;
         let events = parking_lot::Mutex::new(lab.events());
         lab.wait_ready(UP_PATIENCE).await?;
@@ -111,6 +130,14 @@ impl Deployed {
         }
         Ok(())
     }
+}
+
+fn shape(program: &Path, seed: u64, partitions_per_region: u32, lease: Duration) -> lab::Options {
+    let mut options = lab::Options::new(program);
+    options.seed = seed;
+    options.partitions_per_region = Some(partitions_per_region);
+    options.lease_ttl = lease;
+    options
 }
 
 fn lay_out(scenario: Scenario, lab: &mut lab::Options) -> anyhow::Result<Layout> {
