@@ -35,6 +35,9 @@ use tokio_util::sync::CancellationToken;
 /// How long a deployment has to come up, and to heal.
 const READY_PATIENCE: Duration = Duration::from_secs(90);
 
+/// Readers in each place, at least, where a storm of them is wanted.
+const STORM_READERS: u32 = 30;
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -93,10 +96,15 @@ pub async fn run(options: &Options, progress: impl Fn(&str)) -> anyhow::Result<O
     let chats = Chats::open(&deployed.lab, &deployed.regions, &recorder, options.seed).await?;
     let chats = Arc::new(chats);
     progress(&format!("{} chats on {} partitions; load", chats.all().len(), deployed.partitions));
-    let workload =
-        Workload::start(recorder.clone(), Arc::clone(&chats), &deployed.edges()?, options.load, options.seed);
+    let workload = Workload::start(
+        recorder.clone(),
+        Arc::clone(&chats),
+        &deployed.edges()?,
+        load(options),
+        options.seed,
+    );
     let mut failures = Vec::new();
-    if let Err(error) = play(&deployed, &schedule, &recorder, &progress).await {
+    if let Err(error) = play(&deployed, &workload, &schedule, &recorder, &progress).await {
         failures.push(format!("a fault could not be made or undone: {error:#}"));
     }
     progress("healing");
@@ -110,6 +118,14 @@ pub async fn run(options: &Options, progress: impl Fn(&str)) -> anyhow::Result<O
     let history = recorder.finish()?;
     let violations = check::all(&history);
     Ok(Outcome { history, violations, failures })
+}
+
+/// The load of a scenario: many readers where they are what it is about.
+fn load(options: &Options) -> Load {
+    match options.scenario {
+        Scenario::ReconnectStorm => Load { readers: options.load.readers.max(STORM_READERS), ..options.load },
+        _ => options.load,
+    }
 }
 
 /// Watches homes and watermarks until `stop`.

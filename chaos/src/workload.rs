@@ -5,6 +5,7 @@
 //! | who | through | does |
 //! |---|---|---|
 //! | writer | the SDK | writes to every chat, keeps an outbox, and reads live |
+//! | quitter | the SDK | a writer whose device is lost when the first fault begins |
 //! | plain writer | a bare connection | writes to every chat, each message once, without an outbox |
 //! | reader | a bare connection | follows every chat; drops its connection again and again, and resumes at another node |
 //! | returner | the SDK | follows every chat; ends again and again, and is restored from its snapshot |
@@ -48,6 +49,8 @@ pub struct Load {
     pub readers: u32,
     /// Returners per region.
     pub returners: u32,
+    /// Devices per region that write through the SDK and are lost, outbox and all, when the first fault begins.
+    pub quitters: u32,
     /// Bytes of each body, at least what makes it its own.
     pub body_bytes: usize,
     /// Plain writers ask for `home` acks, which nobody but salvage brings back.
@@ -61,6 +64,7 @@ impl Default for Load {
             plain_writes_per_s: 30,
             readers: 1,
             returners: 1,
+            quitters: 0,
             body_bytes: 200,
             plain_home_acks: false,
         }
@@ -78,6 +82,8 @@ struct Shared {
     writing: Arc<AtomicBool>,
     /// Messages that are in outboxes, or have not been answered.
     pending: Arc<AtomicUsize>,
+    /// Quitters end when this is cancelled.
+    losing: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -103,6 +109,7 @@ impl Workload {
             load,
             writing: Arc::new(AtomicBool::new(true)),
             pending: Arc::default(),
+            losing: CancellationToken::new(),
             stop: CancellationToken::new(),
         };
         let mut clients = JoinSet::new();
@@ -118,7 +125,12 @@ impl Workload {
             };
             if load.writes_per_s > 0 {
                 let every = Duration::from_secs(u64::from(regions)) / load.writes_per_s;
-                clients.spawn(writer::run(shared.clone(), place("writer", 0), every));
+                let never = CancellationToken::new();
+                clients.spawn(writer::run(shared.clone(), place("writer", 0), every, never));
+                for number in 0..load.quitters {
+                    let lost = shared.losing.clone();
+                    clients.spawn(writer::run(shared.clone(), place("writer", 1 + number), every, lost));
+                }
             }
             if load.plain_writes_per_s > 0 {
                 let every = Duration::from_secs(u64::from(regions)) / load.plain_writes_per_s;
@@ -137,6 +149,11 @@ impl Workload {
     /// No more is written from now on; what is in outboxes is still sent.
     pub fn stop_writing(&self) {
         self.shared.writing.store(false, Ordering::Relaxed);
+    }
+
+    /// Devices are lost: they never come back, and nor does what was in their outboxes.
+    pub fn lose_devices(&self) {
+        self.shared.losing.cancel();
     }
 
     /// Messages whose end is not known yet.

@@ -50,6 +50,9 @@ pub struct Config {
     /// How long a store's canary may be under way before the lease is no longer renewed.
     #[serde(default = "default_stall_limit_ms")]
     pub stall_limit_ms: u64,
+    /// What a segment of the store is prepared with, in bytes. Smaller ones let a small disk be used further.
+    #[serde(default = "default_segment_bytes")]
+    pub segment_bytes: u32,
     /// How often deleted and expired bodies are taken off the disk.
     #[serde(default = "default_reclaim_interval_ms")]
     pub reclaim_interval_ms: u64,
@@ -85,6 +88,9 @@ const fn default_drain_ms() -> u64 {
 }
 const fn default_stall_limit_ms() -> u64 {
     2_000
+}
+const fn default_segment_bytes() -> u32 {
+    64 * 1024 * 1024
 }
 const fn default_reclaim_interval_ms() -> u64 {
     300_000
@@ -150,6 +156,7 @@ impl Config {
             ("stall-limit-ms", self.stall_limit_ms),
             ("isr-lag-ms", self.isr_lag_ms),
             ("reclaim-interval-ms", self.reclaim_interval_ms),
+            ("segment-bytes", u64::from(self.segment_bytes)),
         ];
         mistakes.extend(
             at_least_one.iter().filter(|(_, value)| *value == 0).map(|(key, _)| format!("{key} is 0")),

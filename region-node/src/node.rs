@@ -115,7 +115,9 @@ async fn open_store(config: &Config) -> Result<Arc<dyn LogStore>, Error> {
         }
         Engine::Embedded => {
             let folder = config.data_dir.join("log");
-            let open = move || EmbeddedStore::open(&folder, embedded::Config::default());
+            let bounds =
+                embedded::Config { segment_bytes: config.segment_bytes, ..embedded::Config::default() };
+            let open = move || EmbeddedStore::open(&folder, bounds);
             let opened = tokio::task::spawn_blocking(open).await;
             let store = opened.map_err(|error| Error::Serve(io::Error::other(error)))??;
             Ok(store)

@@ -1,6 +1,10 @@
 //! The deployment under test.
 
-use super::{Options, clocks::Clocks, disk::SmallDisk};
+use super::{
+    Options,
+    clocks::Clocks,
+    disk::{SEGMENT_BYTES, SmallDisk},
+};
 use crate::scenario::Scenario;
 use anyhow::Context as _;
 use lab::{Event, Lab};
@@ -153,6 +157,7 @@ fn lay_out(scenario: Scenario, lab: &mut lab::Options) -> anyhow::Result<Layout>
         layout.clocks = Some(clocks);
     }
     if needs.small_disk {
+        lab.overlay.node.insert("segment-bytes".to_owned(), SEGMENT_BYTES.into());
         let dir: PathBuf = lab.dir.get_or_insert_with(|| folder.path().join("lab")).clone();
         for region in lab::REGIONS_DEFAULT {
             let data = dir.join("data").join(format!("node-{region}-1"));

@@ -8,8 +8,10 @@ use std::{
     path::PathBuf,
 };
 
-/// Room for a store that has written little: two segments and what lies beside them.
-const BYTES: u64 = 224 * 1024 * 1024;
+/// Room for a store of small segments that has written little.
+const BYTES: u64 = 96 * 1024 * 1024;
+/// Segments are prepared in advance: small ones make a full disk felt soon.
+pub(super) const SEGMENT_BYTES: u32 = 512 * 1024;
 const FILLER: &str = "filler";
 const CHUNK_BYTES: usize = 256 * 1024;
 

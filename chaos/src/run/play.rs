@@ -4,6 +4,7 @@ use super::Deployed;
 use crate::{
     history::{Fault, Recorder, Region},
     scenario::{FaultKind, Planned, Schedule},
+    workload::Workload,
 };
 use anyhow::Context as _;
 use lab::{DIRECTORY, LabError, LinkChange, process::ProcessError};
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 /// A fault could not be made or undone; the rest of the schedule was not played.
 pub async fn play(
     deployed: &Deployed,
+    workload: &Workload,
     schedule: &Schedule,
     recorder: &Recorder,
     progress: impl Fn(&str),
@@ -30,6 +32,7 @@ pub async fn play(
             progress(&told);
             open[number] = Some(recorder.fault_began(&*told, struck(deployed, recorder, fault)));
             make(deployed, fault).await.with_context(|| told)?;
+            workload.lose_devices();
         } else {
             progress(&format!("over: {told}"));
             undo(deployed, fault).await.with_context(|| format!("over: {told}"))?;

@@ -14,6 +14,10 @@ impl Heads {
         self.0.lock().insert((session, log), at);
     }
 
+    pub(super) fn forget(&self, session: Session, log: Log) {
+        self.0.lock().remove(&(session, log));
+    }
+
     /// The sessions that are not at these ends of their logs.
     pub fn behind(&self, ends: &BTreeMap<Log, Position>) -> Vec<(Session, Log, Position)> {
         let heads = self.0.lock();

@@ -51,6 +51,15 @@ impl Ear {
         self.pending.insert(id);
     }
 
+    /// The device is gone, and with it all that it would have sent again.
+    pub(super) fn lost(self) {
+        let Self { shared, device, session, logs, pending, .. } = self;
+        shared.recorder.record(Kind::Ended { session });
+        shared.recorder.record(Kind::DeviceLost { device });
+        logs.values().for_each(|heard| shared.heads.forget(session, heard.log));
+        shared.pending.fetch_sub(pending.len(), Ordering::Relaxed);
+    }
+
     /// The last position of a log that the app has.
     pub(super) fn stands_at(&self, id: &LogId) -> Position {
         self.logs.get(id).and_then(|heard| heard.positions.last().copied()).unwrap_or(Position::START)

@@ -8,9 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::{Instant as Deadline, sleep_until};
+use tokio_util::sync::CancellationToken;
 
-/// Runs until the workload stops.
-pub(super) async fn run(shared: Shared, mut place: Place, every: Duration) {
+/// Runs until the workload stops, or until the device is `lost`.
+pub(super) async fn run(shared: Shared, mut place: Place, every: Duration, lost: CancellationToken) {
     let recorder = shared.recorder.clone();
     let device = recorder.device(&place.user, place.device, &place.region);
     let region = recorder.region(&place.region);
@@ -33,6 +34,7 @@ pub(super) async fn run(shared: Shared, mut place: Place, every: Duration) {
         tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
+            () = lost.cancelled() => return ear.lost(),
             event = events.next() => match event {
                 Some(event) => ear.hear(event),
                 None => return recorder.note(format!("a writer of {} has ended", place.region)),
