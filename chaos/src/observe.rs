@@ -1,9 +1,11 @@
 //! What the deployment tells about itself while it is hurt: homes, watermarks, and in the end every copy.
 
+mod archives;
 mod finals;
 mod placement;
 mod status;
 
+pub use archives::{record_archives, unsettled};
 pub use finals::{Copies, Copy};
 pub use placement::watch_placement;
 pub use status::{PartitionView, partition_views, watch_watermarks};

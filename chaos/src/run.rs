@@ -162,6 +162,11 @@ pub async fn finish(
             recorder.note(format!("converged after {:.1} s", began.elapsed().as_secs_f64()));
             recorder.record(Kind::Healed);
             copies.record(recorder);
+            for (node, region) in deployed.nodes() {
+                if let Err(error) = observe::record_archives(&deployed.lab, &node, &region, recorder).await {
+                    failures.push(format!("the archives of {node}: {error:#}"));
+                }
+            }
         }
         Err(error) => {
             failures.push(format!("not converged within {READY_PATIENCE:?}: {error:#}"));

@@ -53,7 +53,7 @@ pub struct Load {
     pub quitters: u32,
     /// Bytes of each body, at least what makes it its own.
     pub body_bytes: usize,
-    /// Plain writers ask for `home` acks, which nobody but salvage brings back.
+    /// Plain writers ask for `home` acks: what a failover undoes of theirs only salvage brings back.
     pub plain_home_acks: bool,
 }
 
@@ -64,9 +64,9 @@ impl Default for Load {
             plain_writes_per_s: 30,
             readers: 1,
             returners: 1,
-            quitters: 0,
+            quitters: 1,
             body_bytes: 200,
-            plain_home_acks: false,
+            plain_home_acks: true,
         }
     }
 }

@@ -11,7 +11,8 @@
 use super::{Checker, Found, Violation, finals::Finals, writes::Writes};
 use crate::history::{Ack, Device, Fault, History, Kind, Log, Message, Resends};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use types::Position;
 
 pub(super) fn check(history: &History) -> Vec<Violation> {
     let writes = Writes::of(history);
@@ -98,7 +99,8 @@ pub struct AtRisk {
     pub lost: u64,
 }
 
-/// Counts, for each fault that takes homes away, the messages at risk when it began.
+/// Counts, for each fault that takes homes away, the messages at risk when it began. A message is known to be
+/// replicated when its own device has heard so, or any reader of its log has.
 pub fn at_risk(history: &History) -> Vec<AtRisk> {
     let mut counts = Vec::new();
     let finals = Finals::of(history);
@@ -106,29 +108,34 @@ pub fn at_risk(history: &History) -> Vec<AtRisk> {
     for held in finals.copies.values().flatten() {
         final_at[held.message.index()].get_or_insert(held.at);
     }
-    let mut pending: HashSet<Message> = HashSet::new();
-    let mut acked_at = vec![None; final_at.len()];
+    let mut pending: HashMap<Message, Position> = HashMap::new();
+    let mut replicated: HashMap<Log, Position> = HashMap::new();
     let mut homes = super::c9::Homes::default();
     for happened in history.events() {
         homes.take(history, &happened.kind);
         match &happened.kind {
-            Kind::Ok { message, at, ack: Ack::Home, .. } => {
-                acked_at[message.index()] = Some(*at);
-                pending.insert(*message);
-            }
+            Kind::Ok { message, at, ack: Ack::Home, .. } => drop(pending.insert(*message, *at)),
             Kind::Ok { message, ack: Ack::Replicated, .. } => drop(pending.remove(message)),
+            Kind::ReplicatedUpTo { log, at, .. } => {
+                let known = replicated.entry(*log).or_default();
+                *known = (*known).max(*at);
+            }
             Kind::FaultBegan { fault, regions, .. } if !regions.is_empty() => {
+                pending.retain(|message, at| {
+                    let log = history.names().message(*message).log;
+                    replicated.get(&log).is_none_or(|up_to| up_to < at)
+                });
                 let struck = homes.of_regions(regions);
-                let hit = |message: &&Message| {
-                    history.names().first_partition(**message).is_some_and(|of| struck.contains_key(&of))
+                let hit = |message: Message| {
+                    history.names().first_partition(message).is_some_and(|of| struck.contains_key(&of))
                 };
                 let mut count = AtRisk { fault: *fault, messages: 0, came_back: 0, lost: 0 };
-                for message in pending.iter().filter(hit) {
+                for (message, acked_at) in pending.iter().filter(|(message, _)| hit(**message)) {
                     count.messages += 1;
                     match final_at[message.index()] {
                         None => count.lost += 1,
-                        at if at != acked_at[message.index()] => count.came_back += 1,
-                        _ => {}
+                        Some(at) if at != *acked_at => count.came_back += 1,
+                        Some(_) => {}
                     }
                 }
                 counts.push(count);

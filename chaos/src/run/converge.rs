@@ -45,6 +45,10 @@ async fn look(
     recorder: &Recorder,
 ) -> anyhow::Result<Copies> {
     ensure!(workload.pending() == 0, "{} writes are not settled", workload.pending());
+    for (node, _) in deployed.nodes() {
+        let unsettled = observe::unsettled(&deployed.lab, &node).await?;
+        ensure!(unsettled == 0, "{unsettled} archived records of {node} are not settled");
+    }
     replicas_agree(deployed).await?;
     let copies = copies(deployed, chats, recorder).await?;
     let behind = workload.heads().behind(&copies.ends());

@@ -102,10 +102,10 @@ impl Crowd {
                         Connection::open(&edge, &founder, DeviceId::new(7_000 + number), vec![]).await?;
                     session.ask(send(&log, number)).await
                 };
-                if let Ok(Ok(Answer::Sent(sent))) = timeout(PROBE_TIMEOUT, asking).await {
-                    if PositionToken::open(id, &sent.position)?.epoch > first_epoch {
-                        return Ok(Instant::now());
-                    }
+                if let Ok(Ok(Answer::Sent(sent))) = timeout(PROBE_TIMEOUT, asking).await
+                    && PositionToken::open(id, &sent.position)?.epoch > first_epoch
+                {
+                    return Ok(Instant::now());
                 }
                 sleep(Duration::from_millis(20)).await;
             }

@@ -194,16 +194,10 @@ impl Reader {
             let recorder = &self.shared.recorder;
             let device = DeviceId::new(entry.device);
             let message = recorder.message_of(*log, &sender, device, message_id, self.region);
-            recorder.record(Kind::Seen {
-                session: self.session,
-                log: *log,
-                at,
-                message,
-                body,
-                salvaged: false,
-            });
+            let (session, log, salvaged) = (self.session, *log, entry.salvaged);
+            recorder.record(Kind::Seen { session, log, at, message, body, salvaged });
             seen.push(at);
-            self.shared.heads.set(self.session, *log, at);
+            self.shared.heads.set(session, log, at);
         }
     }
 }

@@ -121,7 +121,7 @@ impl Ear {
         let body = body_sum(&entry.body);
         let (session, log) = (self.session, heard.log);
         heard.positions.push(at);
-        recorder.record(Kind::Seen { session, log, at, message, body, salvaged: false });
+        recorder.record(Kind::Seen { session, log, at, message, body, salvaged: entry.salvaged });
         self.shared.heads.set(session, log, at);
     }
 
