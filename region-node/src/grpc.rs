@@ -69,6 +69,15 @@ impl node_server::Node for NodeService {
         Ok(Response::new(reply))
     }
 
+    async fn await_seal(
+        &self,
+        request: Request<wire::AwaitSealRequest>,
+    ) -> Result<Response<wire::AwaitSealReply>, Status> {
+        let store = &self.fetches.store;
+        let reply = replication::await_seal(&**store, &self.followers, request.into_inner()).await?;
+        Ok(Response::new(reply))
+    }
+
     async fn status(
         &self,
         request: Request<wire::StatusRequest>,

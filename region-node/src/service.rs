@@ -102,6 +102,14 @@ pub enum WriteError {
     /// The write is refused. Nothing was written.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// It was written in this epoch, and its ack is for the next home to give: ask there by its message id.
+    #[error("partition {partition} was moved away from epoch {epoch}")]
+    Moved {
+        /// The partition.
+        partition: PartitionId,
+        /// The epoch that has ended.
+        epoch: Epoch,
+    },
     /// It may or may not be in the log.
     #[error("the outcome of the write is unknown: {why}")]
     Indeterminate {

@@ -311,6 +311,13 @@ impl node::node_server::Node for Fences {
         Err(Status::unimplemented("a fake node"))
     }
 
+    async fn await_seal(
+        &self,
+        _: Request<node::AwaitSealRequest>,
+    ) -> Result<Response<node::AwaitSealReply>, Status> {
+        Err(Status::unimplemented("not in the fake"))
+    }
+
     async fn fence(
         &self,
         request: Request<node::FenceRequest>,

@@ -84,10 +84,14 @@ impl Actor {
                 }
                 Action::Raise(epoch) => self.raise(epoch).await,
                 Action::Append { obeys, records, encoded } => {
+                    let has_seal = records.iter().any(|record| record.sealed_by().is_some());
                     let append = Append { partition: self.partition, obeys, records };
                     match self.shared.store.append_encoded(append, encoded).await {
                         Ok(last) => self.core.lock().appended(last),
                         Err(error) => return self.refused(&error),
+                    }
+                    if has_seal {
+                        self.shared.seals.send_modify(|seals| *seals += 1);
                     }
                     Ok(())
                 }

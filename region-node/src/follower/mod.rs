@@ -26,7 +26,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use types::{Lsn, PartitionId};
 
@@ -46,6 +46,8 @@ struct Shared {
     store: Arc<dyn LogStore>,
     cores: Cores,
     homes: OnceLock<Arc<NodeHomes>>,
+    /// Counts the appends that brought a SEAL.
+    seals: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -69,7 +71,12 @@ pub struct Followers {
 impl Followers {
     /// Follows nothing yet.
     pub fn new(store: Arc<dyn LogStore>, shutdown: CancellationToken) -> Arc<Self> {
-        let shared = Arc::new(Shared { store, cores: Mutex::default(), homes: OnceLock::new() });
+        let shared = Arc::new(Shared {
+            store,
+            cores: Mutex::default(),
+            homes: OnceLock::new(),
+            seals: watch::Sender::new(0),
+        });
         let (asks, waiting) = mpsc::channel(BUNCHES_MAX);
         let driver = Driver::new(Arc::clone(&shared));
         tokio::spawn(shutdown.run_until_cancelled_owned(driver.run(waiting)));
@@ -101,6 +108,11 @@ impl Followers {
     pub fn is_matched(&self, partition: PartitionId) -> bool {
         let core = self.shared.cores.lock().get(&partition).cloned();
         core.is_some_and(|core| core.lock().is_matched())
+    }
+
+    /// Changes whenever a SEAL has become durable in a followed partition.
+    pub(crate) fn seals(&self) -> watch::Receiver<u64> {
+        self.shared.seals.subscribe()
     }
 
     /// Up to where the partition is known here to be replicated.

@@ -102,6 +102,7 @@ impl Meters {
             }
             Err(WriteError::NotHome(_)) => "not_home",
             Err(WriteError::Refused(refusal)) => refusal.code.as_str(),
+            Err(WriteError::Moved { .. }) => "moved",
             Err(WriteError::Indeterminate { .. }) => "indeterminate",
         };
         metrics::counter!("hearth_home_appends_total", "outcome" => outcome).increment(1);

@@ -2,6 +2,7 @@
 
 use super::{
     core::{Membership, PENDING_MAX, Row, View},
+    expected::expects,
     feed::OpenHomes,
     shard::{Shard, ShardParts},
 };
@@ -24,8 +25,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use types::{
-    Code, Epoch, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow, Placement, Position, Refusal,
-    RegionRow, Replica, Retirement, UserId,
+    Code, Epoch, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow, PartitionState, Placement,
+    Position, Refusal, RegionRow, Replica, Retirement, UserId,
 };
 
 /// Calls that may wait for one shard.
@@ -156,6 +157,12 @@ impl NodeHomes {
         &self.shards[partition.get() as usize % self.shards.len()]
     }
 
+    fn expects(&self, write: &Write) -> bool {
+        let placement = self.deps.view.load();
+        let me = self.deps.identity.home();
+        placement.partition(write.partition).is_some_and(|row| expects(row, &me, write.epoch_hint))
+    }
+
     fn not_home(&self, partition: PartitionId) -> NotHome {
         not_home(&self.deps.view.load(), partition, self.deps.identity.node())
     }
@@ -167,7 +174,7 @@ pub(crate) fn not_home(placement: &Placement, partition: PartitionId, me: &NodeI
     let home = row.and_then(|row| row.home.as_ref()).map(|home| home.node.clone());
     // A row that names this node means that its home is about to open here, or has just ended.
     let moving = home.as_ref().is_none_or(|home| home == me)
-        || row.is_some_and(|row| row.state == types::PartitionState::FailingOver);
+        || row.is_some_and(|row| matches!(row.state, PartitionState::FailingOver | PartitionState::Draining));
     NotHome { partition, epoch: row.map_or(Epoch::ZERO, |row| row.epoch), home, moving }
 }
 
@@ -188,6 +195,7 @@ pub(super) fn row_of(placement: &Placement, row: &PartitionRow) -> Row {
     let regions: BTreeSet<_> = placement.regions().filter(stays).map(|region| &region.region).collect();
     Row {
         waiting: !row.waiting.is_empty(),
+        moving: row.moving.as_ref().map(|moving| moving.id),
         membership: Membership {
             replicas: row.replicas.iter().chain(&row.isr).filter_map(region).collect(),
             gone: row.replicas.iter().chain(&row.isr).filter(replaced).cloned().collect(),
@@ -207,7 +215,7 @@ pub(super) fn row_of(placement: &Placement, row: &PartitionRow) -> Row {
 impl Homes for NodeHomes {
     fn append(&self, write: Write, reply: WriteReply) -> Result<(), WriteError> {
         let partition = write.partition;
-        if self.open.get(partition).is_none() {
+        if self.open.get(partition).is_none() && !self.expects(&write) {
             reply.forget();
             return Err(self.not_home(partition).into());
         }

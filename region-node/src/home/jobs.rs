@@ -4,14 +4,16 @@ use super::{
     core::{Loaded, Need, Open, Proposal, ProposalOutcome, Row},
     homes::HomeDeps,
 };
-use crate::{clock::boot_ms, directory::is_answer, lease::Lease};
+use crate::{clock::boot_ms, directory::is_answer, lease::Lease, replication::sealed_by};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
-use log_store::{Append, AppendError, Durable, LogStore, ReadError, Scan, StoreError};
+use log_store::{Append, AppendError, Durable, LogStore, PartitionEnd, ReadError, Scan, StoreError};
 use proto::directory as wire;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
-use types::{Code, Epoch, LogId, Lsn, Offset, PartitionId, PartitionRow, Record, Refusal, Replica, limits};
+use types::{
+    Code, Epoch, LogId, Lsn, MoveId, Offset, PartitionId, PartitionRow, Record, Refusal, Replica, limits,
+};
 use uuid::Uuid;
 
 /// How often a proposal without an answer is repeated, under the same request id, before its outcome is
@@ -55,8 +57,12 @@ pub(super) enum OpenError {
     Fenced { fence: Epoch },
     #[error("the epoch begins at lsn {start}, and the store ends at lsn {end}: records are missing here")]
     Incomplete { start: Lsn, end: Lsn },
+    #[error("epoch {epoch} was sealed at lsn {seal} by move {by}, and never reopens")]
+    Sealed { epoch: Epoch, seal: Lsn, by: MoveId },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
 /// What a home is to be opened with.
@@ -80,13 +86,13 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
     let watermark = deps.followers.watermark(partition);
     let OpenWish { row, me, lease } = wish;
     async move {
-        let opened = match store.fence(partition, epoch).await {
-            Err(error) => Err(error.into()),
-            Ok(end) if end.fence > epoch => Err(OpenError::Fenced { fence: end.fence }),
-            Ok(end) if end.last.lsn < start_lsn.prev() => {
-                Err(OpenError::Incomplete { start: start_lsn, end: end.last.lsn })
-            }
+        let opened = match fenced_end(&*store, partition, epoch, start_lsn).await {
+            Err(error) => Err(error),
             Ok(end) => {
+                // After a move that was given up the directory knows a bound only, and this log the rest.
+                let begun = end.epochs.last().filter(|begin| begin.epoch == epoch);
+                let begins = begun.map_or(end.last.lsn.plus(1), |begin| begin.first_lsn);
+                let start_lsn = start_lsn.max(begins);
                 let open = Open {
                     partition,
                     epoch,
@@ -104,6 +110,28 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
         Done::Opened { partition, epoch, lease, opened }
     }
     .boxed()
+}
+
+/// Fences the store, and tells where it ends if the epoch may go on from there.
+async fn fenced_end(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    epoch: Epoch,
+    start_lsn: Lsn,
+) -> Result<PartitionEnd, OpenError> {
+    let end = store.fence(partition, epoch).await?;
+    if end.fence > epoch {
+        return Err(OpenError::Fenced { fence: end.fence });
+    }
+    if end.last.lsn < start_lsn.prev() {
+        return Err(OpenError::Incomplete { start: start_lsn, end: end.last.lsn });
+    }
+    if end.last.epoch == epoch
+        && let Some(by) = sealed_by(store, partition, end.last.lsn).await?
+    {
+        return Err(OpenError::Sealed { epoch, seal: end.last.lsn, by });
+    }
+    Ok(end)
 }
 
 /// Appends a batch. The store is called now, so that batches keep their order.

@@ -5,6 +5,7 @@
 
 mod calls;
 pub mod core;
+mod expected;
 mod feed;
 mod homes;
 mod jobs;

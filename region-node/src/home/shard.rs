@@ -6,13 +6,19 @@
 use super::{
     calls::Calls,
     core::{Context, Core, EndReason, Failure, Input, Open, Output},
+    expected::{Expected, Held, expects},
     feed::{Feed, OpenHomes},
     homes::{Command, HomeDeps, row_of},
     jobs::{self, Done},
     sinks::Sinks,
     switches::{Hold, Switches},
 };
-use crate::{bus::BusEvent, clock::Now, lease::Lease};
+use crate::{
+    bus::BusEvent,
+    clock::Now,
+    lease::Lease,
+    service::{Write, WriteReply},
+};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use std::{
     collections::{BTreeSet, HashMap},
@@ -71,6 +77,8 @@ pub(super) struct Shard {
     jobs: FuturesUnordered<BoxFuture<'static, Done>>,
     calls: Calls,
     touched: BTreeSet<PartitionId>,
+    /// Writes for homes that are about to open.
+    expected: Expected,
     /// Logs that nobody follows any more, found out while something was published.
     unfollowed: Vec<(PartitionId, LogId)>,
     switches: Switches,
@@ -89,6 +97,7 @@ impl Shard {
             jobs: FuturesUnordered::new(),
             calls: Calls::default(),
             touched: BTreeSet::new(),
+            expected: Expected::default(),
             unfollowed: Vec::new(),
             switches: Switches::from_environment(),
             gauge_at_ms: 0,
@@ -133,7 +142,7 @@ impl Shard {
                     let ticket = self.calls.write(reply);
                     self.say(partition, Input::Append { ticket, write, deadline_ms });
                 } else {
-                    reply.give(Err(self.not_home(partition).into()));
+                    self.hold_or_refuse(write, reply, deadline_ms);
                 }
             }
             Command::Subscribe { partition, log, sink, reply } => {
@@ -170,6 +179,31 @@ impl Shard {
         }
     }
 
+    /// Holds a write for a home that is about to open here.
+    fn hold_or_refuse(&mut self, write: Box<Write>, reply: WriteReply, deadline_ms: u64) {
+        let partition = write.partition;
+        let is_expected = self.is_expected(partition, write.epoch_hint);
+        let refused = match is_expected {
+            true => self.expected.hold(write, reply, deadline_ms, Now::read().boot_ms).err(),
+            false => Some(reply),
+        };
+        if let Some(reply) = refused {
+            reply.give(Err(self.not_home(partition).into()));
+        }
+    }
+
+    fn is_expected(&self, partition: PartitionId, epoch_hint: Epoch) -> bool {
+        let placement = self.parts.deps.view.load();
+        let me = self.parts.deps.identity.home();
+        placement.partition(partition).is_some_and(|row| expects(row, &me, epoch_hint))
+    }
+
+    fn refuse_held(&self, held: Vec<Held>) {
+        for Held { write, reply, .. } in held {
+            reply.give(Err(self.not_home(write.partition).into()));
+        }
+    }
+
     fn not_home(&self, partition: PartitionId) -> crate::service::NotHome {
         super::homes::not_home(&self.parts.deps.view.load(), partition, self.parts.deps.identity.node())
     }
@@ -192,6 +226,8 @@ impl Shard {
                     Err(error) => {
                         tracing::warn!(%partition, %epoch, %error, "the home could not open");
                         self.open_later(partition);
+                        let held = self.expected.take(partition);
+                        self.refuse_held(held);
                     }
                 }
             }
@@ -331,6 +367,8 @@ impl Shard {
         }
         let now = Now::read();
         self.open_again(now.boot_ms);
+        let overdue = self.expected.take_overdue(now.boot_ms);
+        self.refuse_held(overdue);
         if now.boot_ms >= self.gauge_at_ms {
             self.gauge_at_ms = now.boot_ms + GAUGE_EVERY_MS;
             self.gauge(now);
@@ -373,6 +411,13 @@ impl Shard {
                 _ => Input::Stop(EndReason::RowMoved),
             };
             self.say(partition, input);
+        }
+        for partition in self.expected.partitions() {
+            // Whoever sends in an epoch believes in it or a higher one; none of them is to come any more.
+            if !self.is_expected(partition, Epoch::new(u64::MAX)) {
+                let held = self.expected.take(partition);
+                self.refuse_held(held);
+            }
         }
         self.open_what_is_given();
     }
@@ -430,6 +475,10 @@ impl Shard {
         self.homes.insert(partition, home);
         self.parts.open.insert(partition, feed);
         metrics::gauge!("hearth_homes_open").increment(1.0);
+        for Held { write, reply, deadline_ms, .. } in self.expected.take(partition) {
+            let ticket = self.calls.write(reply);
+            self.say(partition, Input::Append { ticket, write, deadline_ms });
+        }
         // The row may have moved on while the home opened.
         self.follow_placement();
     }
@@ -447,7 +496,10 @@ impl Shard {
             tracing::error!(%partition, epoch = %home.epoch, "the store refused what it must take: the incarnation is given up");
             home.lease.refused();
         }
-        self.open_later(partition);
+        // Where the row names another epoch nothing has failed: if that is this node's again, it opens at once.
+        if reason != EndReason::RowMoved {
+            self.open_later(partition);
+        }
     }
 
     fn stop_all(&mut self, reason: EndReason) {

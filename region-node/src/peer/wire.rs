@@ -126,6 +126,9 @@ pub(crate) fn append_reply(result: &Result<Acked, WriteError>) -> Reply {
         }),
         Err(WriteError::NotHome(error)) => not_home(error),
         Err(WriteError::Refused(error)) => refused(error),
+        Err(WriteError::Moved { partition, epoch }) => {
+            Reply::Moved(node::Moved { partition: partition.get(), epoch: epoch.get() })
+        }
         Err(WriteError::Indeterminate { why }) => refused(&Refusal::new(Code::Indeterminate, *why)),
     }
 }
@@ -145,6 +148,10 @@ pub(crate) fn append_outcome(reply: Reply) -> Result<Acked, WriteError> {
             })
         }
         Reply::NotHome(wire) => Err(not_home_from(&wire).into()),
+        Reply::Moved(wire) => Err(WriteError::Moved {
+            partition: PartitionId::new(wire.partition),
+            epoch: Epoch::new(wire.epoch),
+        }),
         Reply::Refused(wire) => match refusal(wire) {
             Refusal { code: Code::Indeterminate, .. } => {
                 Err(WriteError::Indeterminate { why: "the home does not know" })

@@ -4,12 +4,14 @@
 //!   replicator ── Fetch ─► home      match check, durability report, credit; answered by batches
 //!   replicator ── Follow ► follower  probe, batch, cut-off; answered by what is durable
 //!   directory ─── Fence ─► store     raised before a new home is named
+//!   directory ─ AwaitSeal ► store    the target of a planned move tells when it holds SEAL
 //! ```
 
 mod fence;
 mod fetch;
 mod fetched;
 mod follow;
+mod seal;
 mod status;
 
 pub use fetch::Fetches;
@@ -17,3 +19,4 @@ pub use status::StatusBoard;
 
 pub(crate) use fence::fence;
 pub(crate) use follow::follow;
+pub(crate) use seal::{await_seal, sealed_by};

@@ -9,7 +9,7 @@
 //!   submit ──► parked ──send──► sent ──acked, refused──► finished     (nothing is sent before the pin is known)
 //!                ▲               │ └────deadline───────► finished: indeterminate
 //!                │◄──not home────┤
-//!                │◄──open────────┘  (stream broke, home does not know, home replaced)
+//!                │◄──open────────┘  (stream broke, home does not know, home replaced or moved)
 //!                └──deadline──► finished: home_unavailable, or indeterminate where it is open
 //! ```
 //!
@@ -339,6 +339,10 @@ impl<W: Clone, R> Lane<W, R> {
             Err(WriteError::Indeterminate { .. }) => {
                 item.open = true;
                 again(now_ms + HOLD_FOR_HOME_MS)
+            }
+            Err(WriteError::Moved { epoch, .. }) => {
+                item.open = true;
+                Hold { epoch: epoch.plus(1), until_ms: now_ms + HOLD_FOR_EPOCH_MS }
             }
             Err(WriteError::NotHome(NotHome { epoch, .. })) if epoch > known => {
                 Hold { epoch, until_ms: now_ms + HOLD_FOR_EPOCH_MS }

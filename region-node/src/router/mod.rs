@@ -307,10 +307,10 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// The home, whether or not it waits for a former one's lease.
+    /// The home, whether or not it waits for a former one's lease or is handing the partition over.
     fn home(&self, partition: PartitionId) -> Option<Route> {
         let row = self.placement.partition(partition)?;
-        let home = row.home.as_ref().filter(|_| row.state == types::PartitionState::Homed)?;
+        let home = row.home.as_ref().filter(|_| row.has_home())?;
         let channel = if home.node == *self.here { Channel::HERE } else { self.peers.channel(&home.node)? };
         Some(Route { node: home.node.clone(), channel, epoch: row.epoch })
     }
@@ -319,7 +319,8 @@ impl Known<'_> {
 impl Routes for Known<'_> {
     fn route(&self, partition: PartitionId) -> Option<Route> {
         let row = self.placement.partition(partition)?;
-        if row.waiting.is_empty() { self.home(partition) } else { None }
+        let takes_writes = row.state == types::PartitionState::Homed && row.waiting.is_empty();
+        if takes_writes { self.home(partition) } else { None }
     }
 
     fn epoch(&self, partition: PartitionId) -> Epoch {

@@ -33,6 +33,7 @@ enum How {
     Overloaded,
     Unknown,
     NotHome { ahead: bool },
+    Moved,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -42,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(How::Overloaded),
         2 => Just(How::Unknown),
         2 => any::<bool>().prop_map(|ahead| How::NotHome { ahead }),
+        1 => Just(How::Moved),
     ];
     prop_oneof![
         6 => (0u8..2).prop_map(|lane| Step::Submit { lane }),
@@ -120,7 +122,11 @@ impl Model {
                     self.handle(Input::Resolved(key(lane), Ok(pin())));
                 }
             }
-            Step::Answer { which, how } => self.answer(which, how),
+            Step::Answer { which, how } => {
+                if !self.under_way.is_empty() {
+                    self.answer(which.index(self.under_way.len()), how);
+                }
+            }
             Step::NotSent { which } => {
                 // Only what was sent last can be found not to have left.
                 let lane = which.index(2) as u8;
@@ -171,11 +177,8 @@ impl Model {
         }));
     }
 
-    fn answer(&mut self, which: prop::sample::Index, how: How) {
-        if self.under_way.is_empty() {
-            return;
-        }
-        let (ticket, write, _) = self.under_way.remove(which.index(self.under_way.len()));
+    fn answer(&mut self, at: usize, how: How) {
+        let (ticket, write, _) = self.under_way.remove(at);
         let refused = |code| Err(WriteError::Refused(Refusal::new(code, "refused")));
         let outcome = match how {
             How::Acked => Ok(Acked {
@@ -189,6 +192,10 @@ impl Model {
             How::Unknown => {
                 self.fates[write as usize].may_be_written = true;
                 Err(WriteError::Indeterminate { why: "a test" })
+            }
+            How::Moved => {
+                self.fates[write as usize].may_be_written = true;
+                Err(WriteError::Moved { partition: PARTITION, epoch: self.place.epoch })
             }
             How::NotHome { ahead } => Err(WriteError::NotHome(NotHome {
                 partition: PARTITION,
@@ -292,4 +299,32 @@ fn a_lane_without_room_refuses_and_goes_on() {
     model.place.is_open = true;
     model.handle(Input::RoutesChanged);
     assert_eq!(model.under_way.len(), PARKED_MAX);
+}
+
+#[test]
+fn a_moved_write_is_asked_for_at_the_next_home_as_soon_as_there_is_one() {
+    let mut model = Model::new();
+    model.submit(0);
+    model.take(Step::Resolve);
+    model.place.is_open = false;
+    model.answer(0, How::Moved);
+    model.submit(0);
+    model.take(Step::Wait { ms: 20 });
+    assert!(model.under_way.is_empty(), "both wait, in their order");
+    model.take(Step::Route { is_open: true, raise: true, reconnect: false });
+    let sent: Vec<u64> = model.under_way.iter().map(|(_, write, _)| *write).collect();
+    assert_eq!(sent, [0, 1], "no wait behind the route");
+    model.answer(0, How::Acked);
+    assert!(model.fates[0].is_finished);
+}
+
+#[test]
+fn a_moved_write_that_nobody_answers_is_of_unknown_outcome() {
+    let mut model = Model::new();
+    model.submit(0);
+    model.take(Step::Resolve);
+    model.answer(0, How::Moved);
+    model.place.is_open = false;
+    model.take(Step::Wait { ms: DEADLINE_MS });
+    assert!(model.fates[0].is_finished && model.fates[0].may_be_written);
 }

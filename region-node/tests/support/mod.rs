@@ -11,8 +11,8 @@ pub(crate) mod ws;
 
 use parking_lot::Mutex;
 use proto::node::{
-    FenceReply, FenceRequest, FetchReply, FetchRequest, FollowReply, FollowRequest, PeerReply, PeerRequest,
-    StatusReply, StatusRequest,
+    AwaitSealReply, AwaitSealRequest, FenceReply, FenceRequest, FetchReply, FetchRequest, FollowReply,
+    FollowRequest, PeerReply, PeerRequest, StatusReply, StatusRequest,
     node_server::{Node, NodeServer},
 };
 use region_node::{
@@ -274,6 +274,10 @@ impl Node for PeerOnly {
 
     async fn fence(&self, _: Request<FenceRequest>) -> Result<Response<FenceReply>, Status> {
         Err(Status::unimplemented("no fences here"))
+    }
+
+    async fn await_seal(&self, _: Request<AwaitSealRequest>) -> Result<Response<AwaitSealReply>, Status> {
+        Err(Status::unimplemented("no moves here"))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

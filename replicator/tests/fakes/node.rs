@@ -357,6 +357,12 @@ impl node_server::Node for Service {
     async fn fence(&self, _: Request<wire::FenceRequest>) -> Result<Response<wire::FenceReply>, Status> {
         Err(Status::unimplemented("not in the fake"))
     }
+    async fn await_seal(
+        &self,
+        _: Request<wire::AwaitSealRequest>,
+    ) -> Result<Response<wire::AwaitSealReply>, Status> {
+        Err(Status::unimplemented("not in the fake"))
+    }
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         Err(Status::unimplemented("not in the fake"))
     }

@@ -9,7 +9,8 @@ use crate::{
 use log_store::{AppendError, Deduped, PartitionEnd, fold::LogState};
 use std::sync::Arc;
 use types::{
-    DedupKey, Epoch, LogId, Lsn, PartitionId, PartitionPosition, Pin, Position, Record, Refusal, Replica,
+    DedupKey, Epoch, LogId, Lsn, MoveId, PartitionId, PartitionPosition, Pin, Position, Record, Refusal,
+    Replica,
 };
 
 /// Names a call, so that its answer finds back.
@@ -59,6 +60,8 @@ pub struct Open {
 pub struct Row {
     /// A former home's lease may still run: nothing is acked.
     pub waiting: bool,
+    /// The partition is being moved away, by this move.
+    pub moving: Option<MoveId>,
     /// Who holds the partition.
     pub membership: Membership,
 }

@@ -16,7 +16,7 @@
 //! - A `replicated` ack leaves only at or below the watermark, which moves only over matched in-sync
 //!   members in two regions, each proposal of unknown outcome included.
 //! - When the epoch ends here, everything that was handed to the store and not answered is
-//!   `Indeterminate`, and whatever was not is `NotHome`.
+//!   `Indeterminate`, or `Moved` where a planned move ended it, and whatever was not is `NotHome`.
 
 mod in_sync;
 mod lag;
@@ -27,6 +27,7 @@ mod message;
 mod pressure;
 mod recent;
 pub(crate) mod rules;
+mod seal;
 mod sequence;
 mod settle;
 #[cfg(test)]
@@ -48,6 +49,7 @@ use log_store::{
 use logs::Logs;
 use marks::Marks;
 use recent::Recent;
+use seal::Sealing;
 use settle::Waiter;
 use std::collections::{BTreeMap, VecDeque};
 use types::{Epoch, Lsn, NodeId, PartitionId, PartitionPosition, Record, Replica};
@@ -70,6 +72,7 @@ pub struct Core {
     isr_pressure_ms: u64,
     pressure: Pressure,
     waiting: bool,
+    sealing: Sealing,
     in_sync: InSync,
     lag: Lag,
 
@@ -110,6 +113,7 @@ impl Core {
     pub fn new(open: Open, now: Now) -> Self {
         let Open { partition, epoch, me, end, start_lsn, watermark, row, isr_lag_ms, isr_pressure_ms } = open;
         let last = end.last.lsn;
+        let sealing = row.moving.map_or(Sealing::Open, Sealing::Finishing);
         Self {
             partition,
             epoch,
@@ -118,6 +122,7 @@ impl Core {
             isr_pressure_ms,
             pressure: Pressure::None,
             waiting: row.waiting,
+            sealing,
             lag: Lag::new(last, now.boot_ms),
             last,
             durable: end.last,
@@ -166,6 +171,9 @@ impl Core {
             }
             Input::Row(row) => {
                 self.waiting = row.waiting;
+                if let Some(id) = row.moving {
+                    self.finish_for(id, out);
+                }
                 self.in_sync.take_row(row.membership);
                 self.move_watermark(out);
             }

@@ -45,7 +45,7 @@ impl Core {
         deadline_ms: u64,
         out: &mut Vec<Output>,
     ) {
-        if !cx.leased() {
+        if !cx.leased() || self.is_moving() {
             out.push(Output::Reply { ticket, result: Err(self.not_home(true).into()) });
             return;
         }
@@ -85,6 +85,10 @@ impl Core {
     pub(super) fn subscribe(&mut self, cx: Context, ticket: Ticket, id: LogId, out: &mut Vec<Output>) {
         if let Some(place) = self.logs.resting(id) {
             out.push(Output::Subscribed { ticket, log: id, result: Ok(self.subscribed(place)) });
+            return;
+        }
+        if self.is_moving() {
+            out.push(Output::Subscribed { ticket, log: id, result: Err(self.not_home(true)) });
             return;
         }
         self.logs.wake(id, cx.now.boot_ms).queue.push_back(Item::Subscribe(ticket));
@@ -416,7 +420,7 @@ impl Core {
         Ok((known, content))
     }
 
-    fn put(&mut self, record: Record, out: &mut Vec<Output>) {
+    pub(super) fn put(&mut self, record: Record, out: &mut Vec<Output>) {
         let bytes = bytes_at_most(&record);
         let full = self.batch.len() >= limits::BATCH_MAX_RECORDS
             || self.batch_bytes + bytes > limits::BATCH_MAX_BYTES;

@@ -80,6 +80,7 @@ impl Core {
         self.batch.clear();
         self.batch_bytes = 0;
         self.last = end;
+        self.unseal_behind(end);
         self.recent.rewind(end);
         self.marks.rewind(end);
         let message = format!("the store of partition {} had no room; nothing was written", self.partition);
@@ -112,7 +113,7 @@ impl Core {
             return;
         }
         let replicated = self.watermark;
-        let may_go = if cx.leased() { self.durable.lsn } else { replicated };
+        let may_go = if cx.leased() && !self.is_sealed() { self.durable.lsn } else { replicated };
         self.publish_up_to(may_go, out);
         let paced = self.pressure.paced(self.durable.lsn, &self.lag, cx.now.boot_ms).max(replicated);
         for waiter in take_up_to(&mut self.home_waiters, may_go.min(paced)) {
@@ -126,6 +127,7 @@ impl Core {
             out.push(ack_of(&waiter, AckPolicy::Replicated, self.epoch));
         }
         self.announce(replicated, out);
+        self.seal_if_finished(cx, out);
     }
 
     fn publish_up_to(&mut self, may_go: Lsn, out: &mut Vec<Output>) {
@@ -207,10 +209,14 @@ impl Core {
         for waiters in [std::mem::take(&mut self.home_waiters), std::mem::take(&mut self.replicated_waiters)]
         {
             for waiter in waiters.into_values().flatten() {
+                let ticket = waiter.ticket;
                 out.push(if waiter.known.lsn >= not_written_from {
-                    Output::Reply { ticket: waiter.ticket, result: Err(not_home.clone().into()) }
+                    Output::Reply { ticket, result: Err(not_home.clone().into()) }
+                } else if self.is_moving() && reason == EndReason::RowMoved {
+                    let (partition, epoch) = (self.partition, self.epoch);
+                    Output::Reply { ticket, result: Err(WriteError::Moved { partition, epoch }) }
                 } else {
-                    indeterminate(waiter.ticket, reason.as_str())
+                    indeterminate(ticket, reason.as_str())
                 });
             }
         }
