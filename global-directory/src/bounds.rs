@@ -97,3 +97,24 @@ pub const STALL_MS: u64 = 1_000;
 pub const LISTEN_MS: u64 = 1_500;
 /// How long a shutdown waits for open requests, in ms.
 pub const SHUTDOWN_MS: u64 = 2_000;
+
+/// Planned moves that are wanted or under way at a time.
+pub const MOVES_AT_ONCE: usize = 8;
+/// How long a move may take from its beginning until the target holds SEAL, in ms: writes wait for so long.
+pub const MOVE_TIMEOUT_MS: u64 = 2_000;
+/// The pause before the end of a move is submitted again that had no effect, in ms.
+pub const MOVE_END_AGAIN_MS: u64 = 1_000;
+/// The pause before a partition whose move came to nothing is moved again, in ms.
+pub const MOVE_RETRY_MS: u64 = 2_000;
+/// How far behind the target of a move may be, in ms.
+pub const MOVE_LAG_MS: u64 = 1_000;
+/// How long what a node told of its homes is good for the beginning of a move, in ms.
+pub const SURVEY_FRESH_MS: u64 = 1_000;
+/// How long a node may take to tell, in ms.
+pub const SURVEY_TIMEOUT_MS: u64 = 1_000;
+/// After this an answer is not waited for any more, in ms.
+pub const SURVEY_GONE_MS: u64 = 1_500;
+/// The pause between the beginnings of two moves back to preferred regions, in ms.
+pub const FAILBACK_EVERY_MS: u64 = 250;
+/// Operators' moves that wait for the controller.
+pub const WISHES_MAX: usize = 64;

@@ -3,7 +3,7 @@
 use crate::{
     bounds,
     command::Deployment,
-    controller,
+    controller::{self, Failback},
     raft::{ReplicaId, Settings},
 };
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,13 @@ pub struct Config {
     /// Homes that a node can carry: where a failover would need more room than there is, it stops.
     #[serde(default = "default_homes_per_node_max")]
     pub homes_per_node_max: u32,
+    /// Whether partitions go back to the regions that they prefer once those are well again, by planned moves.
+    /// An operator can switch it off for all regions or one, whatever is said here.
+    #[serde(default = "default_failback")]
+    pub failback: bool,
+    /// For how long a region must have been well, and a partition where it is, before that partition goes back.
+    #[serde(default = "default_failback_cooldown_ms")]
+    pub failback_cooldown_ms: u32,
     /// Whether silence alone ends a home. Where it is not set, three voters in three failure domains do, and
     /// fewer do not: a directory that is cut off from a region that works cannot tell the difference. Nothing
     /// that is `replicated` is lost even then, but the region's homes move. `true` says that silence is enough
@@ -92,6 +99,14 @@ pub struct Peer {
     pub replica: ReplicaId,
     /// `host:port`
     pub address: String,
+}
+
+const fn default_failback() -> bool {
+    true
+}
+
+const fn default_failback_cooldown_ms() -> u32 {
+    10 * 60 * 1_000
 }
 
 const fn default_partitions_per_region() -> u32 {
@@ -145,6 +160,8 @@ impl Config {
             rebalance_after_ms: default_rebalance_after_ms(),
             fills_per_node_max: default_fills_per_node_max(),
             homes_per_node_max: default_homes_per_node_max(),
+            failback: default_failback(),
+            failback_cooldown_ms: default_failback_cooldown_ms(),
             automatic_failover: None,
             dial: BTreeMap::new(),
             replica_id: None,
@@ -167,6 +184,7 @@ impl Config {
             rebalance_after_ms: u64::from(self.rebalance_after_ms),
             fills_per_node_max: self.fills_per_node_max as usize,
             homes_per_node_max: self.homes_per_node_max as usize,
+            failback: Failback { on: self.failback, cooldown_ms: u64::from(self.failback_cooldown_ms) },
         }
     }
 

@@ -39,14 +39,20 @@
 mod copies;
 mod failover;
 mod judge;
+mod moving;
 mod placing;
 
 pub use judge::Brake;
+pub use moving::{
+    Failback, MoveAction, MoveInput, Planned, PowerOff, Stand, Wish, WishError, dry_run, power_off,
+};
 
 use crate::{bounds, command::Command, lease::LeaseTable};
+use moving::{At, Moving};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{
-    Epoch, Home, NodeId, NodeRow, PartitionId, PartitionPosition, PartitionRow, Placement, Replica, StoreId,
+    Epoch, Home, NodeId, NodeRow, PartitionId, PartitionPosition, PartitionRow, PartitionState, Placement,
+    Replica, StoreId,
 };
 
 /// What the controller may do by itself.
@@ -66,6 +72,8 @@ pub struct Settings {
     pub fills_per_node_max: usize,
     /// Homes of a node, beyond which it is no target of a failover.
     pub homes_per_node_max: usize,
+    /// Whether partitions go back to the regions that they prefer.
+    pub failback: Failback,
 }
 
 /// What the controller is told.
@@ -82,6 +90,8 @@ pub enum Input {
         /// What it answered.
         answers: Vec<FenceAnswer>,
     },
+    /// Something about planned moves.
+    Moving(MoveInput),
 }
 
 /// One partition's fence is durable.
@@ -109,6 +119,8 @@ pub enum Action {
         /// Each partition with the epoch that its fence is raised to.
         partitions: Vec<(PartitionId, Epoch)>,
     },
+    /// Something about a planned move. Nothing behind it waits for it.
+    Move(MoveAction),
     /// Something that an operator must hear of now.
     Page(Page),
 }
@@ -165,11 +177,13 @@ pub struct Controller {
     stuck: BTreeSet<PartitionId>,
     lost: BTreeSet<PartitionId>,
     seen: copies::Seen,
+    moving: Moving,
 }
 
 impl Controller {
     /// Starts at `now_ms`, which is when it begins to listen.
     pub fn new(settings: Settings, now_ms: u64) -> Self {
+        let failback = settings.failback;
         Self {
             settings,
             looked_ms: now_ms,
@@ -180,6 +194,7 @@ impl Controller {
             stuck: BTreeSet::new(),
             lost: BTreeSet::new(),
             seen: copies::Seen::default(),
+            moving: Moving::new(failback),
         }
     }
 
@@ -202,8 +217,13 @@ impl Controller {
         input: Input,
         out: &mut Vec<Action>,
     ) {
-        if let Input::Fenced { node, asked, answers } = input {
-            self.take_answers(view, &node, &asked, answers, out);
+        let mut about_moves = None;
+        match input {
+            Input::Tick => {}
+            Input::Fenced { node, asked, answers } => {
+                self.take_answers(view, &node, &asked, answers, out);
+            }
+            Input::Moving(input) => about_moves = Some(input),
         }
         if now_ms.saturating_sub(self.looked_ms) > bounds::STALL_MS {
             // The silence of that time may be the controller's own.
@@ -218,6 +238,15 @@ impl Controller {
         placing::assign_homes(&self.settings, &self.seen, now_ms, view, leases, out);
         copies::keep(&self.settings, &self.seen, now_ms, view, leases, out);
         copies::finish_retirements(view, out);
+        let is_calm = self.brake.is_none()
+            && view
+                .partitions()
+                .all(|row| row.state != PartitionState::FailingOver && row.waiting.is_empty());
+        let at = At { now_ms, silence_ms: self.settings.silence_ms, view, leases, is_calm };
+        if let Some(input) = about_moves {
+            self.moving.take(at, input, out);
+        }
+        self.moving.advance(at, out);
     }
 
     fn report_lost(&mut self, view: &Placement, out: &mut Vec<Action>) {

@@ -6,7 +6,9 @@ use crate::{
     controller::{Action, Controller, Input, Page, Settings},
     engine::{Engine, SubmitError},
     failover::Policy,
-    fence, random,
+    fence,
+    movers::Movers,
+    random,
     state::State,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -22,12 +24,13 @@ pub(crate) struct Driver {
     pub(crate) policy: Policy,
     pub(crate) settings: Settings,
     pub(crate) dial: BTreeMap<NodeId, String>,
+    pub(crate) movers: Movers,
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Driver {
     /// Runs until shutdown. Fence calls that are under way then are dropped: their fences do no harm.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let (answers, mut fenced) = mpsc::channel(bounds::FENCE_ANSWERS_MAX);
         let mut ticks = tokio::time::interval(Duration::from_millis(bounds::TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -38,12 +41,14 @@ impl Driver {
             let input = tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 Some(input) = fenced.recv() => input,
+                Some(input) = self.movers.hear() => input,
                 _ = versions.changed() => Input::Tick,
                 _ = ticks.tick() => Input::Tick,
             };
             let leads = self.engine.leads();
             if leading.as_ref().map(|(term, _)| *term) != leads {
                 leading = self.begin(leads).await;
+                self.movers.forget_calls();
             }
             let decides = self.policy.decides(&self.engine.voter_regions());
             let brake = match &mut leading {
@@ -52,7 +57,10 @@ impl Driver {
                     self.drive(controller, input, &answers).await;
                     controller.brake().map(ToString::to_string)
                 }
-                None => None,
+                None => {
+                    self.movers.forget_calls();
+                    None
+                }
             };
             metrics::gauge!("hearth_failover_stopped").set(if brake.is_some() { 1.0 } else { 0.0 });
             match decides {
@@ -107,6 +115,7 @@ impl Driver {
                         let _stopped = answers.send(input).await;
                     });
                 }
+                Action::Move(action) => self.movers.carry_out(action),
                 Action::Page(page) => self.page(page).await,
             }
         }

@@ -1,20 +1,23 @@
 //! The `Directory` service: reads requests, checks their bounds, asks, answers. Decides nothing.
 
+mod moves;
 pub(crate) mod replicas;
 mod request;
 
 use crate::{
     bounds, clock,
     command::{Answer, Command, Envelope},
+    controller::Failback,
     engine::{Engine, RenewFailure},
     kv::Kv,
+    movers::Asked,
     rows,
     state::State,
     status, watch,
 };
 use proto::directory::{self as wire, directory_server::Directory};
 use std::{pin::Pin as StdPin, sync::Arc};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -26,6 +29,8 @@ pub(crate) struct Service {
     engine: Engine,
     kv: Arc<dyn Kv>,
     facts: Facts,
+    /// Where operators' moves are asked for.
+    desk: mpsc::Sender<Asked>,
     watchers: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
@@ -35,6 +40,7 @@ pub(crate) struct Service {
 pub(crate) struct Facts {
     pub(crate) lease_ttl_ms: u32,
     pub(crate) renew_interval_ms: u32,
+    pub(crate) failback: Failback,
 }
 
 impl Service {
@@ -43,9 +49,18 @@ impl Service {
         engine: Engine,
         kv: Arc<dyn Kv>,
         facts: Facts,
+        desk: mpsc::Sender<Asked>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { state, engine, kv, facts, watchers: Arc::new(Semaphore::new(bounds::WATCHERS_MAX)), shutdown }
+        Self {
+            state,
+            engine,
+            kv,
+            facts,
+            desk,
+            watchers: Arc::new(Semaphore::new(bounds::WATCHERS_MAX)),
+            shutdown,
+        }
     }
 
     async fn submit(&self, request: RequestId, command: Command) -> Result<Answer, Status> {
@@ -56,6 +71,17 @@ impl Service {
     /// What is read next holds all that was acknowledged before.
     async fn read_barrier(&self) -> Result<(), Status> {
         self.engine.read_barrier().await.map_err(|error| status::submit(&error))
+    }
+
+    /// What an earlier command with this request id was answered.
+    fn answered(&self, request: RequestId) -> Result<Option<Answer>, Status> {
+        let mut answer = None;
+        let read = self.kv.read(&mut |tx| {
+            answer = rows::answer_of(tx, request)?;
+            Ok(())
+        });
+        read.map_err(|error| status::store(&error))?;
+        Ok(answer)
     }
 
     fn read_pins(&self, logs: &[LogId]) -> Result<Vec<Pin>, Status> {
@@ -70,6 +96,10 @@ impl Service {
         read.map_err(|error| status::store(&error))?;
         Ok(pins)
     }
+}
+
+fn event_to_wire(event: rows::Event) -> wire::AuditEvent {
+    wire::AuditEvent { at_ms: event.at_ms, what: event.what, who: event.who }
 }
 
 fn to_wire(pins: &[Pin]) -> Vec<wire::Pin> {
@@ -179,6 +209,92 @@ impl Directory for Service {
         }
     }
 
+    async fn drain(
+        &self,
+        request: Request<wire::DrainRequest>,
+    ) -> Result<Response<wire::DrainReply>, Status> {
+        let (id, wish, is_dry_run) = moves::drain(request.into_inner())?;
+        let region = wish.region.clone();
+        if !is_dry_run {
+            self.submit(id, Command::Drain(wish)).await?;
+        }
+        self.read_barrier().await?;
+        let (drain, moves) =
+            self.state.look(|view, _| (moves::region_drain(view, &region), moves::planned(view, &region)));
+        match drain {
+            Some(drain) => Ok(Response::new(wire::DrainReply { drain: Some(drain), moves })),
+            None => Err(Status::not_found(format!("region {region} is not one of this deployment's"))),
+        }
+    }
+
+    async fn undrain(
+        &self,
+        request: Request<wire::UndrainRequest>,
+    ) -> Result<Response<wire::UndrainReply>, Status> {
+        let (id, wish) = moves::undrain(request.into_inner())?;
+        self.submit(id, Command::Undrain(wish)).await?;
+        Ok(Response::new(wire::UndrainReply {}))
+    }
+
+    async fn r#move(&self, request: Request<wire::MoveRequest>) -> Result<Response<wire::MoveReply>, Status> {
+        let request = request.into_inner();
+        // A repetition is answered with the move that the first one began.
+        let known = self.answered(request::request_id(&request.request_id)?)?;
+        let id = match known {
+            Some(Answer::Moving(id)) => id,
+            _ => moves::wish(&self.desk, request).await?,
+        };
+        Ok(Response::new(wire::MoveReply { move_id: id.get() }))
+    }
+
+    async fn abort_move(
+        &self,
+        request: Request<wire::AbortMoveRequest>,
+    ) -> Result<Response<wire::AbortMoveReply>, Status> {
+        let (id, command) = moves::abort(request.into_inner())?;
+        self.submit(id, command).await?;
+        Ok(Response::new(wire::AbortMoveReply {}))
+    }
+
+    async fn set_failback(
+        &self,
+        request: Request<wire::SetFailbackRequest>,
+    ) -> Result<Response<wire::SetFailbackReply>, Status> {
+        let (id, command) = moves::set_failback(request.into_inner())?;
+        self.submit(id, command).await?;
+        Ok(Response::new(wire::SetFailbackReply {}))
+    }
+
+    async fn moves(&self, _: Request<wire::MovesRequest>) -> Result<Response<wire::MovesReply>, Status> {
+        self.read_barrier().await?;
+        let (under_way, regions) = self.state.look(|view, _| {
+            let regions = view.regions().filter_map(|row| moves::region_drain(view, &row.region));
+            (moves::moves_under_way(view), regions.collect())
+        });
+        Ok(Response::new(wire::MovesReply {
+            moves: under_way,
+            regions,
+            failback: self.facts.failback.on,
+            failback_cooldown_ms: self.facts.failback.cooldown_ms,
+        }))
+    }
+
+    async fn audit(
+        &self,
+        request: Request<wire::AuditRequest>,
+    ) -> Result<Response<wire::AuditReply>, Status> {
+        self.read_barrier().await?;
+        let most = usize::try_from(bounds::EVENTS_MAX).unwrap_or(usize::MAX);
+        let limit = usize::try_from(request.into_inner().limit).unwrap_or(most).min(most);
+        let mut events = Vec::new();
+        let read = self.kv.read(&mut |tx| {
+            events = rows::events(tx, limit)?;
+            Ok(())
+        });
+        read.map_err(|error| status::store(&error))?;
+        Ok(Response::new(wire::AuditReply { events: events.into_iter().map(event_to_wire).collect() }))
+    }
+
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         self.read_barrier().await?;
         let now_ms = clock::boot_ms();
@@ -205,10 +321,7 @@ impl Directory for Service {
             automatic_failover_note,
             pins,
             nodes,
-            events: events
-                .into_iter()
-                .map(|event| wire::AuditEvent { at_ms: event.at_ms, what: event.what })
-                .collect(),
+            events: events.into_iter().map(event_to_wire).collect(),
         }))
     }
 }

@@ -33,6 +33,7 @@ mod http;
 pub mod invariants;
 pub mod kv;
 pub mod lease;
+mod movers;
 mod raft;
 mod random;
 mod rendezvous;
@@ -57,6 +58,7 @@ use grpc::{Facts, Service};
 use host::net::Listener;
 use kv::{Embedded, Kv};
 use metrics_exporter_prometheus::PrometheusHandle;
+use movers::Movers;
 use raft::{Group, Server};
 use state::State;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -140,6 +142,7 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
     // Whatever ends one part ends all; the caller's token stays its own.
     let stop = deps.shutdown.child_token();
     let Opened { state, engine, consensus, writing } = open(kv.clone(), &config, &stop).await?;
+    let (movers, desk) = Movers::new(engine.clone(), config.dial.clone());
     let driver = Driver {
         state: state.clone(),
         engine: engine.clone(),
@@ -147,10 +150,15 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         policy: Policy { wanted: config.automatic_failover },
         settings: config.controller(),
         dial: config.dial.clone(),
+        movers,
         shutdown: stop.clone(),
     };
-    let facts = Facts { lease_ttl_ms: config.lease_ttl_ms, renew_interval_ms: config.renew_interval_ms };
-    let service = Service::new(state.clone(), engine.clone(), kv, facts, stop.clone());
+    let facts = Facts {
+        lease_ttl_ms: config.lease_ttl_ms,
+        renew_interval_ms: config.renew_interval_ms,
+        failback: config.controller().failback,
+    };
+    let service = Service::new(state.clone(), engine.clone(), kv, facts, desk, stop.clone());
     let driving = tokio::spawn(driver.run());
     let deps = Deps { shutdown: stop.clone(), ..deps };
     let serving = http::serve(listener.into(), service, (engine, consensus), state, deps);

@@ -20,6 +20,7 @@ mod codec;
 mod remembered;
 
 pub use codec::{decode, encode};
+pub use remembered::answer_of;
 
 use crate::{
     bounds,

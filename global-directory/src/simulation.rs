@@ -9,6 +9,7 @@
 //! * P2: no `home` ack of an epoch follows the first ack of a later one;
 //! * I7: (epoch, LSN) never names two records.
 
+mod moves;
 mod node;
 mod scenarios;
 mod schedules;
@@ -17,27 +18,50 @@ mod several;
 use crate::{
     bounds,
     command::{Answer, Command, Refusal},
-    controller::{Action, Controller, FenceAnswer, Input, Settings},
+    controller::{Action, Controller, Failback, FenceAnswer, Input, Settings, WishError},
     state::State,
     testing::{Directory, member, registration},
 };
-use node::{Node, Record};
+use node::{Node, Record, Wrote};
 use std::collections::{BTreeMap, BTreeSet};
-use types::{Epoch, Home, Lsn, NodeId, PartitionId, PartitionState, Placement};
+use types::{Epoch, Home, Lsn, MoveId, NodeId, PartitionId, PartitionState, Placement};
 
 pub(crate) const TTL_MS: u64 = 4_000;
 const SILENCE_MS: u64 = 3_000;
 const RENEW_MS: u64 = 1_000;
 const REPLACE_MS: u64 = 15_000;
 const REBALANCE_MS: u64 = 5_000;
+const COOLDOWN_MS: u64 = 5_000;
 const STEP_MS: u64 = 50;
 
 /// Something on its way.
 #[derive(Debug)]
 enum Call {
-    Renewal { home: Home, sent_ms: u64 },
-    Renewed { home: Home, sent_ms: u64 },
-    Fence { node: NodeId, partitions: Vec<(PartitionId, Epoch)> },
+    Renewal {
+        home: Home,
+        sent_ms: u64,
+    },
+    Renewed {
+        home: Home,
+        sent_ms: u64,
+    },
+    Fence {
+        node: NodeId,
+        partitions: Vec<(PartitionId, Epoch)>,
+    },
+    Survey {
+        node: NodeId,
+        until_ms: u64,
+    },
+    AwaitSeal {
+        node: NodeId,
+        partition: PartitionId,
+        epoch: Epoch,
+        id: MoveId,
+        until_ms: u64,
+    },
+    /// A command that the controller does not wait for.
+    Move(Command),
     Answer(Input),
 }
 
@@ -58,6 +82,8 @@ pub(crate) struct World {
     names: BTreeMap<(PartitionId, Epoch, Lsn), u64>,
     serial: u64,
     pages: Vec<String>,
+    /// What operators were told of the moves they wished for.
+    told: Vec<Result<MoveId, WishError>>,
 }
 
 /// A defect of every node, to see that the checks see it.
@@ -69,6 +95,10 @@ pub(crate) enum Plant {
     KeepsNoFence,
     /// A home counts a follower as far as it has sent, not as far as the follower has reported.
     CountsWhatWasSent,
+    /// A home goes on to ack behind its seal.
+    AcksBehindSeal,
+    /// The target of a move says that it holds the seal, whatever it holds.
+    SaysItHoldsSeal,
 }
 
 impl World {
@@ -86,6 +116,7 @@ impl World {
             rebalance_after_ms: REBALANCE_MS,
             fills_per_node_max: 2,
             homes_per_node_max: usize::MAX,
+            failback: Failback { on: false, cooldown_ms: COOLDOWN_MS },
         };
         let state = State::new(directory.view.clone(), TTL_MS, 0);
         Self {
@@ -104,6 +135,7 @@ impl World {
             names: BTreeMap::new(),
             serial: 0,
             pages: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -147,7 +179,9 @@ impl World {
         self.directory_stopped = false;
         self.state = State::new(self.directory.view.clone(), TTL_MS, self.now_ms);
         self.controller = Controller::new(self.settings.clone(), self.now_ms);
-        self.calls.retain(|(_, call)| !matches!(call, Call::Answer(_) | Call::Renewal { .. }));
+        self.calls.retain(|(_, call)| {
+            !matches!(call, Call::Answer(_) | Call::Renewal { .. } | Call::Move(_) | Call::Survey { .. })
+        });
     }
 
     pub(crate) fn plant(&mut self, plant: Plant) {
@@ -208,7 +242,15 @@ impl World {
             _ => None,
         };
         let before = self.directory.view.version();
+        let handed_over = match &command {
+            Command::FinishMove(sealed) => self.hands(sealed.partition),
+            _ => None,
+        };
         let answer = self.directory.run(command)?;
+        if let Some((partition, source, target)) = handed_over {
+            let holds_all = self.nodes[&target].log(partition) == self.nodes[&source].log(partition);
+            assert!(holds_all, "P8: {target} lacks what {source} wrote in partition {partition}");
+        }
         if self.directory.view.version() != before {
             let mut changes = crate::watch::Changes::starting_at(&self.directory.view);
             let mut delta = changes.since(before, &self.directory.view);
@@ -241,6 +283,7 @@ impl World {
                         let call = Call::Fence { node: node.node, partitions };
                         self.calls.push((self.now_ms + self.delay_ms, call));
                     }
+                    Action::Move(action) => self.take_move(action),
                     Action::Page(page) => self.pages.push(page.to_string()),
                 }
             }
@@ -280,9 +323,16 @@ impl World {
                 };
                 self.calls.push((at_ms, Call::Answer(Input::Fenced { node, asked, answers })));
             }
+            Call::Survey { node, until_ms } => self.survey(node, until_ms),
+            Call::AwaitSeal { node, partition, epoch, id, until_ms } => {
+                self.await_seal(node, partition, epoch, id, until_ms);
+            }
+            Call::Move(command) if !self.directory_stopped => self.submit_move(command),
             Call::Answer(input) if !self.directory_stopped => self.control(input),
             // Whoever stands still reads later; what is still open then is sent again.
-            call @ (Call::Answer(_) | Call::Renewal { .. }) => self.calls.push((back_ms, call)),
+            call @ (Call::Answer(_) | Call::Renewal { .. } | Call::Move(_)) => {
+                self.calls.push((back_ms, call));
+            }
         }
     }
 
@@ -311,9 +361,14 @@ impl World {
         self.serial += 1;
         let (serial, now_ms) = (self.serial, self.now_ms);
         let node = self.nodes.get_mut(name).expect("there");
-        let Some(appended) = node.append(partition, serial) else { return };
-        let first = *self.names.entry((partition, appended.0, appended.1)).or_insert(serial);
-        assert_eq!(first, serial, "I7: two records of partition {partition} have one name");
+        match node.write(partition, serial) {
+            Wrote::Record(epoch, lsn, serial) => {
+                let first = *self.names.entry((partition, epoch, lsn)).or_insert(serial);
+                assert_eq!(first, serial, "I7: two records of partition {partition} have one name");
+            }
+            Wrote::Nothing => {}
+            Wrote::Fenced => return,
+        }
         if let Some(epoch) = node.acks_at_home(partition, now_ms) {
             let (_, last) = self.acks.entry(partition).or_default().entry(epoch).or_insert((now_ms, now_ms));
             *last = now_ms;

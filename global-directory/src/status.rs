@@ -69,10 +69,21 @@ fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::Isr(_) => Code::InvalidArgument,
         Refusal::Pin(PinError::UnknownRegion { .. }) => Code::NotFound,
         Refusal::Pin(PinError::NoPartition { .. }) => Code::FailedPrecondition,
-        Refusal::Move(MoveError::UnknownPartition(_)) => Code::NotFound,
-        Refusal::Move(MoveError::Over { .. }) => Code::Aborted,
-        Refusal::Move(_) => Code::FailedPrecondition,
+        Refusal::Move(error) => move_code(error),
         Refusal::Region(RegionError::Unknown { .. }) => Code::NotFound,
         Refusal::Region(RegionError::Last(_) | RegionError::Retires(_)) => Code::FailedPrecondition,
+    }
+}
+
+/// Why a move was not begun, finished or given up.
+pub(crate) fn moving(error: &MoveError) -> Status {
+    Status::new(move_code(error), error.to_string())
+}
+
+const fn move_code(error: &MoveError) -> Code {
+    match error {
+        MoveError::UnknownPartition(_) => Code::NotFound,
+        MoveError::Over { .. } => Code::Aborted,
+        _ => Code::FailedPrecondition,
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn propose_isr(wire: wire::ProposeIsrRequest) -> Result<(RequestId, I
     Ok((request, proposal))
 }
 
-fn request_id(bytes: &[u8]) -> Result<RequestId, Status> {
+pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, Status> {
     read(proto::request_id("request_id", bytes))
 }
 
@@ -94,7 +94,7 @@ fn read<T>(value: Result<T, Malformed>) -> Result<T, Status> {
     value.map_err(|error| status::malformed(&error))
 }
 
-fn name<T>(field: &'static str, value: Result<T, IdError>) -> Result<T, Status> {
+pub(super) fn name<T>(field: &'static str, value: Result<T, IdError>) -> Result<T, Status> {
     read(value.map_err(|source| Malformed::Id { field, source }))
 }
 

@@ -4,7 +4,10 @@
 //! those is checked against the rows again, so the worst that it meets is a refusal.
 
 use super::{Rows, key, read, sequence_key};
-use crate::{bounds, kv::Error};
+use crate::{
+    bounds,
+    kv::{Error, Transaction},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use types::RequestId;
 
@@ -17,11 +20,16 @@ struct Remembered<T> {
     answer: T,
 }
 
+/// What a request was answered before.
+pub fn answer_of<T: DeserializeOwned>(tx: &dyn Transaction, request: RequestId) -> Result<Option<T>, Error> {
+    let row: Option<Remembered<T>> = read(tx, &key(ANSWER, request.as_bytes()))?;
+    Ok(row.map(|row| row.answer))
+}
+
 impl Rows<'_> {
     /// What this request was answered before.
     pub fn remembered<T: DeserializeOwned>(&self, request: RequestId) -> Result<Option<T>, Error> {
-        let row: Option<Remembered<T>> = read(self.tx, &key(ANSWER, request.as_bytes()))?;
-        Ok(row.map(|row| row.answer))
+        answer_of(self.tx, request)
     }
 
     /// Keeps the answer of this request, and drops some that are too many or too old.

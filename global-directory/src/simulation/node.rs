@@ -1,15 +1,31 @@
 //! A node of the simulation: logs, fences, a lease, and what it last heard of the placement.
 
 use super::Plant;
-use crate::{command::IsrProposal, controller::FenceAnswer};
+use crate::{
+    command::IsrProposal,
+    controller::{FenceAnswer, Stand},
+};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{
-    Epoch, Home, Incarnation, Lsn, NodeId, PartitionId, PartitionPosition, PartitionRow, PartitionState,
-    Placement, Replica, StoreId,
+    Epoch, Home, Incarnation, Lsn, NodeId, PartitionId, PartitionPosition, PartitionRow, Placement, Replica,
+    StoreId,
 };
 
 /// A record: the epoch it was written in, and a number that no other record has.
 pub(super) type Record = (Epoch, u64);
+
+/// Set in the number of a record that is a seal.
+const SEAL: u64 = 1 << 63;
+
+/// What became of a home's turn to write.
+pub(super) enum Wrote {
+    /// A record, there.
+    Record(Epoch, Lsn, u64),
+    /// It is sealed, and goes on to feed its followers.
+    Nothing,
+    /// It is home no more.
+    Fenced,
+}
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -108,7 +124,7 @@ impl Node {
 
     fn row(&self, partition: PartitionId) -> Option<&PartitionRow> {
         let row = self.view.partition(partition)?;
-        (row.state == PartitionState::Homed && row.home.as_ref() == Some(&self.home)).then_some(row)
+        (row.has_home() && row.home.as_ref() == Some(&self.home)).then_some(row)
     }
 
     /// What it believes to be home of.
@@ -116,30 +132,57 @@ impl Node {
         self.view.partitions().map(|row| row.partition).filter(|it| self.row(*it).is_some()).collect()
     }
 
-    /// Writes one record, unless its own fence says that its epoch is over.
-    pub(super) fn append(&mut self, partition: PartitionId, serial: u64) -> Option<(Epoch, Lsn)> {
-        let (epoch, start_lsn) = self.row(partition).map(|row| (row.epoch, row.start_lsn()))?;
+    /// Writes one record, unless its own fence says that its epoch is over; the seal, once, while it is moved.
+    pub(super) fn write(&mut self, partition: PartitionId, serial: u64) -> Wrote {
+        let Some(row) = self.row(partition) else { return Wrote::Fenced };
+        let (epoch, start_lsn, is_moving) = (row.epoch, row.start_lsn(), row.moving.is_some());
+        let goes_on = row.history.iter().rev().nth(1).is_some_and(|before| before.home == self.home);
         let log = self.logs.entry(partition).or_default();
         if log.fence > epoch {
-            return None;
+            return Wrote::Fenced;
         }
         log.fence = epoch;
-        if log.last().epoch < epoch {
-            assert_eq!(log.last().lsn.plus(1), start_lsn, "an epoch begins where the directory says");
+        if log.is_sealed_in(epoch) {
+            return Wrote::Nothing;
         }
+        if log.last().epoch < epoch {
+            let begins = log.last().lsn.plus(1);
+            let agrees = if goes_on { begins >= start_lsn } else { begins == start_lsn };
+            assert!(agrees, "an epoch begins where the directory says: {begins}, {start_lsn}");
+        }
+        let serial = if is_moving { serial | SEAL } else { serial };
         log.records.push((epoch, serial));
         let term = self.terms.entry(partition).or_default();
         if term.epoch != epoch {
             *term = Term { epoch, ..Term::default() };
         }
-        Some((epoch, log.last().lsn))
+        Wrote::Record(epoch, log.last().lsn, serial)
+    }
+
+    /// Where the seal of an epoch stands, if it is the last record here.
+    pub(super) fn seal(&self, partition: PartitionId, epoch: Epoch) -> Option<Lsn> {
+        let log = self.logs.get(&partition)?;
+        let says_so = self.plant == Some(Plant::SaysItHoldsSeal);
+        (log.is_sealed_in(epoch) || says_so).then_some(log.last().lsn)
+    }
+
+    /// How its homes stand.
+    pub(super) fn stands(&self) -> Vec<Stand> {
+        let stand = |partition: &PartitionId| {
+            let row = self.row(*partition)?;
+            let sound = row.isr.iter().filter(|it| !row.lost.contains(it) && it.node != self.home.node);
+            let in_sync = sound.map(|it| (it.clone(), 0)).collect();
+            Some(Stand { partition: *partition, epoch: row.epoch, in_sync })
+        };
+        self.homes().iter().filter_map(stand).collect()
     }
 
     /// The epoch in which it acks at `home` now.
     pub(super) fn acks_at_home(&self, partition: PartitionId, now_ms: u64) -> Option<Epoch> {
         let row = self.row(partition)?;
         let may_ack = row.waiting.is_empty() || self.plant == Some(Plant::ForgetsToWait);
-        (may_ack && now_ms < self.leased_until_ms).then_some(row.epoch)
+        let is_over = row.moving.is_some() && self.plant != Some(Plant::AcksBehindSeal);
+        (may_ack && !is_over && now_ms < self.leased_until_ms).then_some(row.epoch)
     }
 
     /// One fetch of a follower: match check, report, and what it lacks.
@@ -238,6 +281,10 @@ impl Node {
 }
 
 impl Log {
+    fn is_sealed_in(&self, epoch: Epoch) -> bool {
+        self.records.last().is_some_and(|(of, serial)| *of == epoch && serial & SEAL != 0)
+    }
+
     fn last(&self) -> PartitionPosition {
         let epoch = self.records.last().map_or(Epoch::ZERO, |(epoch, _)| *epoch);
         PartitionPosition::new(epoch, Lsn::new(self.records.len() as u64))

@@ -16,6 +16,8 @@ enum Fault {
     StopDirectory(bool),
     RestartDirectory,
     Delay(u64),
+    Drain(usize, bool),
+    Move(u32, usize),
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -29,6 +31,8 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => any::<bool>().prop_map(Fault::StopDirectory),
         1 => Just(Fault::RestartDirectory),
         2 => (0..1_800u64).prop_map(Fault::Delay),
+        2 => (0..REGIONS.len(), any::<bool>()).prop_map(|(region, on)| Fault::Drain(region, on)),
+        3 => (0..6u32, 0..REGIONS.len()).prop_map(|(partition, region)| Fault::Move(partition, region)),
     ]
 }
 
@@ -42,6 +46,8 @@ fn inject(world: &mut World, fault: &Fault) {
         Fault::StopDirectory(on) => world.stop_directory(on),
         Fault::RestartDirectory => world.restart_directory(),
         Fault::Delay(ms) => world.delay_ms = ms,
+        Fault::Drain(region, on) => world.drain(REGIONS[region], on),
+        Fault::Move(partition, region) => world.wish(partition, REGIONS[region]),
     }
 }
 
@@ -72,6 +78,9 @@ proptest! {
         }
         for name in NODES {
             world.boot(name);
+        }
+        for region in REGIONS {
+            world.drain(region, false);
         }
         world.run_until(60_000, "everything is whole again", World::is_whole);
     }

@@ -64,7 +64,7 @@ impl Home {
             end: PartitionEnd::default(),
             start_lsn: Lsn::FIRST,
             watermark: Lsn::ZERO,
-            row: Row { waiting: false, membership },
+            row: Row { waiting: false, moving: None, membership },
             isr_lag_ms: 3_000,
             isr_pressure_ms: 5_000,
         };

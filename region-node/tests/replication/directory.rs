@@ -219,6 +219,36 @@ impl directory_server::Directory for Directory {
         Ok(Response::new(wire::ProposeIsrReply { isr_version }))
     }
 
+    async fn drain(&self, _: Request<wire::DrainRequest>) -> Result<Response<wire::DrainReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+    async fn undrain(
+        &self,
+        _: Request<wire::UndrainRequest>,
+    ) -> Result<Response<wire::UndrainReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+    async fn r#move(&self, _: Request<wire::MoveRequest>) -> Result<Response<wire::MoveReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+    async fn abort_move(
+        &self,
+        _: Request<wire::AbortMoveRequest>,
+    ) -> Result<Response<wire::AbortMoveReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+    async fn set_failback(
+        &self,
+        _: Request<wire::SetFailbackRequest>,
+    ) -> Result<Response<wire::SetFailbackReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+    async fn moves(&self, _: Request<wire::MovesRequest>) -> Result<Response<wire::MovesReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+    async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         Err(Status::unimplemented("no test asks"))
     }

@@ -113,6 +113,36 @@ impl directory_server::Directory for Service {
     ) -> Result<Response<wire::ProposeIsrReply>, Status> {
         absent()
     }
+    async fn drain(&self, _: Request<wire::DrainRequest>) -> Result<Response<wire::DrainReply>, Status> {
+        absent()
+    }
+    async fn undrain(
+        &self,
+        _: Request<wire::UndrainRequest>,
+    ) -> Result<Response<wire::UndrainReply>, Status> {
+        absent()
+    }
+    async fn r#move(&self, _: Request<wire::MoveRequest>) -> Result<Response<wire::MoveReply>, Status> {
+        absent()
+    }
+    async fn abort_move(
+        &self,
+        _: Request<wire::AbortMoveRequest>,
+    ) -> Result<Response<wire::AbortMoveReply>, Status> {
+        absent()
+    }
+    async fn set_failback(
+        &self,
+        _: Request<wire::SetFailbackRequest>,
+    ) -> Result<Response<wire::SetFailbackReply>, Status> {
+        absent()
+    }
+    async fn moves(&self, _: Request<wire::MovesRequest>) -> Result<Response<wire::MovesReply>, Status> {
+        absent()
+    }
+    async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditReply>, Status> {
+        absent()
+    }
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         absent()
     }
