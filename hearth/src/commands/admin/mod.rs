@@ -1,6 +1,7 @@
-//! `hearth admin`: how a deployment is.
+//! `hearth admin`: how a deployment is, and what is to change.
 
 mod collect;
+mod moves;
 mod render;
 mod report;
 mod salvage;
@@ -9,7 +10,7 @@ use crate::base_port::BasePort;
 use clap::Subcommand;
 use lab::control::Client;
 
-/// See how a deployment is.
+/// See how a deployment is, and change where its homes are.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -22,26 +23,41 @@ enum Action {
     Status(Status),
     /// What nodes have archived of histories that a failover undid, and what became of it.
     Salvage(Salvage),
+    #[command(flatten)]
+    Moves(moves::Action),
 }
 
 #[derive(Debug, clap::Args)]
 struct Salvage {
     #[command(flatten)]
+    at: Where,
+    #[command(flatten)]
+    args: salvage::Args,
+}
+
+/// Which deployment.
+#[derive(Debug, clap::Args)]
+struct Where {
+    #[command(flatten)]
     base_port: BasePort,
     /// The directory's address, `http://host:port` [default: that of the running `hearth up`]
     #[arg(long, value_name = "URL")]
     directory: Option<String>,
-    #[command(flatten)]
-    args: salvage::Args,
+}
+
+impl Where {
+    async fn directory(&self) -> anyhow::Result<String> {
+        match &self.directory {
+            Some(url) => Ok(with_scheme(url.clone())),
+            None => Ok(Client::new(self.base_port.base_port).describe().await?.directory.address),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
 struct Status {
     #[command(flatten)]
-    base_port: BasePort,
-    /// The directory's address, `http://host:port` [default: that of the running `hearth up`]
-    #[arg(long, value_name = "URL")]
-    directory: Option<String>,
+    at: Where,
     /// One JSON object.
     #[arg(long)]
     json: bool,
@@ -50,18 +66,17 @@ struct Status {
     partitions: bool,
 }
 
-/// Asks the directory and every node, and prints what they say.
+/// Asks the directory, and for the status every node, and prints what they say.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.action {
         Action::Status(args) => status(args).await,
-        Action::Salvage(Salvage { base_port, directory, args }) => {
-            salvage::run(args, &address(base_port, directory).await?).await
-        }
+        Action::Salvage(Salvage { at, args }) => salvage::run(args, &at.directory().await?).await,
+        Action::Moves(action) => moves::run(action).await,
     }
 }
 
 async fn status(args: Status) -> anyhow::Result<()> {
-    let directory = address(args.base_port, args.directory).await?;
+    let directory = args.at.directory().await?;
     let seen = collect::collect(&directory).await?;
     let report = report::report(&seen, args.partitions);
     if args.json {
@@ -70,13 +85,6 @@ async fn status(args: Status) -> anyhow::Result<()> {
         print!("{}", render::render(&report));
     }
     Ok(())
-}
-
-async fn address(base_port: BasePort, directory: Option<String>) -> anyhow::Result<String> {
-    match directory {
-        Some(url) => Ok(with_scheme(url)),
-        None => Ok(Client::new(base_port.base_port).describe().await?.directory.address),
-    }
 }
 
 /// How far behind each region is, as the homes say.

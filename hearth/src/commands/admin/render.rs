@@ -49,7 +49,8 @@ pub(super) fn render(report: &Report) -> String {
         text.push_str("\nlatest events of the directory (UTC)\n");
     }
     for event in &events[events.len().saturating_sub(EVENTS_SHOWN)..] {
-        text.push_str(&format!("  {}  {}\n", time_of_day(event.at_ms), event.what));
+        let who = if event.who.is_empty() { String::new() } else { format!("{}: ", event.who) };
+        text.push_str(&format!("  {}  {who}{}\n", time_of_day(event.at_ms), event.what));
     }
     if let Some(list) = &report.partition_list {
         text.push('\n');
@@ -76,7 +77,7 @@ fn regions(report: &Report) -> String {
     for region in &report.regions {
         let status = match region.status {
             RegionStatus::Active => "active",
-            RegionStatus::Draining => "draining",
+            RegionStatus::Draining => "DRAINING",
             RegionStatus::Down => "DOWN",
         };
         rows.push(row![region.region, status, region.nodes, region.homes, region.prefer_it]);
@@ -135,6 +136,7 @@ fn partitions(report: &Report) -> String {
     let header = row![
         "PARTITIONS",
         "HOMED",
+        "MOVING",
         "VACANT",
         "FAILING OVER",
         "WAITING",
@@ -146,6 +148,7 @@ fn partitions(report: &Report) -> String {
     let values = row![
         counts.total,
         counts.homed,
+        counts.moving,
         counts.vacant,
         counts.failing_over,
         counts.waiting,
@@ -206,7 +209,7 @@ fn partition_list(list: &[PartitionReport]) -> String {
     tables::render(&rows)
 }
 
-fn time_of_day(ms_since_1970: u64) -> String {
+pub(super) fn time_of_day(ms_since_1970: u64) -> String {
     let seconds = ms_since_1970 / 1_000 % 86_400;
     let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{:03}", seconds % 60, ms_since_1970 % 1_000)

@@ -58,6 +58,8 @@ pub(super) struct AloneReport {
 #[derive(Debug, Serialize)]
 pub(super) struct EventReport {
     pub(super) at_ms: u64,
+    /// In whose name; empty for the directory itself.
+    pub(super) who: String,
     pub(super) what: String,
 }
 
@@ -100,6 +102,8 @@ pub(super) struct NodeSays {
 pub(super) struct PartitionsReport {
     pub(super) total: usize,
     pub(super) homed: usize,
+    /// Being handed over by a planned move.
+    pub(super) moving: usize,
     pub(super) vacant: usize,
     pub(super) failing_over: usize,
     /// Homed, but the former home's lease is not waited out.
@@ -216,7 +220,7 @@ fn directory(seen: &Seen) -> DirectoryReport {
         events: said
             .events
             .iter()
-            .map(|event| EventReport { at_ms: event.at_ms, what: event.what.clone() })
+            .map(|event| EventReport { at_ms: event.at_ms, who: event.who.clone(), what: event.what.clone() })
             .collect(),
     }
 }
@@ -279,6 +283,7 @@ fn partitions(rows: &[PartitionRow], regions: usize) -> PartitionsReport {
     PartitionsReport {
         total: rows.len(),
         homed: in_state(PartitionState::Homed),
+        moving: in_state(PartitionState::Draining),
         vacant: in_state(PartitionState::Vacant),
         failing_over: in_state(PartitionState::FailingOver),
         waiting: count(&|row| !row.waiting.is_empty()),

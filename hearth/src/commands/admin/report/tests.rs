@@ -92,7 +92,7 @@ pub(in crate::commands::admin) fn seen() -> Seen {
         automatic_failover_note: "one voter".to_owned(),
         pins: 5,
         nodes: vec![NodeLiveness { node: "a-1".to_owned(), renewed_ago_ms: 300 }],
-        events: vec![AuditEvent { at_ms: 2_005, what: "it was born".to_owned() }],
+        events: vec![AuditEvent { at_ms: 2_005, what: "it was born".to_owned(), who: String::new() }],
     };
     let alive = node::StatusReply {
         node: "a-1".to_owned(),
