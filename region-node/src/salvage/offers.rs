@@ -69,7 +69,9 @@ fn outcome(answer: Answer) -> wire::SalvageOutcome {
             home: not_home.home.map(|node| node.to_string()).unwrap_or_default(),
             moving: not_home.moving,
         }),
-        Err(WriteError::Indeterminate { .. }) => Outcome::Unknown(wire::Unknown {}),
+        Err(WriteError::Moved { .. } | WriteError::Indeterminate { .. }) => {
+            Outcome::Unknown(wire::Unknown {})
+        }
     };
     wire::SalvageOutcome { outcome: Some(outcome) }
 }
