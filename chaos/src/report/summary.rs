@@ -127,12 +127,10 @@ impl fmt::Display for FaultReport {
         write!(f, "{:6.1} s  {}", self.from_s, self.what)?;
         if let (Some(slowest), Some(median)) = (self.slowest_ms, self.median_ms) {
             let (count, at_risk, back, lost) = (self.partitions, self.at_risk, self.came_back, self.lost);
-            write!(
-                f,
-                ": {count} partitions, writes again after {:.2} s (median {:.2} s)",
-                slowest / 1e3,
-                median / 1e3
-            )?;
+            let pause = self.longest_pause_ms.unwrap_or_default() / 1e3;
+            let (slowest, median) = (slowest / 1e3, median / 1e3);
+            write!(f, ": {count} partitions, writes again after {slowest:.2} s (median {median:.2} s)")?;
+            write!(f, ", longest pause {pause:.2} s")?;
             write!(f, "; {at_risk} messages at risk, {back} came back, {lost} lost")?;
         }
         if self.unrecovered > 0 {

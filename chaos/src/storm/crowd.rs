@@ -18,7 +18,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::{interval, sleep, timeout},
 };
-use types::{DeviceId, LogId, PositionToken, UserId};
+use types::{DeviceId, Epoch, LogId, PositionToken, UserId};
 use uuid::Uuid;
 
 /// Devices of each user: a chat has users as members, and each of their devices has a session.
@@ -27,7 +27,7 @@ const DEVICES_PER_USER: usize = 20;
 const GROUPS_PER_CHAT: usize = 4;
 const BYSTANDER_CHATS: usize = 8;
 const OTHERS_EVERY: Duration = Duration::from_millis(10);
-const PROBE_TIMEOUT: Duration = Duration::from_millis(700);
+const PROBE_EVERY: Duration = Duration::from_millis(50);
 const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The crowd.
@@ -87,30 +87,44 @@ impl Crowd {
         running
     }
 
-    /// Writes to a chat of the crowd through `edge` until a write is acked in a later epoch than the chat's first.
+    /// Writes to a chat of the crowd through `edge`, at a beat, until a write is acked in a later epoch than the
+    /// chat's first.
     pub(super) fn probe(&self, edge: String) -> JoinHandle<anyhow::Result<Instant>> {
         let (log, first) = self.probe.clone();
         tokio::spawn(async move {
             let until = Instant::now() + PROBE_PATIENCE;
-            let founder = user("opener".to_owned())?;
-            let id: LogId = log.parse()?;
-            let first_epoch = PositionToken::open(id, &first)?.epoch;
-            for number in 0.. {
-                anyhow::ensure!(Instant::now() < until, "no new home acks");
-                let asking = async {
-                    let mut session =
-                        Connection::open(&edge, &founder, DeviceId::new(7_000 + number), vec![]).await?;
-                    session.ask(send(&log, number)).await
-                };
-                if let Ok(Ok(Answer::Sent(sent))) = timeout(PROBE_TIMEOUT, asking).await
-                    && PositionToken::open(id, &sent.position)?.epoch > first_epoch
-                {
-                    return Ok(Instant::now());
+            let first_epoch = PositionToken::open(log.parse()?, &first)?.epoch;
+            while Instant::now() < until {
+                // A connection that breaks is followed by another.
+                match timeout(PROBE_PATIENCE, probe_once(&edge, &log, first_epoch)).await {
+                    Ok(Ok(at)) => return Ok(at),
+                    _ => sleep(PROBE_EVERY).await,
                 }
-                sleep(Duration::from_millis(20)).await;
             }
-            bail!("never comes here")
+            bail!("no new home acks within {PROBE_PATIENCE:?}")
         })
+    }
+}
+
+async fn probe_once(edge: &str, log: &str, first_epoch: Epoch) -> anyhow::Result<Instant> {
+    let id: LogId = log.parse()?;
+    let mut session =
+        Connection::open(edge, &user("opener".to_owned())?, DeviceId::new(7_000), vec![]).await?;
+    let mut beats = interval(PROBE_EVERY);
+    let mut number = 0;
+    loop {
+        tokio::select! {
+            frame = session.next() => if let Some(Answer::Sent(sent)) = frame?.frame
+                && PositionToken::open(id, &sent.position)?.epoch > first_epoch
+            {
+                return Ok(Instant::now());
+            },
+            _ = beats.tick() => {
+                number += 1;
+                session.feed(number, send(log, number)).await?;
+                session.flush().await?;
+            }
+        }
     }
 }
 
@@ -166,9 +180,8 @@ impl Others {
             writing.spawn(async move {
                 let device = DeviceId::new(number as u64 + 2);
                 // The one who opened them writes from several devices.
-                if let Err(error) = write(&edge, &log, device, &acks).await {
+                if write(&edge, &log, device, &acks).await.is_err() {
                     acks.lock().failed += 1;
-                    eprintln!("chaos: a bystander has ended: {error}");
                 }
             });
         }
