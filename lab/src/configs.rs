@@ -16,6 +16,18 @@ pub(crate) struct ForDirectory<'a> {
     pub(crate) partitions_per_region: u32,
     pub(crate) lease_ttl: Duration,
     pub(crate) dial: &'a BTreeMap<NodeId, SocketAddr>,
+    /// As which replica it runs, if the directory is a group.
+    pub(crate) replica: Option<ForReplica<'a>>,
+}
+
+/// What a replica of the directory is told besides.
+pub(crate) struct ForReplica<'a> {
+    pub(crate) id: u64,
+    pub(crate) region: &'a str,
+    /// Where all of them listen.
+    pub(crate) peers: &'a BTreeMap<u64, SocketAddr>,
+    /// Where this one reaches the others.
+    pub(crate) dial: &'a BTreeMap<u64, SocketAddr>,
 }
 
 /// What a node is told.
@@ -24,7 +36,8 @@ pub(crate) struct ForNode<'a> {
     pub(crate) region: &'a RegionId,
     pub(crate) listen: SocketAddr,
     pub(crate) data_dir: &'a Path,
-    pub(crate) directory: SocketAddr,
+    /// The nearest first.
+    pub(crate) directory: &'a [SocketAddr],
     pub(crate) dial: &'a BTreeMap<NodeId, SocketAddr>,
     /// Where clients near it reach the other nodes.
     pub(crate) clients: &'a BTreeMap<NodeId, SocketAddr>,
@@ -34,13 +47,17 @@ pub(crate) struct ForNode<'a> {
 pub(crate) struct ForReplicator<'a> {
     pub(crate) region: &'a RegionId,
     pub(crate) listen: SocketAddr,
-    pub(crate) directory: SocketAddr,
+    /// The nearest first.
+    pub(crate) directory: &'a [SocketAddr],
     pub(crate) dial: &'a BTreeMap<NodeId, SocketAddr>,
 }
 
 impl ForDirectory<'_> {
     pub(crate) fn table(&self, overlay: &Overlay) -> Table {
-        let mut table = toml! { automatic-failover = true };
+        let mut table = match &self.replica {
+            Some(replica) => replica.table(self),
+            None => toml! { automatic-failover = true },
+        };
         table.insert("listen".to_owned(), text(self.listen));
         table.insert("data-dir".to_owned(), text(self.data_dir.display()));
         table.insert("regions".to_owned(), Value::Array(self.regions.iter().map(text).collect()));
@@ -53,6 +70,23 @@ impl ForDirectory<'_> {
     }
 }
 
+/// Replicas that hear no leader for a quarter of a lease choose another one, if that is not too short for the
+/// links between them.
+const ELECTION_MIN: Duration = Duration::from_millis(500);
+
+impl ForReplica<'_> {
+    fn table(&self, directory: &ForDirectory<'_>) -> Table {
+        let mut table = Table::new();
+        table.insert("replica-id".to_owned(), number(self.id));
+        table.insert("region".to_owned(), text(self.region));
+        table.insert("advertise".to_owned(), text(directory.listen));
+        table.insert("peers".to_owned(), replicas(self.peers));
+        table.insert("dial-replicas".to_owned(), replicas(self.dial));
+        table.insert("election-ms".to_owned(), ms((directory.lease_ttl / 4).max(ELECTION_MIN)));
+        table
+    }
+}
+
 impl ForNode<'_> {
     pub(crate) fn table(&self, overlay: &Overlay) -> Table {
         let mut table = toml! { development = true };
@@ -61,7 +95,7 @@ impl ForNode<'_> {
         table.insert("listen".to_owned(), text(self.listen));
         table.insert("advertise".to_owned(), text(self.listen));
         table.insert("data-dir".to_owned(), text(self.data_dir.display()));
-        table.insert("directory".to_owned(), Value::Array(vec![url(self.directory)]));
+        table.insert("directory".to_owned(), urls(self.directory));
         table.insert("dial".to_owned(), dial(self.dial));
         table.insert("drain-ms".to_owned(), ms(NODE_DRAIN));
         let url = |address: &SocketAddr| Value::String(format!("ws://{address}/v1/ws"));
@@ -80,7 +114,7 @@ impl ForReplicator<'_> {
         let mut table = Table::new();
         table.insert("region".to_owned(), text(self.region));
         table.insert("listen".to_owned(), text(self.listen));
-        table.insert("directory".to_owned(), Value::Array(vec![url(self.directory)]));
+        table.insert("directory".to_owned(), urls(self.directory));
         table.insert("dial".to_owned(), dial(self.dial));
         overlaid(table, &overlay.replicator)
     }
@@ -90,8 +124,20 @@ fn text(value: impl ToString) -> Value {
     Value::String(value.to_string())
 }
 
-fn url(address: SocketAddr) -> Value {
-    Value::String(format!("http://{address}"))
+fn urls(addresses: &[SocketAddr]) -> Value {
+    Value::Array(addresses.iter().map(|address| Value::String(format!("http://{address}"))).collect())
+}
+
+fn number(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn replicas(addresses: &BTreeMap<u64, SocketAddr>) -> Value {
+    let one = |(replica, address): (&u64, &SocketAddr)| {
+        let entries = [("replica", number(*replica)), ("address", text(address))];
+        Value::Table(entries.map(|(key, value)| (key.to_owned(), value)).into_iter().collect())
+    };
+    Value::Array(addresses.iter().map(one).collect())
 }
 
 fn ms(duration: Duration) -> Value {

@@ -2,7 +2,8 @@
 
 use crate::{
     description::{
-        Description, EdgeDescription, LinkDescription, NodeDescription, ProcessDescription, RegionDescription,
+        Description, DirectoryDescription, EdgeDescription, LinkDescription, NodeDescription,
+        ProcessDescription, RegionDescription,
     },
     event::Event,
     folder::Folder,
@@ -114,6 +115,8 @@ pub(crate) struct Region {
     /// At least one.
     pub(crate) nodes: Vec<Node>,
     pub(crate) replicator: Service,
+    /// Its replica of the directory, where each region has one.
+    pub(crate) directory: Option<Service>,
     pub(crate) front: SocketAddr,
     /// All nodes as seen from here, the nearest first.
     pub(crate) edges: Vec<Edge>,
@@ -125,7 +128,7 @@ impl Region {
     }
 
     fn services(&self) -> impl Iterator<Item = &Service> {
-        self.nodes.iter().map(|node| &node.service).chain([&self.replicator])
+        self.nodes.iter().map(|node| &node.service).chain([&self.replicator]).chain(&self.directory)
     }
 }
 
@@ -147,7 +150,8 @@ pub struct LinkChange {
 #[derive(Debug)]
 pub(crate) struct Deployment {
     pub(crate) wan: Arc<Wan>,
-    pub(crate) directory: Service,
+    /// The directory's process outside the regions: all of it, or a witness, or none.
+    pub(crate) outside: Option<Service>,
     pub(crate) regions: Vec<Region>,
     pub(crate) control: SocketAddr,
     pub(crate) events: broadcast::Sender<Event>,
@@ -164,7 +168,7 @@ impl Deployment {
     pub(crate) fn place(&self, name: &str) -> Result<Place, LabError> {
         let known = || self.regions.iter().map(|region| region.name.to_string());
         match name.parse() {
-            Ok(Place::Directory) => Ok(Place::Directory),
+            Ok(Place::Directory) if self.outside.is_some() => Ok(Place::Directory),
             Ok(Place::Region(region)) if self.regions.iter().any(|known| known.name == region) => {
                 Ok(Place::Region(region))
             }
@@ -199,18 +203,38 @@ impl Deployment {
         match (self.place(name), self.find_node(name)) {
             (Ok(place), _) => Ok(Target::Place(place)),
             (Err(_), Some((_, node))) => Ok(Target::Node(node.id.clone())),
-            (Err(unknown), None) => Err(unknown),
+            (Err(unknown), None) => {
+                let is_known = self.directories().any(|directory| directory.process.name() == name);
+                if is_known { Ok(Target::Directory(name.to_owned())) } else { Err(unknown) }
+            }
         }
+    }
+
+    /// The directory's processes.
+    pub(crate) fn directories(&self) -> impl Iterator<Item = &Service> {
+        let inside = self.regions.iter().filter_map(|region| region.directory.as_ref());
+        self.outside.iter().chain(inside)
+    }
+
+    /// One of the directory's processes that runs, or the first one.
+    pub(crate) fn directory(&self) -> &Service {
+        let mut directories = self.directories();
+        let runs = |service: &&Service| matches!(service.process.state(), State::Running { .. });
+        let first = self.directories().next().expect("a deployment has a directory");
+        directories.find(runs).unwrap_or(first)
     }
 
     pub(crate) fn processes(&self) -> impl Iterator<Item = &Process> {
         let of_regions = self.regions.iter().flat_map(Region::services);
-        std::iter::once(&self.directory).chain(of_regions).map(|service| &service.process)
+        self.outside.iter().chain(of_regions).map(|service| &service.process)
     }
 
     fn processes_of(&self, target: &Target) -> Vec<&Process> {
         let services: Vec<&Service> = match target {
-            Target::Place(Place::Directory) => vec![&self.directory],
+            Target::Place(Place::Directory) => self.outside.iter().collect(),
+            Target::Directory(name) => {
+                self.directories().filter(|directory| directory.process.name() == name).collect()
+            }
             Target::Place(Place::Region(name)) => {
                 self.regions.iter().filter(|region| region.name == *name).flat_map(Region::services).collect()
             }
@@ -225,6 +249,10 @@ impl Deployment {
         match target {
             Target::Place(place) => Some(place.clone()),
             Target::Node(id) => self.find_node(id.as_str()).map(|(region, _)| region.name.clone().into()),
+            Target::Directory(name) => self.regions.iter().find_map(|region| {
+                let is_it = region.directory.as_ref()?.process.name() == name;
+                is_it.then(|| region.name.clone().into())
+            }),
         }
     }
 
@@ -362,7 +390,15 @@ impl Deployment {
         });
         Description {
             regions: regions.collect(),
-            directory: process(&self.directory),
+            directory: process(self.directory()),
+            directories: self
+                .directories()
+                .map(|service| DirectoryDescription {
+                    name: service.process.name().to_owned(),
+                    pid: service.process.state().pid(),
+                    address: format!("http://{}", service.address),
+                })
+                .collect(),
             dir: self.dir().display().to_string(),
             control: format!("http://{}", self.control),
             lab_pid: std::process::id(),
@@ -425,7 +461,7 @@ impl Deployment {
         if let Some(node) = nodes.find(|node| *node.health.borrow() != Health::Ready) {
             return Some(format!("{} is not ready", node.id));
         }
-        match placement::snapshot(&format!("http://{}", self.directory.address), PLACEMENT_TIMEOUT).await {
+        match placement::snapshot(&format!("http://{}", self.directory().address), PLACEMENT_TIMEOUT).await {
             Ok(rows) if placed(&rows) => None,
             Ok(rows) => Some(format!("not all {} partitions are placed", rows.partitions.len())),
             Err(error) => Some(error.to_string()),

@@ -9,8 +9,10 @@ use types::{NodeId, RegionId};
 pub struct Description {
     /// Its regions, in the order in which they were named.
     pub regions: Vec<RegionDescription>,
-    /// Its directory.
+    /// Its directory, or a replica of it that runs.
     pub directory: ProcessDescription,
+    /// Each process of the directory.
+    pub directories: Vec<DirectoryDescription>,
     /// Its folder.
     pub dir: String,
     /// Where its control API listens: `http://host:port`.
@@ -54,6 +56,17 @@ pub struct EdgeDescription {
 pub struct NodeDescription {
     /// Its name.
     pub id: NodeId,
+    /// `None` while it does not run.
+    pub pid: Option<u32>,
+    /// `http://host:port`.
+    pub address: String,
+}
+
+/// A process of the directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryDescription {
+    /// Its name: `directory` outside the regions, `directory-REGION` inside one.
+    pub name: String,
     /// `None` while it does not run.
     pub pid: Option<u32>,
     /// `http://host:port`.

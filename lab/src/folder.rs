@@ -9,7 +9,7 @@
 //! ```
 
 use crate::options::{
-    NODES_PER_REGION_DEFAULT, Options, PARTITIONS_PER_REGION_DEFAULT, REGIONS_DEFAULT, Shape,
+    DirectoryShape, NODES_PER_REGION_DEFAULT, Options, PARTITIONS_PER_REGION_DEFAULT, REGIONS_DEFAULT, Shape,
 };
 use std::{
     fs::{self, File, TryLockError},
@@ -134,6 +134,7 @@ impl Folder {
                         .unwrap_or(PARTITIONS_PER_REGION_DEFAULT),
                     nodes_per_region: options.nodes_per_region.unwrap_or(NODES_PER_REGION_DEFAULT),
                     base_port: options.base_port.or(options.base_port_default),
+                    directory: options.directory.unwrap_or(DirectoryShape::Group),
                 };
                 write_shape(&file, &shape)?;
                 Ok(shape)
@@ -158,6 +159,9 @@ impl Folder {
         }
         if let Some(now) = options.nodes_per_region.filter(|now| *now < shape.nodes_per_region) {
             return mismatch("nodes per region", shape.nodes_per_region.to_string(), now.to_string());
+        }
+        if let Some(now) = options.directory.filter(|now| *now != shape.directory) {
+            return mismatch("directory", format!("{:?}", shape.directory), format!("{now:?}"));
         }
         if let Some(now) = options.base_port.filter(|now| Some(*now) != shape.base_port) {
             let then = shape.base_port.map_or_else(|| "none".to_owned(), |port| port.to_string());

@@ -187,14 +187,25 @@ impl Lab {
         Ok(&self.deployment.region(region)?.replicator.process)
     }
 
-    /// The directory as a process.
+    /// The directory as a process; one that runs, if there are several.
     pub fn directory(&self) -> &Process {
-        &self.deployment.directory.process
+        &self.deployment.directory().process
     }
 
-    /// The directory's address, with no link in between: `http://host:port`.
+    /// Each process of the directory.
+    pub fn directories(&self) -> impl Iterator<Item = &Process> {
+        self.deployment.directories().map(|service| &service.process)
+    }
+
+    /// The address of the directory, or of a replica of it that runs, with no link in between:
+    /// `http://host:port`.
     pub fn directory_address(&self) -> String {
-        format!("http://{}", self.deployment.directory.address)
+        format!("http://{}", self.deployment.directory().address)
+    }
+
+    /// The addresses of all its processes.
+    pub fn directory_addresses(&self) -> Vec<String> {
+        self.deployment.directories().map(|service| format!("http://{}", service.address)).collect()
     }
 
     /// Where the control API listens.

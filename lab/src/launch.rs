@@ -7,7 +7,7 @@
 //! Everything that can be refused is tried before the first process is started.
 
 use crate::{
-    configs::{ForDirectory, ForNode, ForReplicator},
+    configs::{ForDirectory, ForNode, ForReplica, ForReplicator},
     deployment::{Deployment, EVENTS_MAX, Edge, Node, Region, Service},
     event::Event,
     folder::{Folder, FolderError},
@@ -15,7 +15,7 @@ use crate::{
     health::{self, Health},
     options::{Options, OptionsError, Shape},
     place::Place,
-    plan::{Plan, Planned, PlannedNode, Roads},
+    plan::{Plan, Planned, PlannedDirectory, PlannedNode, Roads},
     ports::PortError,
     process::{Process, ProcessError, Spec, State, status_text},
     wan::Wan,
@@ -36,6 +36,8 @@ use tokio_util::sync::CancellationToken;
 use types::NodeId;
 
 /// How long the directory has until it listens. Nodes retry, so waiting only makes the start quieter.
+/// The failure domain of the replica outside the regions.
+const WITNESS: &str = "witness";
 const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(1);
 const DIRECTORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -71,7 +73,7 @@ pub(crate) async fn launch(
     let roads = Roads::open(&wan, &plan).await?;
     let builder = Builder { options, folder: &folder, shape: &shape, plan: &plan, roads: &roads };
 
-    let directory = builder.directory()?;
+    let mut directories = builder.directories()?;
     let nodes = plan.regions.iter().flat_map(|region| &region.nodes);
     let health: Healths =
         nodes.map(|node| (node.id.clone(), health::follow(node.address, stop.clone()))).collect();
@@ -79,7 +81,8 @@ pub(crate) async fn launch(
     for (planned, listener) in plan.regions.iter().zip(held.fronts) {
         let ways = builder.ways(planned, &health);
         let (edges, ways) = ways.into_iter().unzip();
-        regions.push(builder.region(planned, edges, &health)?);
+        let directory = directories.remove(&planned.place());
+        regions.push(builder.region(planned, directory, edges, &health)?);
         let front = Front::new(planned.place(), ways, Arc::clone(&wan));
         tokio::spawn(front.serve(listener.into_listener()?, stop.clone()));
     }
@@ -87,7 +90,7 @@ pub(crate) async fn launch(
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let deployment = Arc::new(Deployment {
         wan,
-        directory,
+        outside: directories.remove(&Place::Directory),
         regions,
         control: plan.control,
         events,
@@ -110,24 +113,51 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn directory(&self) -> Result<Service, StartError> {
-        let config = ForDirectory {
-            listen: self.plan.directory,
-            data_dir: &self.folder.data("directory"),
-            regions: &self.shape.regions,
-            partitions_per_region: self.shape.partitions_per_region,
-            lease_ttl: self.options.lease_ttl,
-            dial: &self.roads.dial(&Place::Directory, self.plan),
-        };
-        self.service("directory", "directory", self.plan.directory, &config.table(&self.options.overlay))
+    /// The directory's processes, each where it stands.
+    fn directories(&self) -> Result<BTreeMap<Place, Service>, StartError> {
+        let numbered = |directory: &PlannedDirectory| Some((directory.replica?, directory.address));
+        let peers: BTreeMap<u64, SocketAddr> = self.plan.directories.iter().filter_map(numbered).collect();
+        let mut services = BTreeMap::new();
+        for directory in &self.plan.directories {
+            let others = peers.iter().filter(|(id, _)| Some(**id) != directory.replica);
+            let dial = others.map(|(id, address)| (*id, self.roads.address(&directory.place, *address)));
+            let dial: BTreeMap<u64, SocketAddr> = dial.collect();
+            let region = match &directory.place {
+                Place::Region(region) => region.as_str(),
+                Place::Directory => WITNESS,
+            };
+            let config = ForDirectory {
+                listen: directory.address,
+                data_dir: &self.folder.data(&directory.name),
+                regions: &self.shape.regions,
+                partitions_per_region: self.shape.partitions_per_region,
+                lease_ttl: self.options.lease_ttl,
+                dial: &self.roads.dial(&directory.place, self.plan),
+                replica: directory.replica.map(|id| ForReplica { id, region, peers: &peers, dial: &dial }),
+            };
+            let table = config.table(&self.options.overlay);
+            let service = self.service("directory", &directory.name, directory.address, &table)?;
+            services.insert(directory.place.clone(), service);
+        }
+        Ok(services)
     }
 
-    fn region(&self, planned: &Planned, edges: Vec<Edge>, health: &Healths) -> Result<Region, StartError> {
+    fn region(
+        &self,
+        planned: &Planned,
+        directory: Option<Service>,
+        edges: Vec<Edge>,
+        health: &Healths,
+    ) -> Result<Region, StartError> {
         let place = planned.place();
-        let directory = self.roads.address(&place, self.plan.directory);
+        let directories = self.roads.directories(&place, self.plan, &self.options.table);
         let dial = self.roads.dial(&place, self.plan);
-        let replicator =
-            ForReplicator { region: &planned.name, listen: planned.replicator, directory, dial: &dial };
+        let replicator = ForReplicator {
+            region: &planned.name,
+            listen: planned.replicator,
+            directory: &directories,
+            dial: &dial,
+        };
         let replicator = self.service(
             "replicator",
             &format!("replicator-{}", planned.name),
@@ -135,13 +165,14 @@ impl Builder<'_> {
             &replicator.table(&self.options.overlay),
         )?;
         let nodes = planned.nodes.iter().map(|node| {
-            let service = self.node(planned, node, directory, &dial)?;
+            let service = self.node(planned, node, &directories, &dial)?;
             Ok(Node { id: node.id.clone(), service, health: health[&node.id].clone() })
         });
         Ok(Region {
             name: planned.name.clone(),
             nodes: nodes.collect::<Result<_, StartError>>()?,
             replicator,
+            directory,
             front: planned.front,
             edges,
         })
@@ -151,7 +182,7 @@ impl Builder<'_> {
         &self,
         region: &Planned,
         node: &PlannedNode,
-        directory: SocketAddr,
+        directory: &[SocketAddr],
         dial: &BTreeMap<NodeId, SocketAddr>,
     ) -> Result<Service, StartError> {
         let name = format!("node-{}", node.id);
@@ -221,13 +252,17 @@ async fn start_processes(
         let told = watch_exits(state, name, log, deployment.events.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(told));
     }
-    deployment.directory.process.start().await?;
+    for directory in deployment.directories() {
+        directory.process.start().await?;
+    }
     let deadline = Instant::now() + DIRECTORY_TIMEOUT;
-    while TcpStream::connect(deployment.directory.address).await.is_err() && Instant::now() < deadline {
-        if deployment.directory.process.state().pid().is_none() {
-            break;
+    for directory in deployment.directories() {
+        while TcpStream::connect(directory.address).await.is_err() && Instant::now() < deadline {
+            if directory.process.state().pid().is_none() {
+                break;
+            }
+            sleep(DIRECTORY_POLL_INTERVAL).await;
         }
-        sleep(DIRECTORY_POLL_INTERVAL).await;
     }
     for region in &deployment.regions {
         for node in region.nodes.iter().filter(|node| !options.idle.contains(&node.id)) {

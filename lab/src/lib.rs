@@ -59,15 +59,17 @@ pub mod wan;
 
 pub use deployment::{LabError, LinkChange};
 pub use description::{
-    Description, EdgeDescription, LinkDescription, NodeDescription, ProcessDescription, RegionDescription,
+    Description, DirectoryDescription, EdgeDescription, LinkDescription, NodeDescription, ProcessDescription,
+    RegionDescription,
 };
 pub use event::Event;
 pub use folder::FolderError;
 pub use lab::Lab;
 pub use launch::StartError;
 pub use options::{
-    LEASE_TTL_DEFAULT, LEASE_TTL_MIN, NODES_PER_REGION_DEFAULT, Options, OptionsError, Overlay,
-    PARTITIONS_PER_REGION_DEFAULT, PARTITIONS_PER_REGION_MAX, REGIONS_DEFAULT, REGIONS_MAX, parse_regions,
+    DirectoryShape, LEASE_TTL_DEFAULT, LEASE_TTL_MIN, NODES_PER_REGION_DEFAULT, Options, OptionsError,
+    Overlay, PARTITIONS_PER_REGION_DEFAULT, PARTITIONS_PER_REGION_MAX, REGIONS_DEFAULT, REGIONS_MAX,
+    parse_regions,
 };
 pub use parent::die_with_parent;
 pub use place::{DIRECTORY, Place, Target};

@@ -45,6 +45,8 @@ pub struct Options {
     pub partitions_per_region: Option<u32>,
     /// Nodes of each region. More than the folder's are added to it; fewer are refused. `None`: the folder's, or 1.
     pub nodes_per_region: Option<u32>,
+    /// How the directory runs. `None`: as the folder says, or as [`DirectoryShape::Group`].
+    pub directory: Option<DirectoryShape>,
     /// Nodes that are not started with the others, but only by [`crate::Lab::restart`].
     pub idle: BTreeSet<NodeId>,
     /// The lease; renewals come every quarter of it, and three quarters without one are silence.
@@ -53,6 +55,18 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// Laid over the generated configurations.
     pub overlay: Overlay,
+}
+
+/// How the directory runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirectoryShape {
+    /// One process outside the regions. It survives the loss of any of them, and nothing survives its own.
+    #[default]
+    One,
+    /// A replica in each region, which are lost with it. Two regions get a third one outside, as a witness; one
+    /// region alone gets one process.
+    Group,
 }
 
 /// Tables that are merged over the generated configurations, key by key; tables inside are merged, too.
@@ -81,6 +95,7 @@ impl Options {
             seed: 0,
             partitions_per_region: None,
             nodes_per_region: None,
+            directory: None,
             idle: BTreeSet::new(),
             lease_ttl: LEASE_TTL_DEFAULT,
             env: Vec::new(),
@@ -166,6 +181,9 @@ pub(crate) struct Shape {
     #[serde(default = "nodes_per_region_default")]
     pub(crate) nodes_per_region: u32,
     pub(crate) base_port: Option<u16>,
+    /// A folder that does not say was made when there was one process only.
+    #[serde(default)]
+    pub(crate) directory: DirectoryShape,
 }
 
 const fn nodes_per_region_default() -> u32 {

@@ -60,6 +60,8 @@ pub enum Target {
     Place(Place),
     /// One node.
     Node(NodeId),
+    /// One process of the directory, by its name.
+    Directory(String),
 }
 
 impl fmt::Display for Target {
@@ -67,6 +69,7 @@ impl fmt::Display for Target {
         match self {
             Self::Place(place) => place.fmt(f),
             Self::Node(node) => node.fmt(f),
+            Self::Directory(name) => name.fmt(f),
         }
     }
 }

@@ -1,20 +1,22 @@
 //! Who listens where, and by which roads places reach each other. Nothing is started here.
 
 use crate::{
-    options::Shape,
-    place::Place,
+    options::{DirectoryShape, Shape},
+    place::{DIRECTORY, Place},
     ports::{PortError, Reservation},
+    table::WanTable,
     wan::{Link, Wan},
 };
 use std::{collections::BTreeMap, io, net::SocketAddr};
 use types::{IdError, NodeId, RegionId};
 
-/// Ports behind the base port: the control API, the directory, then ten for each region: its first node,
-/// replicator and front, one that is left free, and its further nodes.
+/// Ports behind the base port: the control API, the directory's process outside the regions, then ten for each
+/// region: its first node, replicator and front, its replica of the directory, and its further nodes.
 const DIRECTORY_STEP: u32 = 1;
 const REGION_STEPS: u32 = 10;
 const REPLICATOR_STEP: u32 = 1;
 const FRONT_STEP: u32 = 2;
+const REPLICA_STEP: u32 = 3;
 const FURTHER_NODES_STEP: u32 = 4;
 
 /// Nodes of one region, at most.
@@ -42,11 +44,21 @@ impl Planned {
     }
 }
 
+/// A process of the directory.
+#[derive(Debug)]
+pub(crate) struct PlannedDirectory {
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    /// Its number in the group; none where it is one process.
+    pub(crate) replica: Option<u64>,
+    pub(crate) address: SocketAddr,
+}
+
 /// All addresses of a deployment.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) control: SocketAddr,
-    pub(crate) directory: SocketAddr,
+    pub(crate) directories: Vec<PlannedDirectory>,
     pub(crate) regions: Vec<Planned>,
 }
 
@@ -63,10 +75,19 @@ impl Plan {
     pub(crate) fn reserve(shape: &Shape) -> Result<(Self, Held), PortError> {
         let take = |step, wanted_by: &str| Reservation::take(shape.base_port, step, wanted_by);
         let control = take(0, "the control API")?;
-        let directory = take(DIRECTORY_STEP, "the directory")?;
-        let mut plan =
-            Self { control: control.address(), directory: directory.address(), regions: Vec::new() };
-        let mut held = Held { control, fronts: Vec::new(), children: vec![directory] };
+        let mut plan = Self { control: control.address(), directories: Vec::new(), regions: Vec::new() };
+        let mut held = Held { control, fronts: Vec::new(), children: Vec::new() };
+        for (at, (place, step)) in directory_places(shape).into_iter().enumerate() {
+            let is_group = !matches!(shape.directory, DirectoryShape::One) && shape.regions.len() > 1;
+            let name = match &place {
+                Place::Directory => DIRECTORY.to_owned(),
+                Place::Region(region) => format!("{DIRECTORY}-{region}"),
+            };
+            let directory = take(step, &format!("the {name}"))?;
+            let replica = is_group.then_some(at as u64 + 1);
+            plan.directories.push(PlannedDirectory { name, place, replica, address: directory.address() });
+            held.children.push(directory);
+        }
         for (name, first) in shape.regions.iter().zip((REGION_STEPS..).step_by(REGION_STEPS as usize)) {
             let mut nodes = Vec::new();
             for number in 1..=shape.nodes_per_region {
@@ -90,7 +111,9 @@ impl Plan {
     }
 
     pub(crate) fn places(&self) -> Vec<Place> {
-        self.regions.iter().map(Planned::place).chain([Place::Directory]).collect()
+        let has_outside = self.directories.iter().any(|directory| directory.place == Place::Directory);
+        let outside = has_outside.then_some(Place::Directory);
+        self.regions.iter().map(Planned::place).chain(outside).collect()
     }
 
     /// What is dialled from other places: where it is, and where it listens.
@@ -99,8 +122,23 @@ impl Plan {
             let place = region.place();
             region.nodes.iter().map(move |node| (place.clone(), node.address)).collect::<Vec<_>>()
         };
-        self.regions.iter().flat_map(of_region).chain([(Place::Directory, self.directory)])
+        let directories =
+            self.directories.iter().map(|directory| (directory.place.clone(), directory.address));
+        self.regions.iter().flat_map(of_region).chain(directories)
     }
+}
+
+/// Where the directory's processes are, and their ports' steps.
+fn directory_places(shape: &Shape) -> Vec<(Place, u32)> {
+    let outside = (Place::Directory, DIRECTORY_STEP);
+    if shape.directory == DirectoryShape::One || shape.regions.len() == 1 {
+        return vec![outside];
+    }
+    let firsts = (REGION_STEPS..).step_by(REGION_STEPS as usize);
+    let inside = shape.regions.iter().zip(firsts);
+    let inside = inside.map(|(region, first)| (Place::from(region.clone()), first + REPLICA_STEP));
+    let witness = (shape.regions.len() == 2).then_some(outside);
+    inside.chain(witness).collect()
 }
 
 const fn node_step(number: u32) -> u32 {
@@ -152,6 +190,13 @@ impl Roads {
             .filter(|node| node.id != *except)
             .map(|node| (node.id.clone(), self.client_address(from, node.address)))
             .collect()
+    }
+
+    /// Where `from` reaches the directory's processes, the nearest first.
+    pub(crate) fn directories(&self, from: &Place, plan: &Plan, table: &WanTable) -> Vec<SocketAddr> {
+        let mut directories: Vec<&PlannedDirectory> = plan.directories.iter().collect();
+        directories.sort_by_key(|directory| (directory.place != *from, table.rtt(from, &directory.place)));
+        directories.into_iter().map(|directory| self.address(from, directory.address)).collect()
     }
 
     /// Where `from` reaches the nodes of all other regions.
