@@ -1,15 +1,11 @@
-//! The connection to the directory: several addresses, one of which is asked until it does not answer.
+//! The connection to the directory: the addresses of its replicas, the nearest first, one of which is asked until
+//! it does not answer. Any replica takes any request. After a while the nearest one is tried again.
 
 use host::net::Connector;
+use parking_lot::Mutex;
 use proto::directory::{self as wire, directory_client::DirectoryClient};
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::time::Instant;
 use tonic::{
     Code, Response, Status,
     transport::{Channel, Endpoint},
@@ -23,11 +19,40 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// For how long another replica than the nearest one is asked before that is tried again.
+const NEAREST_AGAIN: Duration = Duration::from_secs(30);
+
 /// The directory, as a node reaches it. Cheap to clone; connects when first used.
 #[derive(Debug, Clone)]
 pub struct Directory {
     channels: Arc<[Channel]>,
-    preferred: Arc<AtomicUsize>,
+    turns: Arc<Mutex<Turns>>,
+}
+
+/// Whose turn it is. Pure.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Counts up; the remainder by the number of replicas is the one to ask.
+    at: usize,
+    since: Option<Instant>,
+}
+
+impl Turns {
+    fn now(&mut self, replicas: usize, now: Instant) -> usize {
+        if self.since.is_some_and(|since| now.duration_since(since) >= NEAREST_AGAIN) {
+            self.at = self.at.next_multiple_of(replicas);
+            self.since = None;
+        }
+        self.at
+    }
+
+    /// Several that asked the same one in vain turn from it once.
+    fn turn_from(&mut self, at: usize, now: Instant) {
+        if self.at == at {
+            self.at += 1;
+            self.since = Some(now);
+        }
+    }
 }
 
 impl Directory {
@@ -45,12 +70,12 @@ impl Directory {
             Ok(endpoint.connect_with_connector_lazy(Connector))
         };
         let channels = addresses.iter().map(channel).collect::<Result<_, _>>()?;
-        Ok(Self { channels, preferred: Arc::default() })
+        Ok(Self { channels, turns: Arc::default() })
     }
 
     /// A client of the address that answered last, and which one that is.
     pub(super) fn client(&self) -> (DirectoryClient<Channel>, usize) {
-        let at = self.preferred.load(Ordering::Relaxed);
+        let at = self.turns.lock().now(self.channels.len(), Instant::now());
         let channel = self.channels[at % self.channels.len()].clone();
         let client =
             DirectoryClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES * 16);
@@ -59,7 +84,12 @@ impl Directory {
 
     /// The address `at` did not answer: the next one is asked from now on.
     pub(super) fn turn_from(&self, at: usize) {
-        let _ = self.preferred.compare_exchange(at, at.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed);
+        self.turns.lock().turn_from(at, Instant::now());
+    }
+
+    /// How many replicas can be asked.
+    pub(super) fn replicas(&self) -> usize {
+        self.channels.len()
     }
 
     /// Makes one call, bounded in time.
@@ -70,8 +100,20 @@ impl Directory {
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
+        self.call_within(CALL_TIMEOUT, call).await
+    }
+
+    /// Makes one call that is worth `patience`.
+    pub(super) async fn call_within<T, F>(
+        &self,
+        patience: Duration,
+        call: impl FnOnce(DirectoryClient<Channel>) -> F + Send,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
         let (client, at) = self.client();
-        let answer = tokio::time::timeout(CALL_TIMEOUT, call(client)).await;
+        let answer = tokio::time::timeout(patience, call(client)).await;
         let answer =
             answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the directory did not answer")));
         if let Err(status) = &answer
@@ -105,4 +147,23 @@ pub(crate) fn is_answer(status: &Status) -> bool {
             | Code::PermissionDenied
             | Code::ResourceExhausted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_replica_is_asked_when_one_is_silent_and_the_nearest_again_after_a_while() {
+        let (start, mut turns) = (Instant::now(), Turns::default());
+        assert_eq!(turns.now(3, start), 0);
+        turns.turn_from(0, start);
+        turns.turn_from(0, start);
+        assert_eq!(turns.now(3, start), 1, "two that gave up on the same one turn once");
+        turns.turn_from(1, start);
+        assert_eq!(turns.now(3, start + NEAREST_AGAIN / 2) % 3, 2);
+        assert_eq!(turns.now(3, start + NEAREST_AGAIN) % 3, 0);
+        turns.turn_from(3, start + NEAREST_AGAIN);
+        assert_eq!(turns.now(3, start + NEAREST_AGAIN) % 3, 1, "it is still silent");
+    }
 }

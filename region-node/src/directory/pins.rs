@@ -5,11 +5,17 @@ use crate::service::Pins;
 use async_trait::async_trait;
 use bytes::Bytes;
 use proto::directory as wire;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 use tonic::Status;
 use types::{Code, LogId, Pin, Refusal, RegionId};
 
-/// How often a call that got no answer is repeated at once.
+/// How often a call that got no answer is repeated at once, at each replica of the directory.
 const TRIES: usize = 3;
+/// The pause in which several replicas may agree on a leader.
+const AGAIN: Duration = Duration::from_millis(200);
+/// After this long it is not repeated any more.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// See [`Pins`].
 #[derive(Debug, Clone)]
@@ -27,7 +33,8 @@ impl Pins for DirectoryPins {
     async fn get(&self, log: LogId) -> Result<Option<Pin>, Refusal> {
         let request = wire::GetPinsRequest { logs: vec![Bytes::copy_from_slice(&log.to_bytes())] };
         let mut last = None;
-        for _ in 0..TRIES {
+        let mut tries = self.tries();
+        while tries.next().await {
             let request = request.clone();
             match self.0.call(|mut client| async move { client.get_pins(request).await }).await {
                 Ok(reply) => return one(log, reply.pins),
@@ -48,7 +55,8 @@ impl Pins for DirectoryPins {
             }],
         };
         let mut last = None;
-        for _ in 0..TRIES {
+        let mut tries = self.tries();
+        while tries.next().await {
             let request = request.clone();
             match self.0.call(|mut client| async move { client.pin(request).await }).await {
                 Ok(reply) => {
@@ -60,6 +68,40 @@ impl Pins for DirectoryPins {
             }
         }
         Err(unavailable(last.as_ref()))
+    }
+}
+
+/// Counts tries, and waits between them where another replica may answer the next one.
+struct Tries {
+    left: usize,
+    pause: Option<Duration>,
+    until: Instant,
+    is_first: bool,
+}
+
+impl Tries {
+    async fn next(&mut self) -> bool {
+        if self.left == 0 || (!self.is_first && Instant::now() >= self.until) {
+            return false;
+        }
+        if let Some(pause) = self.pause.filter(|_| !self.is_first) {
+            sleep(pause).await;
+        }
+        self.left -= 1;
+        self.is_first = false;
+        true
+    }
+}
+
+impl DirectoryPins {
+    fn tries(&self) -> Tries {
+        let replicas = self.0.replicas();
+        Tries {
+            left: TRIES * if replicas > 1 { 2 * replicas } else { 1 },
+            pause: (replicas > 1).then_some(AGAIN),
+            until: Instant::now() + PATIENCE,
+            is_first: true,
+        }
     }
 }
 

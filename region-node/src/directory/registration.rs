@@ -10,7 +10,7 @@ use crate::{
 use bytes::Bytes;
 use log_store::{LogStore, StoreError};
 use parking_lot::Mutex;
-use proto::directory as wire;
+use proto::directory::{self as wire, directory_client::DirectoryClient};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -18,13 +18,17 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Status};
+use tonic::{Code, Status, transport::Channel};
 use types::{Incarnation, limits};
 
 /// How long to wait before a registration that failed is tried again.
 const REGISTER_AGAIN: Duration = Duration::from_millis(200);
 /// Renewals that may be unanswered at a time.
 const RENEWALS_MAX: usize = 8;
+/// How long a replica of the directory may take to answer a renewal before the next one is asked.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause before the next replica is asked: there may be no leader for a moment.
+const RENEW_AGAIN: Duration = Duration::from_millis(100);
 /// How often the store's canary sings.
 const CANARY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -197,14 +201,21 @@ impl Registration {
     }
 }
 
+/// Asks one replica of the directory after the other until one answers, so that the loss of one costs no
+/// lease. Each attempt is a renewal of its own, counted from when it was sent.
 async fn renew(directory: Directory, identity: Arc<Identity>, lease: Arc<Lease>) {
-    let sent_at_ms = boot_ms();
     let request =
         wire::RenewRequest { node: identity.node().to_string(), incarnation: lease.incarnation().get() };
-    match directory.call(|mut client| async move { client.renew(request).await }).await {
-        Ok(_) => lease.renewed(sent_at_ms),
-        Err(status) if is_refusal(&status) => lease.refused(),
-        Err(status) => tracing::debug!(%status, "a renewal was not answered"),
+    for _ in 0..directory.replicas() {
+        let sent_at_ms = boot_ms();
+        let attempt = request.clone();
+        let renew = |mut client: DirectoryClient<Channel>| async move { client.renew(attempt).await };
+        match directory.call_within(RENEW_TIMEOUT, renew).await {
+            Ok(_) => return lease.renewed(sent_at_ms),
+            Err(status) if is_refusal(&status) => return lease.refused(),
+            Err(status) => tracing::debug!(%status, "a renewal was not answered"),
+        }
+        sleep(RENEW_AGAIN).await;
     }
 }
 
