@@ -176,7 +176,9 @@ impl Output {
         let mut rows = vec![row!["REGION", "PROCESS", "PID", "ADDRESS"]];
         let pid = |pid: Option<u32>| pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         rows.push(row!["-", "up (links, control)", std::process::id(), described.control]);
-        rows.push(row!["-", "directory", pid(described.directory.pid), described.directory.address]);
+        for directory in &described.directories {
+            rows.push(row!["-", directory.name, pid(directory.pid), directory.address]);
+        }
         for region in &described.regions {
             for node in &region.nodes {
                 rows.push(row![region.region, format!("node {}", node.id), pid(node.pid), node.address]);
@@ -196,8 +198,9 @@ impl Output {
                 "address": address,
             }));
         };
-        let directory = &described.directory;
-        process("", "directory", "directory", directory.pid, &directory.address);
+        for directory in &described.directories {
+            process("", "directory", &directory.name, directory.pid, &directory.address);
+        }
         for region in &described.regions {
             let name = region.region.as_str();
             for node in &region.nodes {

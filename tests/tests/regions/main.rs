@@ -3,6 +3,7 @@
 mod diverged;
 mod failover;
 mod history;
+mod leader;
 mod order;
 mod paused;
 mod pipe;

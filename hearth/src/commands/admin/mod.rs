@@ -1,6 +1,7 @@
 //! `hearth admin`: how a deployment is, and what is to change.
 
 mod collect;
+mod directory;
 mod moves;
 mod render;
 mod report;
@@ -21,10 +22,20 @@ pub struct Args {
 enum Action {
     /// Regions, nodes, partitions, replication, and what is at risk.
     Status(Status),
+    /// The replicas of the directory.
+    Directory(Directory),
     /// What nodes have archived of histories that a failover undid, and what became of it.
     Salvage(Salvage),
     #[command(flatten)]
     Moves(moves::Action),
+}
+
+#[derive(Debug, clap::Args)]
+struct Directory {
+    #[command(flatten)]
+    at: Where,
+    #[command(subcommand)]
+    action: directory::Action,
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,17 +51,22 @@ struct Salvage {
 struct Where {
     #[command(flatten)]
     base_port: BasePort,
-    /// The directory's address, `http://host:port` [default: that of the running `hearth up`]
+    /// Addresses of the directory's replicas, `http://host:port[,…]` [default: those of the running `hearth up`]
     #[arg(long, value_name = "URL")]
     directory: Option<String>,
 }
 
 impl Where {
     async fn directory(&self) -> anyhow::Result<String> {
-        match &self.directory {
-            Some(url) => Ok(with_scheme(url.clone())),
-            None => Ok(Client::new(self.base_port.base_port).describe().await?.directory.address),
-        }
+        let addresses = match &self.directory {
+            Some(urls) => urls.split(',').map(|url| with_scheme(url.trim().to_owned())).collect(),
+            None => {
+                let described = Client::new(self.base_port.base_port).describe().await?;
+                let running = described.directories.into_iter().filter(|directory| directory.pid.is_some());
+                running.map(|directory| directory.address).collect()
+            }
+        };
+        directory::reachable(addresses).await
     }
 }
 
@@ -70,6 +86,7 @@ struct Status {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     match args.action {
         Action::Status(args) => status(args).await,
+        Action::Directory(Directory { at, action }) => directory::run(action, &at.directory().await?).await,
         Action::Salvage(Salvage { at, args }) => salvage::run(args, &at.directory().await?).await,
         Action::Moves(action) => moves::run(action).await,
     }

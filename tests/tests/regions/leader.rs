@@ -1,0 +1,55 @@
+//! A region is killed together with the leader of the directory: its partitions get new homes, writes go on, and
+//! the region comes back.
+
+use crate::PROGRAM;
+use proto::directory::{InspectReply, InspectRequest, replicas_client::ReplicasClient};
+use std::time::{Duration, Instant};
+use tests::{
+    deployment::{options, patience, start},
+    eventually,
+    session::{connect, message, open_group, send, user},
+};
+use types::DeviceId;
+
+async fn inspect(address: String) -> Result<InspectReply, tonic::Status> {
+    let unreachable = |error: tonic::transport::Error| tonic::Status::unavailable(error.to_string());
+    let mut replicas = ReplicasClient::connect(address).await.map_err(unreachable)?;
+    Ok(replicas.inspect(InspectRequest {}).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_dies_with_the_leader_of_the_directory_and_comes_back() {
+    let lab = start(options(PROGRAM)).await;
+    let seen = inspect(lab.directory_address()).await.expect("a replica answers");
+    assert_eq!(seen.replicas.iter().filter(|one| one.voter).count(), 3);
+    let leader = seen.replicas.iter().find(|one| one.replica == seen.leader).expect("there is a leader");
+    let (region, address) = (leader.region.clone(), format!("http://{}", leader.address));
+    let survivor = seen.replicas.iter().find(|one| one.region != region).expect("another one").region.clone();
+
+    let mut founder = connect(&lab.edge(&region).expect("a region"), "ann").await.expect("connects");
+    let log = open_group(&mut founder, &["ben"]).await.expect("opens");
+    send(&mut founder, message(&log, "before")).await.expect("is acked");
+    lab.kill(&region).await.expect("kills");
+    let died = Instant::now();
+    let edge = lab.edge(&survivor).expect("a region");
+    let after = message(&log, "after");
+    eventually("a write", patience(), async || {
+        let mut session =
+            client::bare::Connection::open(&edge, &user("ben"), DeviceId::new(100), vec![]).await?;
+        Ok(send(&mut session, after.clone()).await?)
+    })
+    .await;
+    println!("written {:.2} s after the leader's region was killed", died.elapsed().as_secs_f64());
+    let now = inspect(lab.directory_address()).await.expect("a replica answers");
+    assert!(now.leader != 0 && now.leader != seen.leader, "another one leads: {now:?}");
+
+    lab.restart(&region).await.expect("starts");
+    lab.wait_in_sync(patience()).await.expect("everything is copied to it again");
+    eventually("its replica follows", Duration::from_secs(20), async || {
+        let back = inspect(address.clone()).await?;
+        anyhow::ensure!(back.leader == now.leader && back.applied_index >= now.applied_index, "{back:?}");
+        Ok(())
+    })
+    .await;
+    lab.stop().await.expect("stops");
+}
