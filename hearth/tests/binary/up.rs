@@ -95,8 +95,10 @@ fn pids(ready: &Value) -> Vec<u32> {
         let nodes = region["nodes"].as_array().expect("nodes");
         nodes.iter().map(|node| &node["pid"]).chain([&region["replicator"]["pid"]])
     });
-    [&ready["directory"]["pid"]]
-        .into_iter()
+    let directories = ready["directories"].as_array().expect("the directory's processes");
+    directories
+        .iter()
+        .map(|directory| &directory["pid"])
         .chain(of_regions)
         .filter_map(Value::as_u64)
         .map(|pid| u32::try_from(pid).expect("a pid"))
@@ -109,7 +111,8 @@ fn up_starts_regions_that_can_be_killed_and_started_and_ends_in_order() {
     assert_eq!(up.until("starting")["temporary"], true);
     let ready = up.until("ready");
     let pids = pids(&ready);
-    assert_eq!(pids.len(), 5);
+    // A replica of the directory in each region, and a witness outside them.
+    assert_eq!(pids.len(), 7);
     assert!(pids.iter().all(|pid| is_alive(*pid)));
 
     let status = up.hearth(&["admin", "status", "--json", "--partitions"]);
