@@ -18,7 +18,8 @@ pub struct Args {
 
 /// Runs it until it is told to end.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    telemetry::init("info")?;
+    // The consensus library tells every message that a dead replica does not answer; what matters is told here.
+    telemetry::init("info,openraft=off")?;
     let config: Config = service_config::load(&args.file.config, ENV_PREFIX, Config::validate)?;
     let deps = Deps {
         shutdown: shutdown::on_signal()?,
