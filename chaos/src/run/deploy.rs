@@ -7,7 +7,7 @@ use super::{
 };
 use crate::scenario::Scenario;
 use anyhow::Context as _;
-use lab::{Event, Lab};
+use lab::{DirectoryShape, Event, Lab};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -141,6 +141,8 @@ fn shape(program: &Path, seed: u64, partitions_per_region: u32, lease: Duration)
     options.seed = seed;
     options.partitions_per_region = Some(partitions_per_region);
     options.lease_ttl = lease;
+    // Outside the regions it is a place of its own, which faults cut off and kill.
+    options.directory = Some(DirectoryShape::One);
     options
 }
 
