@@ -112,6 +112,10 @@ pub const MOVE_LAG_MS: u64 = 1_000;
 pub const SURVEY_FRESH_MS: u64 = 1_000;
 /// How long a node may take to tell, in ms.
 pub const SURVEY_TIMEOUT_MS: u64 = 1_000;
+/// The pause before nodes are asked again that did not tell what a move needs, in ms.
+pub const SURVEY_AGAIN_MS: u64 = 200;
+/// How long a move waits for its nodes to tell what it needs, in ms.
+pub const MOVE_PATIENCE_MS: u64 = 5_000;
 /// After this an answer is not waited for any more, in ms.
 pub const SURVEY_GONE_MS: u64 = 1_500;
 /// The pause between the beginnings of two moves back to preferred regions, in ms.

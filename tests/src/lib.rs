@@ -7,6 +7,7 @@
 pub mod deployment;
 pub mod history;
 pub mod hold;
+pub mod load;
 pub mod peer;
 pub mod placing;
 pub mod session;

@@ -71,6 +71,14 @@ pub enum WishError {
         /// The region.
         region: RegionId,
     },
+    /// The home does not count the target among those in sync.
+    #[error("partition {partition} cannot move to {node} now: its home does not find it in sync")]
+    NotInSync {
+        /// The partition.
+        partition: PartitionId,
+        /// The target.
+        node: NodeId,
+    },
     /// The target would take too long to hold everything.
     #[error("partition {partition} cannot move to {node} now: it is {lag_ms} ms behind")]
     Behind {
@@ -97,6 +105,13 @@ pub enum WishError {
         /// Why.
         why: String,
     },
+}
+
+impl WishError {
+    /// Whether it may be otherwise in a moment.
+    const fn may_pass(&self) -> bool {
+        matches!(self, Self::NotInSync { .. } | Self::Behind { .. } | Self::Unheard { .. })
+    }
 }
 
 /// How a home says that one of its partitions stands.
@@ -327,6 +342,15 @@ impl Moving {
                     out.push(Action::Move(MoveAction::Begin(request, new)));
                 }
                 Ok(false) => {}
+                // The nodes may tell something else in a moment: a copy is matched anew after each move.
+                Err(error) if error.may_pass() && at.now_ms < wanted.since_ms + bounds::MOVE_PATIENCE_MS => {
+                    let is_old = |survey: &Survey| {
+                        survey.answered.as_ref().is_some_and(|(told_ms, _)| {
+                            at.now_ms >= told_ms.saturating_add(bounds::SURVEY_AGAIN_MS)
+                        })
+                    };
+                    self.surveys.retain(|_, survey| !is_old(survey));
+                }
                 Err(error) => dropped.push((*partition, error)),
             }
         }
@@ -463,6 +487,6 @@ fn ready(
     match in_sync.find(|(member, _)| *member == target) {
         Some((_, lag_ms)) if *lag_ms <= bounds::MOVE_LAG_MS => Ok(true),
         Some((_, lag_ms)) => Err(WishError::Behind { partition, node: target.node, lag_ms: *lag_ms }),
-        None => Err(MoveError::Target { partition, node: target.node, why: "it is not in sync" }.into()),
+        None => Err(WishError::NotInSync { partition, node: target.node }),
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn wish(desk: &mpsc::Sender<Asked>, request: wire::MoveRequest)
 fn refused(error: &WishError) -> Status {
     match error {
         WishError::Refused(error) => status::moving(error),
-        WishError::NoMember { .. } | WishError::Behind { .. } => {
+        WishError::NoMember { .. } | WishError::NotInSync { .. } | WishError::Behind { .. } => {
             Status::failed_precondition(error.to_string())
         }
         WishError::Unheard { .. } => Status::unavailable(error.to_string()),

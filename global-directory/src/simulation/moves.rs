@@ -165,6 +165,25 @@ fn what_cannot_be_moved_is_told_at_once() {
 }
 
 #[test]
+fn a_move_waits_a_while_for_a_target_that_does_not_tell_how_it_stands() {
+    let mut world = whole();
+    world.node("us-east-1").is_paused = true;
+    world.wish(0, "us-east");
+    world.run_ms(1_500);
+    assert!(world.told.is_empty() && world.state_of(0) == PartitionState::Homed);
+    world.node("us-east-1").is_paused = false;
+    world.run_until(2_000, "moved", |world| world.home_of(0) == node("us-east-1"));
+    world.node("eu-west-1").is_cut_off = true;
+    world.wish(0, "eu-west");
+    world.run_until(7_000, "told", |world| world.told.len() == 2);
+    assert!(
+        matches!(world.told[1], Err(WishError::Unheard { .. } | WishError::NotBegun { .. })),
+        "{:?}",
+        world.told
+    );
+}
+
+#[test]
 fn a_drained_region_is_left_evenly_is_safe_to_power_off_and_gets_its_homes_back() {
     let mut world = World::with_partitions(&REGIONS, 8, true);
     for name in NODES {

@@ -4,6 +4,7 @@ mod diverged;
 mod failover;
 mod history;
 mod leader;
+mod moves;
 mod order;
 mod paused;
 mod pipe;

@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 /// How long the directory has to answer one question.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often progress is asked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Partitions that are listed by number.

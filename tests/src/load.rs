@@ -1,0 +1,140 @@
+//! A session that sends on time, whatever becomes of what it sent, and never sends anything twice.
+
+use crate::session::message;
+use client::bare::{BareError, Connection};
+use proto::client::{client_frame::Frame, server_frame::Frame as Answer};
+use std::{collections::HashMap, time::Duration};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+/// One write that was acked.
+#[derive(Debug, Clone, Copy)]
+pub struct Acked {
+    /// When it was sent.
+    pub sent: Instant,
+    /// When its ack came.
+    pub acked: Instant,
+}
+
+/// What became of a load.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The message ids of what was acked.
+    pub ids: Vec<String>,
+    /// In the order of the acks.
+    pub acks: Vec<Acked>,
+    /// What was refused, and why.
+    pub failed: Vec<String>,
+    /// What has no answer.
+    pub unanswered: usize,
+}
+
+impl Report {
+    /// The longest time without an ack, among writes sent from `from` on.
+    pub fn longest_pause(&self, from: Instant, until: Instant) -> Duration {
+        let within = self.acks.iter().filter(|ack| ack.acked >= from && ack.acked <= until);
+        let mut times: Vec<Instant> = within.map(|ack| ack.acked).collect();
+        times.sort();
+        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+
+    /// The longest that any write sent in that time waited for its ack.
+    pub fn longest_wait(&self, from: Instant, until: Instant) -> Duration {
+        let within = self.acks.iter().filter(|ack| ack.sent >= from && ack.sent <= until);
+        within.map(|ack| ack.acked - ack.sent).max().unwrap_or_default()
+    }
+}
+
+/// A load that runs.
+#[derive(Debug)]
+pub struct Load {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Report>,
+}
+
+impl Load {
+    /// Sends a message every so often, until it is stopped or the server says that it goes away.
+    pub fn start(session: Connection, log: &str, every: Duration) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(run(session, log.to_owned(), every, stopped));
+        Self { stop, task }
+    }
+
+    /// Stops sending, and waits for the answers that are due.
+    ///
+    /// # Panics
+    /// When the load has panicked.
+    pub async fn stop(self) -> Report {
+        // One that was sent away has stopped by itself.
+        let _ = self.stop.send(());
+        self.task.await.expect("the load does not panic")
+    }
+}
+
+async fn run(
+    mut session: Connection,
+    log: String,
+    every: Duration,
+    mut stop: oneshot::Receiver<()>,
+) -> Report {
+    const LAST_ANSWERS: Duration = Duration::from_secs(20);
+    let mut report = Report::default();
+    let mut open: HashMap<u64, (String, Instant)> = HashMap::new();
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut request_id = 1_000;
+    loop {
+        tokio::select! {
+            _ = &mut stop => break,
+            _ = tick.tick() => {
+                request_id += 1;
+                let message = message(&log, &format!("load {request_id}"));
+                open.insert(request_id, (message.message_id.clone(), Instant::now()));
+                let sent = async {
+                    session.feed(request_id, Frame::Send(message)).await?;
+                    session.flush().await
+                };
+                if sent.await.is_err() {
+                    break;
+                }
+            }
+            answer = session.next() => {
+                if !take(answer, &mut open, &mut report) {
+                    break;
+                }
+            }
+        }
+    }
+    let last = async { while !open.is_empty() && take(session.next().await, &mut open, &mut report) {} };
+    let _late = timeout(LAST_ANSWERS, last).await;
+    report.unanswered = open.len();
+    report
+}
+
+/// Takes one frame; `false` when nothing more is to be sent.
+fn take(
+    answer: Result<proto::client::ServerFrame, BareError>,
+    open: &mut HashMap<u64, (String, Instant)>,
+    report: &mut Report,
+) -> bool {
+    let Ok(frame) = answer else { return false };
+    match frame.frame {
+        Some(Answer::Sent(_)) => {
+            if let Some((id, sent)) = open.remove(&frame.request_id) {
+                report.ids.push(id);
+                report.acks.push(Acked { sent, acked: Instant::now() });
+            }
+        }
+        Some(Answer::Error(error)) => {
+            if open.remove(&frame.request_id).is_some() {
+                report.failed.push(format!("{}: {}", error.code, error.message));
+            }
+        }
+        Some(Answer::GoAway(_)) => return false,
+        _ => {}
+    }
+    true
+}
