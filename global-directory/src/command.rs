@@ -17,7 +17,7 @@
 //!                            │    │ bump, register      ▼
 //!                            │    └──────────────▶ FailingOver(e): the home's boot is over; it joins `waiting`
 //!                            └────────────────────────┘
-//!                                promote: another (node, incarnation), e + 1
+//!                                promote, promote_unsafe: another (node, incarnation), e + 1
 //! ```
 //!
 //! `clear_waiting` takes boots out of `waiting` that were waited out, in any state. There is no way back
@@ -26,6 +26,7 @@
 mod bump;
 mod deployment;
 mod drain;
+mod emergency;
 mod end_home;
 mod home;
 mod isr;
@@ -40,6 +41,7 @@ mod waiting;
 pub use bump::BumpError;
 pub use deployment::{Deployment, DeploymentError, found};
 pub use drain::{FailbackWish, RegionError, RegionWish};
+pub use emergency::{AloneWish, EmergencyError, UnsafePromotion};
 pub use home::FirstHome;
 pub use isr::{IsrError, IsrProposal};
 pub use moving::{AbortedMove, MoveError, NewMove, SealedMove};
@@ -107,6 +109,10 @@ pub enum Command {
     Undrain(RegionWish),
     /// Says whether partitions go back to the regions that they prefer.
     SetFailback(FailbackWish),
+    /// Promotes a copy that is not in sync.
+    PromoteUnsafe(UnsafePromotion),
+    /// Lets one region do without another for a time.
+    AllowAlone(AloneWish),
     /// Pins the logs that are not pinned yet.
     Pin(Vec<PinWish>),
     /// Records something that an operator wants to find later.
@@ -135,6 +141,8 @@ impl Command {
             Self::Drain(_) => "drain",
             Self::Undrain(_) => "undrain",
             Self::SetFailback(_) => "set_failback",
+            Self::PromoteUnsafe(_) => "promote_unsafe",
+            Self::AllowAlone(_) => "allow_alone",
             Self::Pin(_) => "pin",
             Self::Note(_) => "note",
         }
@@ -187,6 +195,9 @@ pub enum Refusal {
     /// What an operator wants of a region.
     #[error(transparent)]
     Region(#[from] RegionError),
+    /// What an operator wants in an emergency.
+    #[error(transparent)]
+    Emergency(#[from] EmergencyError),
     /// A retirement, or a new region.
     #[error(transparent)]
     Retire(#[from] RetireError),
@@ -212,7 +223,7 @@ macro_rules! refused {
         })*
     };
 }
-refused!(RegisterError, BumpError, IsrError, PinError, MoveError, RegionError, RetireError);
+refused!(RegisterError, BumpError, IsrError, PinError, MoveError, RegionError, EmergencyError, RetireError);
 
 /// Runs one command.
 ///
@@ -255,6 +266,8 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::Drain(wish) => drain::drain(rows, wish),
         Command::Undrain(wish) => drain::undrain(rows, wish),
         Command::SetFailback(wish) => drain::set_failback(rows, wish),
+        Command::PromoteUnsafe(promotion) => emergency::promote_unsafe(rows, promotion),
+        Command::AllowAlone(wish) => emergency::allow_alone(rows, wish),
         Command::Pin(wishes) => pin::pin(rows, wishes),
         Command::Note(what) => {
             rows.note(what.as_str())?;

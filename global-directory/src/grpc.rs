@@ -1,5 +1,6 @@
 //! The `Directory` service: reads requests, checks their bounds, asks, answers. Decides nothing.
 
+mod emergency;
 mod moves;
 pub(crate) mod replicas;
 mod request;
@@ -293,6 +294,27 @@ impl Directory for Service {
         });
         read.map_err(|error| status::store(&error))?;
         Ok(Response::new(wire::AuditReply { events: events.into_iter().map(event_to_wire).collect() }))
+    }
+
+    async fn promote_unsafe(
+        &self,
+        request: Request<wire::PromoteUnsafeRequest>,
+    ) -> Result<Response<wire::PromoteUnsafeReply>, Status> {
+        let (id, partition, node) = request::promote_unsafe(request.into_inner())?;
+        self.read_barrier().await?;
+        let promotion = emergency::fenced(&self.state, partition, &node).await?;
+        let reply = emergency::promoted(&promotion);
+        self.submit(id, Command::PromoteUnsafe(promotion)).await?;
+        Ok(Response::new(reply))
+    }
+
+    async fn allow_alone(
+        &self,
+        request: Request<wire::AllowAloneRequest>,
+    ) -> Result<Response<wire::AllowAloneReply>, Status> {
+        let (id, wish) = request::allow_alone(request.into_inner())?;
+        self.submit(id, Command::AllowAlone(wish)).await?;
+        Ok(Response::new(wire::AllowAloneReply {}))
     }
 
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {

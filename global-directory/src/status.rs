@@ -1,7 +1,9 @@
 //! Which gRPC status each error becomes. The message is the error's own: it names the offending value.
 
 use crate::{
-    command::{IsrError, MoveError, PinError, Refusal, RegionError, RegisterError, RetireError},
+    command::{
+        EmergencyError, IsrError, MoveError, PinError, Refusal, RegionError, RegisterError, RetireError,
+    },
     engine::{RenewFailure, SubmitError},
     kv,
     raft::MembershipError,
@@ -70,6 +72,10 @@ fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::Pin(PinError::UnknownRegion { .. }) => Code::NotFound,
         Refusal::Pin(PinError::NoPartition { .. }) => Code::FailedPrecondition,
         Refusal::Move(error) => move_code(error),
+        Refusal::Emergency(EmergencyError::UnknownPartition(_) | EmergencyError::UnknownRegion(_)) => {
+            Code::NotFound
+        }
+        Refusal::Emergency(_) => Code::FailedPrecondition,
         Refusal::Region(RegionError::Unknown { .. }) => Code::NotFound,
         Refusal::Region(RegionError::Last(_) | RegionError::Retires(_)) => Code::FailedPrecondition,
     }

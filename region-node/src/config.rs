@@ -56,6 +56,12 @@ pub struct Config {
     /// How often deleted and expired bodies are taken off the disk.
     #[serde(default = "default_reclaim_interval_ms")]
     pub reclaim_interval_ms: u64,
+    /// Bytes a second that this node's homes fill copies with that are not in sync, all together.
+    #[serde(default = "default_refill_bytes_per_s")]
+    pub refill_bytes_per_s: u64,
+    /// Whether a damaged store is set aside at the start, and the node filled anew, rather than not started.
+    #[serde(default = "default_refill_damaged")]
+    pub refill_damaged: bool,
     /// How long an archive is kept for operators once everything in it is put back or refused.
     #[serde(default = "default_archive_keep_ms")]
     pub archive_keep_ms: u64,
@@ -94,6 +100,12 @@ const fn default_segment_bytes() -> u32 {
 }
 const fn default_reclaim_interval_ms() -> u64 {
     300_000
+}
+const fn default_refill_bytes_per_s() -> u64 {
+    256 * 1024 * 1024
+}
+const fn default_refill_damaged() -> bool {
+    true
 }
 const fn default_archive_keep_ms() -> u64 {
     7 * 24 * 3_600_000
@@ -155,6 +167,7 @@ impl Config {
             ("parked-max", self.parked_max as u64),
             ("stall-limit-ms", self.stall_limit_ms),
             ("isr-lag-ms", self.isr_lag_ms),
+            ("refill-bytes-per-s", self.refill_bytes_per_s),
             ("reclaim-interval-ms", self.reclaim_interval_ms),
             ("segment-bytes", u64::from(self.segment_bytes)),
         ];

@@ -1,7 +1,7 @@
 //! A whole node: its parts put together on one port.
 
 use crate::{
-    Config, Connection, Edge, EdgeListener, Engine, Parts, PlacementView,
+    Config, Connection, Edge, EdgeListener, Engine, Parts, PlacementView, clock,
     directory::{Directory, DirectoryPins, Registration, StoreCanary, watch_placement},
     follower::Followers,
     grpc::NodeService,
@@ -22,7 +22,7 @@ use log_store::{
     memory::MemoryStore,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -114,15 +114,41 @@ async fn open_store(config: &Config) -> Result<Arc<dyn LogStore>, Error> {
             Ok(Arc::new(MemoryStore::new(StoreId::from(host::random::id()))))
         }
         Engine::Embedded => {
-            let folder = config.data_dir.join("log");
+            let (folder, refill_damaged) = (config.data_dir.join("log"), config.refill_damaged);
             let bounds =
                 embedded::Config { segment_bytes: config.segment_bytes, ..embedded::Config::default() };
-            let open = move || EmbeddedStore::open(&folder, bounds);
+            let open = move || open_embedded(&folder, &bounds, refill_damaged);
             let opened = tokio::task::spawn_blocking(open).await;
             let store = opened.map_err(|error| Error::Serve(io::Error::other(error)))??;
             Ok(store)
         }
     }
+}
+
+/// Opens the store. A damaged one is never served: it is set aside, whole, and the node begins with an empty
+/// one, under another id, which is filled from the homes of its partitions.
+fn open_embedded(
+    folder: &Path,
+    bounds: &embedded::Config,
+    refill_damaged: bool,
+) -> Result<Arc<EmbeddedStore>, StoreError> {
+    let damaged = match EmbeddedStore::open(folder, bounds.clone()) {
+        Err(error @ StoreError::Damaged { .. }) if refill_damaged => error,
+        opened => return opened,
+    };
+    let aside = folder.with_file_name(format!("log.damaged-{}", clock::wall_ms()));
+    let failed = |error: io::Error| StoreError::Io {
+        what: "cannot set aside",
+        file: folder.to_string_lossy().into(),
+        error: error.to_string().into(),
+    };
+    std::fs::rename(folder, &aside).map_err(failed)?;
+    tracing::error!(
+        error = %damaged, aside = %aside.display(),
+        "THE STORE IS DAMAGED: it is set aside, and this node is filled anew; archives in it are not salvaged"
+    );
+    metrics::counter!("hearth_damaged_stores_total").increment(1);
+    EmbeddedStore::open(folder, bounds.clone())
 }
 
 /// A node whose tasks run.
@@ -194,6 +220,7 @@ impl Node {
             shutdown: shutdown.clone(),
         };
         let edge = Edge::start(parts.clone());
+        let refill_bytes_per_s = config.refill_bytes_per_s;
         let status = StatusBoard {
             config,
             identity: Arc::clone(&identity),
@@ -206,7 +233,7 @@ impl Node {
             edge: edge.clone(),
         };
         let salvage = SalvageService { archives, homes: Arc::clone(&homes), identity: Arc::clone(&identity) };
-        let fetches = Fetches { homes, store, view, identity, shutdown };
+        let fetches = Fetches::new(homes, store, view, identity, refill_bytes_per_s, shutdown);
         let peer: Arc<dyn PeerService> = Arc::new(edge.clone());
         Ok(Self {
             grpc: NodeService { peer, fetches, followers, status },

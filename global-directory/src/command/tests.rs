@@ -1,5 +1,6 @@
 //! Each command by itself, and generated sequences of all of them.
 
+mod emergency;
 mod generated;
 mod moving;
 

@@ -2,7 +2,7 @@
 
 use crate::{
     bounds,
-    command::{IsrProposal, PinWish, Registration},
+    command::{AloneWish, IsrProposal, PinWish, Registration},
     config::check_address,
     status,
 };
@@ -58,6 +58,18 @@ pub(super) fn pin(wire: wire::PinRequest) -> Result<(RequestId, Vec<PinWish>), S
         })
     };
     Ok((request, wire.wishes.into_iter().map(wish).collect::<Result<_, Status>>()?))
+}
+
+pub(super) fn promote_unsafe(
+    wire: wire::PromoteUnsafeRequest,
+) -> Result<(RequestId, PartitionId, NodeId), Status> {
+    let node = name("promote_unsafe.node", NodeId::new(&wire.node))?;
+    Ok((request_id(&wire.request_id)?, PartitionId::new(wire.partition), node))
+}
+
+pub(super) fn allow_alone(wire: wire::AllowAloneRequest) -> Result<(RequestId, AloneWish), Status> {
+    let region = name("allow_alone.region", RegionId::new(&wire.region))?;
+    Ok((request_id(&wire.request_id)?, AloneWish { region, until_ms: wire.until_ms }))
 }
 
 pub(super) fn get_pins(wire: &wire::GetPinsRequest) -> Result<Vec<LogId>, Status> {

@@ -188,9 +188,8 @@ pub(super) fn row_of(placement: &Placement, row: &PartitionRow) -> Row {
         |replica: &&Replica| placement.node(&replica.node).is_some_and(|node| node.store != replica.store);
     let is_dead = |replica: &&Replica| placement.node(&replica.node).is_some_and(|node| !node.live);
     let home_region = row.home.as_ref().and_then(|home| placement.node(&home.node)).map(|node| &node.region);
-    let alone_allowed = home_region
-        .and_then(|region| placement.region(region))
-        .is_some_and(|region| region.alone_until_ms > 0);
+    let alone_until_ms =
+        home_region.and_then(|region| placement.region(region)).map_or(0, |region| region.alone_until_ms);
     let stays = |region: &&RegionRow| region.retirement != Retirement::Retired;
     let regions: BTreeSet<_> = placement.regions().filter(stays).map(|region| &region.region).collect();
     Row {
@@ -206,7 +205,7 @@ pub(super) fn row_of(placement: &Placement, row: &PartitionRow) -> Row {
                 version: row.isr_version,
             },
             one_region: regions.len() < 2,
-            alone_allowed,
+            alone_until_ms,
         },
     }
 }

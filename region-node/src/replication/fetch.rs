@@ -12,6 +12,7 @@
 use super::{
     fetched::{Answer, Fetch, Fetched},
     follow::{refused, unreadable},
+    pace::Pace,
 };
 use crate::{
     PlacementView,
@@ -68,6 +69,7 @@ pub struct Fetches {
     pub identity: Arc<Identity>,
     /// Cancelled when the node goes down.
     pub shutdown: CancellationToken,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// Replies that the connection has not taken.
@@ -104,6 +106,19 @@ impl Queue for Replies {
 }
 
 impl Fetches {
+    /// Serves from these; copies that are not in sync are filled with so many bytes a second together.
+    pub fn new(
+        homes: Arc<NodeHomes>,
+        store: Arc<dyn LogStore>,
+        view: Arc<PlacementView>,
+        identity: Arc<Identity>,
+        refill_bytes_per_s: u64,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let pace = Arc::new(Pace::new(refill_bytes_per_s));
+        Self { homes, store, view, identity, shutdown, pace }
+    }
+
     /// Serves one stream until it ends or the node goes down.
     pub fn serve(
         &self,
@@ -352,19 +367,35 @@ impl Stream<'_> {
 
     /// Reads from the store what is behind `after`, or waits for its turn.
     fn read(&mut self, partition: PartitionId, epoch: Epoch, after: Lsn, max_bytes: usize) {
-        if self.reads.len() >= READS_MAX {
+        let refills = !self.is_in_sync(partition);
+        // One read is kept for copies that are in sync, so that they do not wait behind those that are filled.
+        let most = if refills { READS_MAX - 1 } else { READS_MAX };
+        if self.reads.len() >= most {
             self.unread.insert(partition);
             return;
         }
         let Some(known) = self.partitions.get_mut(&partition) else { return };
         known.reading = true;
-        let store = Arc::clone(&self.fetches.store);
+        let (store, pace) = (Arc::clone(&self.fetches.store), Arc::clone(&self.fetches.pace));
         let read = async move {
             let max_records = limits::BATCH_MAX_RECORDS;
+            if refills {
+                pace.wait().await;
+            }
             let read = store.read_encoded(partition, after.plus(1), max_records, max_bytes).await;
+            if let (true, Ok(records)) = (refills, &read) {
+                let bytes = records.iter().map(|record| record.bytes.len()).sum();
+                metrics::counter!("hearth_refill_bytes_total").increment(bytes as u64);
+                pace.pay(bytes);
+            }
             Read { partition, epoch, after, read }
         };
         self.reads.push(read.boxed());
+    }
+
+    fn is_in_sync(&self, partition: PartitionId) -> bool {
+        let view = self.fetches.view.load();
+        view.partition(partition).is_some_and(|row| row.isr.contains(&self.follower))
     }
 
     fn take_read(&mut self, Read { partition, epoch, after, read }: Read) {

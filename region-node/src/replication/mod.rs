@@ -11,6 +11,7 @@ mod fence;
 mod fetch;
 mod fetched;
 mod follow;
+mod pace;
 mod seal;
 mod status;
 

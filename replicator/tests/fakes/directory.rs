@@ -143,6 +143,20 @@ impl directory_server::Directory for Service {
     async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditReply>, Status> {
         absent()
     }
+    async fn promote_unsafe(
+        &self,
+        _: Request<wire::PromoteUnsafeRequest>,
+    ) -> Result<Response<wire::PromoteUnsafeReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+
+    async fn allow_alone(
+        &self,
+        _: Request<wire::AllowAloneRequest>,
+    ) -> Result<Response<wire::AllowAloneReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         absent()
     }

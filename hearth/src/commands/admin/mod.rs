@@ -2,6 +2,7 @@
 
 mod collect;
 mod directory;
+mod emergency;
 mod moves;
 mod render;
 mod report;
@@ -28,6 +29,18 @@ enum Action {
     Salvage(Salvage),
     #[command(flatten)]
     Moves(moves::Action),
+    /// UNSAFE: promotes a copy that is not in sync, where a partition has no home and no safe one is left.
+    PromoteUnsafe(Emergency<emergency::PromoteUnsafe>),
+    /// UNSAFE: lets one region do without another for a time.
+    AllowOneRegion(Emergency<emergency::AllowOneRegion>),
+}
+
+#[derive(Debug, clap::Args)]
+struct Emergency<A: clap::Args> {
+    #[command(flatten)]
+    at: Where,
+    #[command(flatten)]
+    args: A,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,6 +102,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Action::Directory(Directory { at, action }) => directory::run(action, &at.directory().await?).await,
         Action::Salvage(Salvage { at, args }) => salvage::run(args, &at.directory().await?).await,
         Action::Moves(action) => moves::run(action).await,
+        Action::PromoteUnsafe(Emergency { at, args }) => {
+            emergency::promote_unsafe(args, &at.directory().await?).await
+        }
+        Action::AllowOneRegion(Emergency { at, args }) => {
+            emergency::allow_one_region(args, &at.directory().await?).await
+        }
     }
 }
 

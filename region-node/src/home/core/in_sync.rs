@@ -47,8 +47,8 @@ pub struct Membership {
     pub set: IsrSet,
     /// The deployment has one region: nothing is ever replicated.
     pub one_region: bool,
-    /// An operator allows this home's region to do without another, for a time.
-    pub alone_allowed: bool,
+    /// Until when an operator allows this home's region to do without another, in ms since 1970.
+    pub alone_until_ms: u64,
 }
 
 /// A change of the in-sync set, to be compared and set at the directory.
@@ -119,6 +119,8 @@ pub(super) struct InSync {
     propose_not_before_ms: u64,
     followers: BTreeMap<Replica, Follower>,
     opened_at_ms: u64,
+    /// An operator's word that one region is enough is in force.
+    alone_allowed: bool,
 }
 
 /// How long a home waits before it proposes again after a refusal, or repeats what is in doubt, in ms.
@@ -134,6 +136,7 @@ impl InSync {
             propose_not_before_ms: 0,
             followers: BTreeMap::new(),
             opened_at_ms,
+            alone_allowed: false,
         };
         in_sync.take_row(membership);
         in_sync
@@ -193,8 +196,13 @@ impl InSync {
         (self.regions_of(members) >= self.regions_needed()).then_some(lowest)
     }
 
+    /// The time has passed. Only what an operator has allowed depends on it, and on this clock.
+    pub(super) const fn tick(&mut self, wall_ms: u64) {
+        self.alone_allowed = wall_ms < self.membership.alone_until_ms;
+    }
+
     const fn regions_needed(&self) -> usize {
-        if self.membership.alone_allowed { 1 } else { 2 }
+        if self.alone_allowed { 1 } else { 2 }
     }
 
     /// For how long the member that is furthest behind has lacked something. One that is lost or dead does not
@@ -288,7 +296,7 @@ impl InSync {
                 return Some((isr, set.lost.clone()));
             }
             // One that may come back stays a member, unless an operator has said to go on without.
-            if self.membership.gone.contains(member) || self.membership.alone_allowed {
+            if self.membership.gone.contains(member) || self.alone_allowed {
                 let mut lost = set.lost.clone();
                 lost.insert(member.clone());
                 return Some((set.isr.clone(), lost));

@@ -242,6 +242,8 @@ impl Core {
 
     fn tick(&mut self, cx: Context, out: &mut Vec<Output>) {
         self.drop_overdue(cx.now.boot_ms, out);
+        self.in_sync.tick(cx.now.wall_ms);
+        self.move_watermark(out);
         let lag_ms = self.in_sync.set_lag_ms(&self.lag, cx.now.boot_ms);
         self.push_back(Pressure::of(lag_ms, self.isr_pressure_ms, self.marks.at_risk()), lag_ms);
         self.logs.rest(cx.now.boot_ms, self.released);

@@ -111,9 +111,9 @@ fn a_dead_member_and_a_lost_one_throttle_nobody() {
 #[test]
 fn one_region_is_enough_only_while_an_operator_says_so() {
     let mut world = World::with_chat();
-    let alone = |world: &World, alone_allowed| {
+    let alone = |world: &World, for_ms: u64| {
         let mut row = row(false, &world.committed);
-        row.membership.alone_allowed = alone_allowed;
+        row.membership.alone_until_ms = world.now.wall_ms + for_ms;
         Input::Row(row)
     };
     let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Replicated, None));
@@ -121,7 +121,7 @@ fn one_region_is_enough_only_while_an_operator_says_so() {
     world.sync(1);
     renewed(&mut world, 2 * ISR_LAG_MS);
     assert!(!world.answered.contains_key(&ticket));
-    world.say(alone(&world, true));
+    world.say(alone(&world, 1_000));
     renewed(&mut world, 100);
     let proposal = world.proposals.pop_front().expect("the member is given up");
     assert_eq!(proposal.lost, BTreeSet::from([replica(1)]));
@@ -131,7 +131,7 @@ fn one_region_is_enough_only_while_an_operator_says_so() {
     world.held[0] = world.store.len() as u64;
     world.say(Input::Proposed { number: proposal.number, outcome: ProposalOutcome::Accepted(version) });
     assert_eq!(world.ok(ticket).ack, AckPolicy::Replicated);
-    world.say(alone(&world, false));
+    renewed(&mut world, 1_000);
     let late = world.append(write(log(1), 2, message(2), AckPolicy::Replicated, None));
     world.load_all();
     world.sync(1);

@@ -1,0 +1,35 @@
+//! On the way to an unsafe promotion: the copy is fenced first, like that of any promotion.
+
+use crate::{command::UnsafePromotion, controller::Input, fence, state::State};
+use proto::directory as wire;
+use tonic::Status;
+use types::{Home, NodeId, PartitionId, Replica};
+
+/// Fences a node's copy of a partition at the next epoch; answers the promotion that it makes possible.
+pub(super) async fn fenced(
+    state: &State,
+    partition: PartitionId,
+    node: &NodeId,
+) -> Result<UnsafePromotion, Status> {
+    let known = state.look(|view, _| (view.partition(partition).cloned(), view.node(node).cloned()));
+    let (Some(row), Some(node)) = known else {
+        return Err(Status::not_found(format!("there is no partition {partition}, or no node {node}")));
+    };
+    let epoch = row.epoch;
+    let raised = epoch.next().map_err(|error| Status::failed_precondition(error.to_string()))?;
+    let fenced = fence::raise(node.node.clone(), node.address.clone(), vec![(partition, raised)]).await;
+    let unfenced = |why: String| Status::unavailable(format!("{} could not be fenced: {why}", node.node));
+    let Input::Fenced { answers, .. } = fenced else { return Err(unfenced("it did not answer".to_owned())) };
+    let answer = answers.into_iter().next().ok_or_else(|| unfenced("it did not answer".to_owned()))?;
+    if answer.fence != raised {
+        return Err(unfenced(format!("it obeys epoch {}, not {raised}", answer.fence)));
+    }
+    let start_lsn = answer.last.lsn.next().map_err(|error| Status::failed_precondition(error.to_string()))?;
+    let home = Home { node: node.node.clone(), incarnation: node.incarnation };
+    let replica = Replica { node: node.node, store: answer.store };
+    Ok(UnsafePromotion { partition, epoch, home, replica, start_lsn })
+}
+
+pub(super) fn promoted(promotion: &UnsafePromotion) -> wire::PromoteUnsafeReply {
+    wire::PromoteUnsafeReply { epoch: promotion.epoch.plus(1).get(), start_lsn: promotion.start_lsn.get() }
+}
