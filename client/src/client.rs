@@ -1,6 +1,7 @@
 //! The handles that an app holds.
 
 use crate::{
+    Terms,
     Config, ConfigError, Event, HistoryError, OpenError, Position, SendError,
     driver::{Command, Driver, Room, Waiter},
     session::{Answer, From, Input, Page, SessionCore, Snapshot},
@@ -130,8 +131,15 @@ impl Client {
     /// # Errors
     /// [`OpenError`].
     pub async fn open_direct(&self, with: &UserId) -> Result<Chat, OpenError> {
-        let chat = open_chat::Chat::DirectWith(with.to_string());
-        self.open(wire::OpenChat { chat: Some(chat), ..wire::OpenChat::default() }).await
+        self.open_direct_on(with, Terms::default()).await
+    }
+
+    /// [`Client::open_direct`] on terms.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `chat_exists` when the chat is there on other terms.
+    pub async fn open_direct_on(&self, with: &UserId, terms: Terms) -> Result<Chat, OpenError> {
+        self.open(terms.of(open_chat::Chat::DirectWith(with.to_string()))).await
     }
 
     /// Opens a group. `key` is drawn once for each group (a UUID); a repetition opens the same one.
@@ -139,10 +147,22 @@ impl Client {
     /// # Errors
     /// [`OpenError`]; `chat_exists` when the key was used with other members.
     pub async fn open_group(&self, key: [u8; 16], members: &[UserId]) -> Result<Chat, OpenError> {
+        self.open_group_on(key, members, Terms::default()).await
+    }
+
+    /// [`Client::open_group`] on terms.
+    ///
+    /// # Errors
+    /// [`OpenError`]; `chat_exists` when the key was used with other members or on other terms.
+    pub async fn open_group_on(
+        &self,
+        key: [u8; 16],
+        members: &[UserId],
+        terms: Terms,
+    ) -> Result<Chat, OpenError> {
         let members = members.iter().map(UserId::to_string).collect();
         let group = wire::NewGroup { key: Uuid::from_bytes(key).to_string(), members };
-        let chat = open_chat::Chat::Group(group);
-        self.open(wire::OpenChat { chat: Some(chat), ..wire::OpenChat::default() }).await
+        self.open(terms.of(open_chat::Chat::Group(group))).await
     }
 
     async fn open(&self, chat: wire::OpenChat) -> Result<Chat, OpenError> {

@@ -4,7 +4,7 @@ use crate::Position;
 use bytes::Bytes;
 use proto::client as wire;
 use serde::{Deserialize, Serialize};
-use types::{DeviceId, IdError, MessageId, UserId};
+use types::{AckPolicy, DeviceId, IdError, MessageId, UserId};
 
 /// One entry of a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub enum EntryBody {
     Created {
         /// Who may read and write.
         members: Vec<UserId>,
+        /// When a message of this chat counts as acked.
+        ack: AckPolicy,
     },
     /// A message.
     Message(Bytes),
@@ -68,6 +70,8 @@ impl TryFrom<wire::Entry> for Entry {
                     .map(|member| UserId::new(&member.user))
                     .collect::<Result<_, _>>()
                     .map_err(unreadable)?,
+                // What a newer server may name is at least that.
+                ack: proto::ack_policy_from_client(created.ack_policy).unwrap_or_default(),
             },
             Some(wire::entry::Body::Ciphertext(ciphertext)) => EntryBody::Message(ciphertext),
             Some(wire::entry::Body::Deleted(deleted)) => EntryBody::Deleted(deleted.offsets),

@@ -26,6 +26,7 @@ mod error;
 mod event;
 mod position;
 pub mod session;
+mod terms;
 pub mod testing;
 
 pub use client::{Chat, Client, Events, Replicating, Sending};
@@ -35,3 +36,4 @@ pub use error::{HistoryError, OpenError, Refused, SendError};
 pub use event::Event;
 pub use position::Position;
 pub use session::{From, Page, Snapshot};
+pub use terms::Terms;

@@ -180,6 +180,7 @@ impl Talk {
             EntryBody::Erased => "(deleted)".to_owned(),
             _ => return Ok(()),
         };
+        let text = if entry.salvaged { format!("{text} (came back after a failover)") } else { text };
         Ok(self.screen.line(Line { sender: entry.sender.to_string(), text })?)
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::base_port::BasePort;
 use anyhow::Context as _;
-use client::{Chat, Client, Config, Event, Events};
-use types::{DeviceId, UserId};
+use client::{Chat, Client, Config, Event, Events, Terms};
+use types::{AckPolicy, DeviceId, UserId};
 
 /// Who talks with whom, and through which edges.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,6 +22,9 @@ pub(super) struct SessionArgs {
     pub(super) edge: Vec<String>,
     #[command(flatten)]
     base_port: BasePort,
+    /// When messages of the chat count as acked, where it is new; one that exists must be so [default: home].
+    #[arg(long, value_name = "home|replicated", value_parser = parse_ack)]
+    chat_ack: Option<AckPolicy>,
     /// The number of this device [default: drawn anew].
     #[arg(long, value_name = "NUMBER")]
     pub(super) device: Option<u64>,
@@ -77,7 +80,7 @@ pub(super) async fn open(args: &SessionArgs, config: Config) -> anyhow::Result<O
     let mut events = client.events().await;
     let mut notes = Notes::default();
     let chat = {
-        let opening = client.open_direct(&args.with);
+        let opening = client.open_direct_on(&args.with, Terms { ack: args.chat_ack, ..Terms::default() });
         tokio::pin!(opening);
         loop {
             tokio::select! {
@@ -119,4 +122,12 @@ impl Notes {
 
 fn draw_device() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
+}
+
+fn parse_ack(text: &str) -> Result<AckPolicy, String> {
+    match text {
+        "home" => Ok(AckPolicy::Home),
+        "replicated" => Ok(AckPolicy::Replicated),
+        other => Err(format!("{other:?} is neither home nor replicated")),
+    }
 }

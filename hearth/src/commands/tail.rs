@@ -4,7 +4,7 @@ use super::session::{self, Notes, Opened, SessionArgs};
 use anyhow::bail;
 use client::{Entry, EntryBody, Event, Events, From};
 use std::{io::Write, time::Duration};
-use types::LogId;
+use types::{AckPolicy, LogId};
 
 /// What `hearth tail` is asked to do.
 #[derive(Debug, clap::Args)]
@@ -145,6 +145,12 @@ impl<W: Write> Printer<W> {
             _ => ("unknown", None),
         };
         line["kind"] = kind.into();
+        if entry.salvaged {
+            line["salvaged"] = true.into();
+        }
+        if let EntryBody::Created { ack, .. } = &entry.body {
+            line["ack"] = if *ack == AckPolicy::Replicated { "replicated" } else { "home" }.into();
+        }
         if let Some(body) = body {
             match std::str::from_utf8(body) {
                 Ok(text) => line["text"] = text.into(),

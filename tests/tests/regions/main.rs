@@ -9,6 +9,7 @@ mod order;
 mod paused;
 mod pipe;
 mod proxied;
+mod refill;
 mod replicated;
 mod replicators;
 mod retry;
