@@ -1,8 +1,7 @@
 //! The handles that an app holds.
 
 use crate::{
-    Terms,
-    Config, ConfigError, Event, HistoryError, OpenError, Position, SendError,
+    Config, ConfigError, Event, HistoryError, OpenError, Position, SendError, Terms,
     driver::{Command, Driver, Room, Waiter},
     session::{Answer, From, Input, Page, SessionCore, Snapshot},
 };

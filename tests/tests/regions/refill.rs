@@ -65,7 +65,7 @@ async fn a_lost_and_a_damaged_copy_are_filled_while_people_write() {
     let data = lab.dir().join("data").join(lab.node_id(far).expect("a region").as_str());
     let damage = |folder: PathBuf| {
         let segments = fs::read_dir(&folder).expect("a store").map(|entry| entry.expect("a file").path());
-        let first = segments.filter(|path| path.extension().is_some_and(|end| end == "seg")).min();
+        let first = segments.filter(|path| path.extension().is_some_and(|end| end == "segment")).min();
         let first = first.expect("a segment");
         let mut bytes = fs::read(&first).expect("readable");
         bytes[..32].fill(0xFF);
