@@ -128,10 +128,8 @@ fn take(
                 report.acks.push(Acked { sent, acked: Instant::now() });
             }
         }
-        Some(Answer::Error(error)) => {
-            if open.remove(&frame.request_id).is_some() {
-                report.failed.push(format!("{}: {}", error.code, error.message));
-            }
+        Some(Answer::Error(error)) if open.remove(&frame.request_id).is_some() => {
+            report.failed.push(format!("{}: {}", error.code, error.message));
         }
         Some(Answer::GoAway(_)) => return false,
         _ => {}
