@@ -4,14 +4,15 @@ use crate::{
     Deps,
     engine::Engine,
     forward,
-    grpc::{Service, replicas},
+    grpc::{Service, members, replicas},
     raft::Server,
     state::State,
 };
 use axum::{Router, http::StatusCode, middleware, routing::get};
 use host::net::Listener;
 use proto::directory::{
-    consensus_server::ConsensusServer, directory_server::DirectoryServer, replicas_server::ReplicasServer,
+    consensus_server::ConsensusServer, directory_server::DirectoryServer, members_server::MembersServer,
+    replicas_server::ReplicasServer,
 };
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -28,7 +29,9 @@ pub(crate) async fn serve(
     let directory = DirectoryServer::new(service)
         .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
-    let mut grpc = Routes::new(directory).add_service(ReplicasServer::new(replicas::Service(engine.clone())));
+    let mut grpc = Routes::new(directory)
+        .add_service(ReplicasServer::new(replicas::Service(engine.clone())))
+        .add_service(MembersServer::new(members::Service(engine.clone())));
     if let Some(consensus) = consensus {
         let consensus = ConsensusServer::new(consensus)
             .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)

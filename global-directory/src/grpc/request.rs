@@ -2,7 +2,7 @@
 
 use crate::{
     bounds,
-    command::{AloneWish, IsrProposal, PinWish, Registration},
+    command::{AloneWish, IsrProposal, NodeRetirement, PinWish, Registration},
     config::check_address,
     status,
 };
@@ -96,6 +96,15 @@ pub(super) fn propose_isr(wire: wire::ProposeIsrRequest) -> Result<(RequestId, I
         watermark: Lsn::new(wire.watermark),
     };
     Ok((request, proposal))
+}
+
+pub(super) fn retire_node(wire: &wire::RetireNodeRequest) -> Result<(RequestId, NodeRetirement), Status> {
+    let node = name("retire_node.node", NodeId::new(&wire.node))?;
+    Ok((request_id(&wire.request_id)?, NodeRetirement { node, keep: wire.keep }))
+}
+
+pub(super) fn region(field: &'static str, id: &[u8], region: &str) -> Result<(RequestId, RegionId), Status> {
+    Ok((request_id(id)?, name(field, RegionId::new(region))?))
 }
 
 pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, Status> {

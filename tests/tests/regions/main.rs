@@ -5,6 +5,7 @@ mod failover;
 mod history;
 mod leader;
 mod moves;
+mod nodes;
 mod order;
 mod paused;
 mod pipe;

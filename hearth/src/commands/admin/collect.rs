@@ -10,7 +10,7 @@ use proto::{
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 use tonic::transport::Endpoint;
-use types::{NodeId, PlacementDelta};
+use types::{NodeId, PlacementDelta, Retirement};
 
 /// How long the directory has to answer.
 const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +41,9 @@ pub(super) async fn collect(directory_address: &str) -> anyhow::Result<Seen> {
         placement::snapshot(directory_address, DIRECTORY_TIMEOUT),
         placement::directory_status(directory_address, DIRECTORY_TIMEOUT),
     )?;
+    // Those that have left for good are asked nothing, and shown by `admin node list` only.
+    let mut placement = placement;
+    placement.nodes.retain(|row| row.retirement != Retirement::Retired);
     let mut asked = JoinSet::new();
     for row in &placement.nodes {
         let (node, address) = (row.node.clone(), format!("http://{}", row.address));

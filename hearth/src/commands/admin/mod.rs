@@ -3,6 +3,7 @@
 mod collect;
 mod directory;
 mod emergency;
+mod members;
 mod moves;
 mod render;
 mod report;
@@ -33,6 +34,19 @@ enum Action {
     PromoteUnsafe(Emergency<emergency::PromoteUnsafe>),
     /// UNSAFE: lets one region do without another for a time.
     AllowOneRegion(Emergency<emergency::AllowOneRegion>),
+    /// List nodes, and let them leave.
+    Node(Asked<members::NodeAction>),
+    /// Let regions join and leave.
+    Region(Asked<members::RegionAction>),
+}
+
+/// Something that is asked of the directory.
+#[derive(Debug, clap::Args)]
+struct Asked<A: Subcommand> {
+    #[command(flatten)]
+    at: Where,
+    #[command(subcommand)]
+    action: A,
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +122,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Action::AllowOneRegion(Emergency { at, args }) => {
             emergency::allow_one_region(args, &at.directory().await?).await
         }
+        Action::Node(Asked { at, action }) => members::node(action, &at.directory().await?).await,
+        Action::Region(Asked { at, action }) => members::region(action, &at.directory().await?).await,
     }
 }
 
