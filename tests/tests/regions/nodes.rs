@@ -88,6 +88,8 @@ async fn a_killed_node_of_two_loses_its_own_homes_only_and_nothing_written() {
             Ok(())
         })
         .await;
+        lab.restart(killed.as_str()).await.expect("starts");
+        lab.wait_ready(patience()).await.expect("all are ready");
     })
     .await;
     println!("the longest wait for an ack was {:.2} s", longest.as_secs_f64());

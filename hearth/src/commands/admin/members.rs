@@ -2,6 +2,7 @@
 
 use crate::{row, tables};
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use clap::Subcommand;
 use lab::placement;
 use proto::directory::{
@@ -148,8 +149,8 @@ async fn connect(directory: &str) -> anyhow::Result<MembersClient<Channel>> {
     Ok(MembersClient::new(channel.with_context(|| format!("the directory at {directory} does not answer"))?))
 }
 
-fn request_id() -> Vec<u8> {
-    Uuid::new_v4().as_bytes().to_vec()
+fn request_id() -> Bytes {
+    Bytes::copy_from_slice(Uuid::new_v4().as_bytes())
 }
 
 fn told(status: tonic::Status) -> anyhow::Error {
