@@ -79,7 +79,7 @@ async fn a_killed_node_of_two_loses_its_own_homes_only_and_nothing_written() {
     let before = rows(&lab).await;
     let [killed, sister] = &lab.node_ids("us-east").expect("a region")[..] else { panic!("two nodes") };
     let kept = homes(&before, sister);
-    let longest = write_through(&lab, "us-east", async {
+    let longest = Box::pin(write_through(&lab, "us-east", async {
         lab.kill(killed.as_str()).await.expect("kills");
         eventually("its homes are elsewhere", patience(), async || {
             let rows = rows(&lab).await;
@@ -90,7 +90,7 @@ async fn a_killed_node_of_two_loses_its_own_homes_only_and_nothing_written() {
         .await;
         lab.restart(killed.as_str()).await.expect("starts");
         lab.wait_ready(patience()).await.expect("all are ready");
-    })
+    }))
     .await;
     println!("the longest wait for an ack was {:.2} s", longest.as_secs_f64());
     assert_eq!(homes(&rows(&lab).await, sister), kept, "the other node keeps what it has");
@@ -100,7 +100,7 @@ async fn a_killed_node_of_two_loses_its_own_homes_only_and_nothing_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn starting_every_node_anew_one_by_one_fails_no_write_and_keeps_one_order() {
     let lab = start(two_nodes_each()).await;
-    let longest = write_through(&lab, "eu-west", async {
+    let longest = Box::pin(write_through(&lab, "eu-west", async {
         for region in REGIONS {
             for node in lab.node_ids(region).expect("a region") {
                 lab.stop_node(node.as_str()).await.expect("ends");
@@ -109,7 +109,7 @@ async fn starting_every_node_anew_one_by_one_fails_no_write_and_keeps_one_order(
                 lab.wait_in_sync(patience()).await.expect("all are in sync");
             }
         }
-    })
+    }))
     .await;
     println!("the longest wait for an ack was {:.2} s", longest.as_secs_f64());
     lab.stop().await.expect("stops");
