@@ -25,13 +25,13 @@ use crate::{
     service::{ReadFrom, Subscribed},
 };
 use feed::{Feed, FillId, Input, Output};
-use foldhash::{HashMap, HashSet};
 pub(crate) use frames::token;
 use frames::{Shared, frames};
+use host::{HashMap, HashSet};
 use parking_lot::Mutex;
 use proto::client::{self, server_frame::Frame};
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 use types::{Epoch, LogId, PartitionId, Position, UserId};
 
@@ -47,6 +47,8 @@ const BURST_MAX_EVENTS: usize = 64;
 const BURST_MAX_BYTES: usize = 32 * 1024;
 /// How long a home is waited for.
 const HOME_PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait before a home that refused is asked for a bus again.
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// The feeds of a node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -331,8 +333,13 @@ impl Delivery {
         let delivery = self.clone();
         tokio::spawn(async move {
             let answer = delivery.ask_for_bus(log, partition, &route).await;
+            let is_refused = answer.is_none();
+            delivery.drive(&mut delivery.0.hub.lock(), log, Input::Subscribed(route, answer));
+            if is_refused {
+                // The placement may name a home that has yet to open: asking at once would never end.
+                sleep(REFUSED_PAUSE).await;
+            }
             let mut hub = delivery.0.hub.lock();
-            delivery.drive(&mut hub, log, Input::Subscribed(route, answer));
             let route = delivery.route(&mut hub, partition);
             delivery.drive(&mut hub, log, Input::Route(route));
         });
