@@ -25,3 +25,8 @@ impl BuildHasher for RandomState {
         self.0.build_hasher()
     }
 }
+
+/// A map of quick hashes.
+pub type HashMap<K, V> = std::collections::HashMap<K, V, RandomState>;
+/// A set of quick hashes.
+pub type HashSet<K> = std::collections::HashSet<K, RandomState>;

@@ -16,7 +16,7 @@ pub mod net;
 pub mod planted;
 pub mod random;
 
-pub use hash::RandomState;
+pub use hash::{HashMap, HashSet, RandomState};
 pub use machine::{Installed, Machine, install};
 
 use machine::installed;

@@ -16,6 +16,7 @@
 //! falls each time.
 
 use crate::{EpochBegin, fold::LogState};
+use host::planted::{Bug, is_planted};
 use types::{Epoch, Generation, Lsn, Offset, PartitionPosition, Position};
 
 /// What a position is to a replica.
@@ -38,6 +39,9 @@ pub enum Located<P> {
 /// epoch), at a follower that of the last record it holds in the partition.
 pub fn locate(state: &LogState, known: (Generation, Epoch), position: Position) -> Located<Position> {
     if position == Position::START {
+        return Located::Continue;
+    }
+    if is_planted(Bug::ResumeUnchecked) && position.offset <= state.head.offset {
         return Located::Continue;
     }
     let history = History {

@@ -3,6 +3,7 @@
 
 use super::Failure;
 use crate::rows::Rows;
+use host::planted::{Bug, is_planted};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{Home, MoveId, NodeId, NodeRow, PartitionRow, PartitionState, RegionId, Replica};
 
@@ -16,7 +17,7 @@ pub(super) fn end_home(row: &mut PartitionRow) -> bool {
     row.state = PartitionState::FailingOver;
     // Whatever was sealed by then, failover goes on from the records.
     row.moving = None;
-    if !row.waiting.contains(&home) {
+    if !row.waiting.contains(&home) && !is_planted(Bug::ForgetWaiting) {
         row.waiting.push(home);
     }
     true

@@ -5,11 +5,12 @@ use crate::{
     Append, AppendError, Archive, ArchiveId, PartitionEnd, Reclaimed, RefusedEntry, Salvage, Settle,
     StoreError, TailError, check::Checker, erase,
 };
+use host::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
 use types::{Epoch, Lsn, PartitionId, PartitionPosition, Record};
 
 /// The durable contents of one store.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Disk {
     partitions: BTreeMap<PartitionId, PartitionLog>,
     archives: BTreeMap<ArchiveId, Archived>,
@@ -17,7 +18,7 @@ pub(super) struct Disk {
     checker: Checker,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Archived {
     archive: Archive,
     records: Vec<Record>,
@@ -57,6 +58,9 @@ impl Disk {
         self.obey(partition, obeys)?;
         let Some(log) = self.partition(partition) else { return Ok(None) };
         let Some([first, ..]) = log.tail(from) else { return Ok(None) };
+        if is_planted(Bug::TruncateBeforeArchive) {
+            return Ok(None);
+        }
         let records: Vec<Record> = log.records_from(first.lsn).collect();
         let archive = Archive {
             id: ArchiveId(self.last_archive + 1),
@@ -80,10 +84,14 @@ impl Disk {
         obeys: Epoch,
         from: Lsn,
     ) -> Result<PartitionEnd, TailError> {
-        self.obey(partition, obeys)?;
+        if !is_planted(Bug::TruncateUnfenced) {
+            self.obey(partition, obeys)?;
+        }
         let tail = self.partition(partition).and_then(|log| log.tail(from)).unwrap_or_default();
         let lost = tail.iter().map(Record::partition_position).find(|at| !self.is_archived(partition, *at));
-        if let Some(lost) = lost {
+        if let Some(lost) = lost
+            && !is_planted(Bug::TruncateBeforeArchive)
+        {
             return Err(TailError::NotArchived { partition, lsn: lost.lsn });
         }
         if let Some(log) = self.partitions.get_mut(&partition) {

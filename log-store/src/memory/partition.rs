@@ -9,6 +9,7 @@ use crate::{
     erase,
     fold::LogState,
 };
+use host::planted::{Bug, is_planted};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
@@ -85,9 +86,12 @@ impl PartitionLog {
         self.epochs.retain(|begin| begin.first_lsn < from);
         let touched: BTreeSet<LogId> = cut.iter().map(|record| record.log).collect();
         for log in touched {
-            let lsns = self.logs.remove(&log).map(|rows| rows.lsns).unwrap_or_default();
+            let before = self.logs.remove(&log).unwrap_or_default();
             let mut rows = LogRows::default();
-            for record in lsns.iter().filter_map(|lsn| self.records.get(index_of(*lsn))) {
+            if is_planted(Bug::KeepDerived) {
+                rows.dedup = before.dedup;
+            }
+            for record in before.lsns.iter().filter_map(|lsn| self.records.get(index_of(*lsn))) {
                 rows.push(record);
             }
             if !rows.lsns.is_empty() {

@@ -2,6 +2,7 @@
 
 use super::disk::Disk;
 use crate::StoreError;
+use host::planted::{Bug, is_planted};
 use std::{collections::VecDeque, fmt, sync::Arc};
 
 /// How much of what was not synced outlives a crash. The order of changes is that of their calls.
@@ -54,6 +55,8 @@ pub(super) struct Device {
     pub(super) full: bool,
     /// The next sync fails, and this is what survives of what was pending then.
     pub(super) failing: Option<Survive>,
+    /// What a crash leaves where changes are answered before their sync.
+    synced: Option<Disk>,
     /// Which opening of the store is served.
     pub(super) opening: u64,
     /// Why none is.
@@ -64,16 +67,28 @@ impl Device {
     /// Takes a change in; syncs it unless syncs are held.
     pub(super) fn submit(&mut self, change: Pending) {
         self.pending_bytes += change.bytes;
+        let change = self.ack_early(change);
         self.pending.push_back(change);
         if !self.held {
             self.sync(usize::MAX);
         }
     }
 
+    /// The planted bug: the change is made and answered at once, and what stays pending is nothing.
+    fn ack_early(&mut self, change: Pending) -> Pending {
+        if !self.held || !is_planted(Bug::AckBeforeFsync) {
+            return change;
+        }
+        self.synced.get_or_insert_with(|| self.disk.clone());
+        (change.settle)(&mut self.disk, Fate::Durable);
+        Pending { settle: Box::new(|_, _| {}), ..change }
+    }
+
     /// Syncs the oldest so many pending changes; answers how many there were.
     pub(super) fn sync(&mut self, changes: usize) -> usize {
         for synced in 0..changes {
             if self.pending.is_empty() {
+                self.synced = None;
                 return synced;
             }
             if let Some(survive) = self.failing.take() {
@@ -88,6 +103,9 @@ impl Device {
                 Fate::Durable
             };
             (change.settle)(&mut self.disk, fate);
+        }
+        if self.pending.is_empty() {
+            self.synced = None;
         }
         changes
     }
@@ -107,6 +125,11 @@ impl Device {
                 &mut self.disk,
                 if survives { Fate::Survived(closed) } else { Fate::Lost(closed) },
             );
+        }
+        if let Some(synced) = self.synced.take()
+            && survivors == 0
+        {
+            self.disk = synced;
         }
         self.pending_bytes = 0;
         self.closed = Some(reason);

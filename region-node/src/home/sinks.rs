@@ -1,7 +1,7 @@
 //! Who follows which log of one partition.
 
 use crate::bus::{BusEvent, BusSink, SinkId};
-use foldhash::HashMap;
+use host::HashMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use types::LogId;

@@ -14,6 +14,7 @@
 //! for the watermark. A follower counts only while it is matched. The watermark moves only over two regions.
 
 use super::lag::Lag;
+use host::planted::{Bug, is_planted};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{Lsn, RegionId, Replica};
 
@@ -201,8 +202,8 @@ impl InSync {
         self.alone_allowed = wall_ms < self.membership.alone_until_ms;
     }
 
-    const fn regions_needed(&self) -> usize {
-        if self.alone_allowed { 1 } else { 2 }
+    fn regions_needed(&self) -> usize {
+        if self.alone_allowed { 1 } else { least_regions() }
     }
 
     /// For how long the member that is furthest behind has lacked something. One that is lost or dead does not
@@ -292,7 +293,7 @@ impl InSync {
         for member in set.counting().filter(|member| **member != self.me && leaves(member)) {
             let mut isr = set.isr.clone();
             isr.remove(member);
-            if self.regions_of(isr.difference(&set.lost)) >= 2 {
+            if self.regions_of(isr.difference(&set.lost)) >= least_regions() {
                 return Some((isr, set.lost.clone()));
             }
             // One that may come back stays a member, unless an operator has said to go on without.
@@ -306,7 +307,9 @@ impl InSync {
             let counts = set.isr.contains(replica) && !set.lost.contains(replica);
             !counts
                 && !self.membership.gone.contains(replica)
-                && self.matched(replica).is_some_and(|lsn| lsn >= at.join_bar)
+                && self
+                    .matched(replica)
+                    .is_some_and(|lsn| lsn >= at.join_bar || is_planted(Bug::JoinBelowBar))
                 && self.lag_ms(replica, at.lag, at.now_ms) <= at.lag_limit_ms
         };
         let joiner =
@@ -346,6 +349,11 @@ impl InSync {
             })
             .collect()
     }
+}
+
+/// How many regions a set must span.
+fn least_regions() -> usize {
+    if is_planted(Bug::ShrinkToOne) { 1 } else { 2 }
 }
 
 /// What a proposal is made from.

@@ -12,7 +12,7 @@
 //! the next entry is published behind the right one. Many more logs are followed than written to.
 
 use super::log::{Log, Place};
-use foldhash::HashMap;
+use host::HashMap;
 use std::collections::VecDeque;
 use types::{LogId, Lsn};
 

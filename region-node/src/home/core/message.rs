@@ -6,6 +6,7 @@ use crate::{
     clock::Now,
     service::{Acked, NotHome, Subscribed, Write, WriteError},
 };
+use host::planted::{Bug, is_planted};
 use log_store::{AppendError, Deduped, PartitionEnd, fold::LogState};
 use std::sync::Arc;
 use types::{
@@ -27,8 +28,8 @@ pub struct Context {
 }
 
 impl Context {
-    pub(super) const fn leased(&self) -> bool {
-        self.now.boot_ms < self.lease_until_ms
+    pub(super) fn leased(&self) -> bool {
+        self.now.boot_ms < self.lease_until_ms || is_planted(Bug::TrustCachedRoute)
     }
 }
 

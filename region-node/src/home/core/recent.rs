@@ -3,7 +3,7 @@
 //! Invariant: every entry with an LSN above [`Recent::from`] is in here. An answer of the store that was
 //! asked for when everything up to `as_of` was durable is therefore complete if `as_of >= from`.
 
-use foldhash::HashMap;
+use host::HashMap;
 use std::collections::VecDeque;
 use types::{BodyHash, DedupKey, LogId, Lsn, Position};
 
