@@ -6,7 +6,7 @@ use crate::{
     rto,
     run::{self, Options},
     scenario::{Scenario, Schedule},
-    storm,
+    sim, storm,
     workload::Load,
 };
 use anyhow::Context as _;
@@ -34,6 +34,8 @@ enum Command {
     Rto(RtoArgs),
     /// Lets thousands of sessions lose their region at once, and measures how soon they are resumed.
     Storm(StormArgs),
+    /// Runs the whole system in simulation, by seed.
+    Sim(sim::Args),
     /// Lists the scenarios.
     List,
     /// Checks a recorded history again, and writes its report anew.
@@ -145,6 +147,10 @@ impl ShapeArgs {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let command = match cli.command {
+        Command::Sim(args) => return sim::main(&args),
+        other => other,
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -153,10 +159,11 @@ pub fn main() -> ExitCode {
         }
     };
     let done = runtime.block_on(async {
-        match cli.command {
+        match command {
             Command::Run(args) => run_one(args).await,
             Command::Rto(args) => measure_rto(args).await,
             Command::Storm(args) => measure_storm(args).await,
+            Command::Sim(_) => Ok(true),
             Command::List => {
                 list();
                 Ok(true)

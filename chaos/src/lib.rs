@@ -20,5 +20,6 @@ pub mod report;
 pub mod rto;
 pub mod run;
 pub mod scenario;
+pub mod sim;
 pub mod storm;
 pub mod workload;

@@ -22,6 +22,7 @@ mod sdk;
 mod writer;
 
 pub use chats::{ChatPlan, Chats};
+pub(crate) use chats::{FOUNDER, ROLES, open_chat};
 pub use heads::Heads;
 
 use crate::history::Recorder;
@@ -201,6 +202,6 @@ fn body(message_id: MessageId, bytes: usize) -> bytes::Bytes {
 }
 
 /// The user of a role in a region's place.
-fn user(role: &str, region: &RegionId) -> UserId {
+pub(crate) fn user(role: &str, region: &RegionId) -> UserId {
     UserId::new(&format!("{role}.{region}")).expect("a role and a region make a name")
 }

@@ -22,7 +22,7 @@ use types::{DeviceId, LogId, PartitionId, RegionId, UserId};
 use uuid::Uuid;
 
 /// The roles that are members of every group.
-const ROLES: [&str; 5] = ["founder", "writer", "plain", "reader", "returner"];
+pub(crate) const ROLES: [&str; 5] = ["founder", "writer", "plain", "reader", "returner"];
 /// Who opens the chats, and reads them in the end.
 pub(crate) const FOUNDER: &str = "founder";
 /// Groups that are tried for each partition of a region, before it is given up.
@@ -98,6 +98,11 @@ impl Chats {
         Ok(chats)
     }
 
+    /// Chats that were opened by others.
+    pub(crate) const fn opened(chats: Vec<ChatPlan>) -> Self {
+        Self(chats)
+    }
+
     fn add(&mut self, recorder: &Recorder, id: LogId, partition: PartitionId, members: BTreeSet<UserId>) {
         let log = recorder.log(id);
         recorder.record(crate::history::Kind::Pinned { log, generation: 1, partition, first_offset: 1 });
@@ -115,7 +120,7 @@ impl Chats {
     }
 }
 
-async fn open_chat(session: &mut Connection, chat: Chat) -> anyhow::Result<LogId> {
+pub(crate) async fn open_chat(session: &mut Connection, chat: Chat) -> anyhow::Result<LogId> {
     let until = Instant::now() + OPEN_PATIENCE;
     loop {
         let open = OpenChat { chat: Some(chat.clone()), ..OpenChat::default() };

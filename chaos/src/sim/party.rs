@@ -1,0 +1,111 @@
+//! A region's clients: they open their chats, and then do what the clients of real runs do.
+
+use crate::{
+    history::Recorder,
+    workload::{self, ChatPlan, Chats, FOUNDER, Load, ROLES, Workload, open_chat},
+};
+use client::bare::Connection;
+use parking_lot::Mutex;
+use proto::client::{NewGroup, open_chat::Chat};
+use rand::{RngExt as _, rngs::StdRng};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use types::{DeviceId, LogId, PartitionId, RegionId, UserId};
+use uuid::Uuid;
+
+/// Groups that each region opens; its partitions are drawn by their ids.
+const GROUPS: usize = 3;
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// What the parties and the run share.
+#[derive(Default)]
+pub(super) struct Desk {
+    /// The chats that each region has opened.
+    chats: Mutex<BTreeMap<RegionId, Vec<ChatPlan>>>,
+    workloads: Mutex<Vec<Workload>>,
+}
+
+impl Desk {
+    /// Whether all `regions` have begun to work.
+    pub(super) fn is_open(&self, regions: usize) -> bool {
+        self.workloads.lock().len() == regions
+    }
+
+    pub(super) fn with<T>(&self, look: impl FnOnce(&[Workload]) -> T) -> T {
+        look(&self.workloads.lock())
+    }
+
+    /// Ends all clients, as their hosts end.
+    pub(super) fn close(&self) {
+        self.workloads.lock().clear();
+    }
+}
+
+/// One region's clients.
+pub(super) struct Party {
+    pub(super) regions: Vec<RegionId>,
+    /// Its place among them.
+    pub(super) at: usize,
+    pub(super) edges: Vec<String>,
+    pub(super) load: Load,
+    pub(super) rng: StdRng,
+}
+
+/// Lives until its host is stopped.
+pub(super) async fn live(mut party: Party, recorder: Recorder, desk: Arc<Desk>) {
+    let chats = loop {
+        match party.open_chats().await {
+            Ok(chats) => break chats,
+            Err(error) => {
+                tracing::debug!(%error, "the chats could not be opened");
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+        }
+    };
+    let region = party.regions[party.at].clone();
+    desk.chats.lock().insert(region.clone(), chats);
+    let all = loop {
+        let opened = desk.chats.lock().clone();
+        if opened.len() == party.regions.len() {
+            break opened.into_values().flatten().collect();
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    };
+    let (chats, edges) = (Arc::new(Chats::opened(all)), BTreeMap::from([(region, party.edges)]));
+    let workload = Workload::start(recorder, chats, &edges, party.load, party.rng.random());
+    desk.workloads.lock().push(workload);
+    std::future::pending().await
+}
+
+impl Party {
+    async fn open_chats(&mut self) -> anyhow::Result<Vec<ChatPlan>> {
+        let region = &self.regions[self.at];
+        let edge = self.edges.first().map_or("", String::as_str);
+        let founder = workload::user(FOUNDER, region);
+        let members: BTreeSet<UserId> =
+            self.regions.iter().flat_map(|region| ROLES.map(|role| workload::user(role, region))).collect();
+        let mut session = Connection::open(edge, &founder, DeviceId::new(1), vec![]).await?;
+        let mut chats = Vec::new();
+        for _ in 0..GROUPS {
+            let key = Uuid::from_bytes(self.rng.random()).to_string();
+            let others = members.iter().filter(|member| **member != founder).map(UserId::to_string);
+            let group = NewGroup { key, members: others.collect() };
+            let id = open_chat(&mut session, Chat::Group(group)).await?;
+            chats.push(plan(id, members.clone()));
+        }
+        let next = &self.regions[(self.at + 1) % self.regions.len()];
+        let pair = [workload::user("writer", region), workload::user("writer", next)];
+        let mut session = Connection::open(edge, &pair[0], DeviceId::new(99), vec![]).await?;
+        let id = open_chat(&mut session, Chat::DirectWith(pair[1].to_string())).await?;
+        chats.push(plan(id, BTreeSet::from(pair)));
+        Ok(chats)
+    }
+}
+
+/// Clients do not know in which partition a chat is.
+fn plan(id: LogId, members: BTreeSet<UserId>) -> ChatPlan {
+    ChatPlan { id, partition: PartitionId::new(0), members }
+}

@@ -1,0 +1,229 @@
+//! `chaos sim`: one seed in this process, or many, each in a process of its own.
+
+use super::{
+    Outcome,
+    bugs::{EXPECTED, Expected},
+};
+use host::planted::{self, Bug};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::{Child, Command, ExitCode, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How often the progress is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+/// Failing seeds whose findings are shown.
+const SHOWN_MAX: usize = 10;
+
+/// What to simulate.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Runs this one seed, and tells what came of it.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// How many seeds.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Runs at a time; as many as there are cores otherwise.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Plants a bug, by its name: some seeds must then fail.
+    #[arg(long)]
+    bug: Option<Bug>,
+    /// Plants one bug after the other, each until a seed finds it; fails where none of the seeds does.
+    #[arg(long, conflicts_with_all = ["seed", "bug"])]
+    bugs: bool,
+    /// Prints every packet and every event of the one seed.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Prints what the services log, filtered as tracing does it: `info`, `region_node=debug` …
+    #[arg(long, requires = "seed")]
+    log: Option<String>,
+    /// Writes the history of the one seed here.
+    #[arg(long, requires = "seed")]
+    history: Option<PathBuf>,
+}
+
+/// Carries it out; fails where a seed did.
+pub fn main(args: &Args) -> ExitCode {
+    let done = match args.seed {
+        Some(seed) => one(seed, args),
+        None if args.bugs => all_bugs(args),
+        None => many(args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("chaos: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+// ---- one seed
+
+fn one(seed: u64, args: &Args) -> anyhow::Result<ExitCode> {
+    if let Some(filter) = &args.log {
+        super::log::install(filter)?;
+    }
+    if let Some(bug) = args.bug {
+        planted::plant(bug);
+    }
+    let began = Instant::now();
+    let outcome = super::run(seed, args.trace);
+    if args.trace {
+        for event in outcome.history.events() {
+            println!("{}", serde_json::to_string(event)?);
+        }
+    }
+    if let Some(path) = &args.history {
+        let mut file = io::BufWriter::new(std::fs::File::create(path)?);
+        serde_json::to_writer(&mut file, outcome.history.header())?;
+        file.write_all(b"\n")?;
+        for event in outcome.history.events() {
+            serde_json::to_writer(&mut file, event)?;
+            file.write_all(b"\n")?;
+        }
+        file.flush()?;
+    }
+    tell(seed, &outcome);
+    let Outcome { lasted_us, history, .. } = &outcome;
+    eprintln!(
+        "{:.1} s in {:.2} s, {} events",
+        *lasted_us as f64 / 1e6,
+        began.elapsed().as_secs_f64(),
+        history.events().len()
+    );
+    Ok(if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a parent reads: a line about the trace, and one for each violation.
+fn tell(seed: u64, outcome: &Outcome) {
+    println!("seed {seed} trace {:032x}", outcome.trace);
+    for violation in &outcome.violations {
+        println!("{violation}");
+    }
+}
+
+// ---- many seeds
+
+struct Worker {
+    seed: u64,
+    child: Child,
+}
+
+/// A seed that failed, and what its process said.
+struct Failed {
+    seed: u64,
+    said: String,
+}
+
+/// A checker's line is what it found; its name is the first word.
+fn is_found(said: &str, expected: &Expected) -> Option<String> {
+    let line = said.lines().find(|line| expected.by.iter().any(|by| line.starts_with(&format!("{by}:"))));
+    line.map(str::to_owned)
+}
+
+fn all_bugs(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut missed = 0;
+    for expected in EXPECTED {
+        let (bug, mut found) = (expected.bug, None);
+        for seed in args.from..args.from + args.seeds {
+            let output = start(seed, Some(bug))?.wait_with_output()?;
+            if let Some(line) = is_found(&String::from_utf8_lossy(&output.stdout), expected) {
+                found = Some((seed, line));
+                break;
+            }
+        }
+        match found {
+            Some((seed, line)) => println!("{:<24} seed {seed:<4} {line}", bug.name()),
+            None => {
+                missed += 1;
+                println!("{:<24} NOT FOUND in {} seeds", bug.name(), args.seeds);
+            }
+        }
+    }
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn many(args: &Args) -> anyhow::Result<ExitCode> {
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let mut seeds = args.from..args.from + args.seeds;
+    let mut workers: Vec<Worker> = Vec::new();
+    let mut failed = Vec::new();
+    let (mut done, began, mut drawn) = (0, Instant::now(), None::<Instant>);
+    loop {
+        while workers.len() < jobs
+            && let Some(seed) = seeds.next()
+        {
+            workers.push(Worker { seed, child: start(seed, args.bug)? });
+        }
+        if workers.is_empty() {
+            break;
+        }
+        let mut running = Vec::new();
+        for mut worker in workers {
+            if worker.child.try_wait()?.is_none() {
+                running.push(worker);
+                continue;
+            }
+            done += 1;
+            let output = worker.child.wait_with_output()?;
+            if !output.status.success() {
+                let said = [output.stdout, output.stderr].concat();
+                failed.push(Failed { seed: worker.seed, said: String::from_utf8_lossy(&said).into_owned() });
+            }
+        }
+        workers = running;
+        if drawn.is_none_or(|at| at.elapsed() >= DRAW_EVERY) {
+            drawn = Some(Instant::now());
+            draw(done, args.seeds, failed.len(), began);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    draw(done, args.seeds, failed.len(), began);
+    eprintln!();
+    report(&failed, args);
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn start(seed: u64, bug: Option<Bug>) -> io::Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["sim", "--seed", &seed.to_string()]);
+    if let Some(bug) = bug {
+        command.args(["--bug", bug.name()]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+}
+
+fn draw(done: u64, seeds: u64, failed: usize, began: Instant) {
+    const WIDTH: u64 = 40;
+    let filled = (done * WIDTH / seeds.max(1)) as usize;
+    let line = format!(
+        "[{:<40}] {done}/{seeds}, {failed} failed, {:.0} s",
+        "#".repeat(filled),
+        began.elapsed().as_secs_f64()
+    );
+    if io::stderr().is_terminal() {
+        eprint!("\r{line}");
+    } else if done == seeds {
+        eprint!("{line}");
+    }
+}
+
+fn report(failed: &[Failed], args: &Args) {
+    for Failed { seed, said } in failed.iter().take(SHOWN_MAX) {
+        println!("seed {seed} failed:");
+        for line in said.lines() {
+            println!("    {line}");
+        }
+        let bug = args.bug.map(|bug| format!(" --bug {bug}")).unwrap_or_default();
+        println!("    replay: cargo run --release -p chaos -- sim --seed {seed}{bug} --trace");
+    }
+    if failed.len() > SHOWN_MAX {
+        let more: Vec<_> = failed[SHOWN_MAX..].iter().map(|failed| failed.seed.to_string()).collect();
+        println!("and {} more: {}", more.len(), more.join(" "));
+    }
+}
