@@ -31,12 +31,16 @@ async fn keep_writing(mut session: Connection, log: String, end: CancellationTok
     acked
 }
 
+/// Where a region's node keeps what it has.
+fn data_of(lab: &Lab, region: &str) -> PathBuf {
+    lab.dir().join("data").join(format!("node-{}", lab.node_id(region).expect("a region")))
+}
+
 /// Kills a region's node, does something to its store, starts it under load, and waits until it is in sync.
 async fn lose(lab: &Arc<Lab>, log: &str, hurt: impl FnOnce(PathBuf)) -> Vec<String> {
     let [home, _, far] = REGIONS;
     lab.kill(far).await.expect("is killed");
-    let node = lab.node_id(far).expect("a region");
-    hurt(lab.dir().join("data").join(node.as_str()).join("log"));
+    hurt(data_of(lab, far).join("log"));
     let session = connect(&lab.edge(home).expect("a region"), "ann").await.expect("connects");
     let end = CancellationToken::new();
     let writing = tokio::spawn(keep_writing(session, log.to_owned(), end.clone()));
@@ -62,7 +66,7 @@ async fn a_lost_and_a_damaged_copy_are_filled_while_people_write() {
         acked.push(message.message_id);
     }
     acked.extend(lose(&lab, &log, |folder| fs::remove_dir_all(folder).expect("a store")).await);
-    let data = lab.dir().join("data").join(lab.node_id(far).expect("a region").as_str());
+    let data = data_of(&lab, far);
     let damage = |folder: PathBuf| {
         let segments = fs::read_dir(&folder).expect("a store").map(|entry| entry.expect("a file").path());
         let first = segments.filter(|path| path.extension().is_some_and(|end| end == "segment")).min();
