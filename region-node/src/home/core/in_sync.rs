@@ -10,6 +10,10 @@
 //!                              proposal on the same version brings about, an unchanged set if need be
 //! ```
 //!
+//! A follower that is about to join is awaited: the watermark passes it no further until it has reached it, for
+//! a bounded time. Otherwise one that is farther away than the members would never be at the watermark of a
+//! partition that is always written to.
+//!
 //! Invariants: while a proposal is in doubt or superseded, both the set in force and the set proposed count
 //! for the watermark. A follower counts only while it is matched. The watermark moves only over two regions.
 
@@ -122,7 +126,16 @@ pub(super) struct InSync {
     opened_at_ms: u64,
     /// An operator's word that one region is enough is in force.
     alone_allowed: bool,
+    /// Who is about to join, and until when it is awaited.
+    awaited: Option<(Replica, u64)>,
+    /// Before this nobody is awaited again.
+    await_not_before_ms: u64,
 }
+
+/// How long the watermark waits for a follower that is about to join, in ms.
+const AWAIT_MS: u64 = 2_000;
+/// How long it is left alone after one that did not come, in ms.
+const AWAIT_AGAIN_MS: u64 = 10_000;
 
 /// How long a home waits before it proposes again after a refusal, or repeats what is in doubt, in ms.
 const PROPOSE_AGAIN_MS: u64 = 1_000;
@@ -138,6 +151,8 @@ impl InSync {
             followers: BTreeMap::new(),
             opened_at_ms,
             alone_allowed: false,
+            awaited: None,
+            await_not_before_ms: 0,
         };
         in_sync.take_row(membership);
         in_sync
@@ -186,7 +201,8 @@ impl InSync {
         for Doubt { proposal, .. } in &self.doubts {
             lowest = self.held_by(proposal.isr.difference(&proposal.lost), lowest)?;
         }
-        Some(lowest)
+        let awaited = self.awaited.as_ref().and_then(|(replica, _)| self.matched(replica));
+        Some(awaited.map_or(lowest, |matched| lowest.min(matched)))
     }
 
     fn held_by<'a>(&self, members: impl Iterator<Item = &'a Replica> + Clone, durable: Lsn) -> Option<Lsn> {
@@ -260,6 +276,7 @@ impl InSync {
     /// The change to propose now, if any: what is in doubt again, or else the next join or leaving; and an
     /// unchanged set to move the version past what was superseded.
     pub(super) fn propose(&mut self, at: &ProposeAt<'_>) -> Option<Proposal> {
+        self.wait_for_a_joiner(at);
         if at.now_ms < self.propose_not_before_ms {
             return None;
         }
@@ -283,6 +300,33 @@ impl InSync {
         // Its reply brings this forward; without one it is repeated.
         self.propose_not_before_ms = at.now_ms + PROPOSE_AGAIN_MS * 5;
         Some(proposal)
+    }
+
+    /// Looks for a follower that lacks so little that it would join if the watermark stood still for a moment.
+    fn wait_for_a_joiner(&mut self, at: &ProposeAt<'_>) {
+        if let Some((replica, until_ms)) = &self.awaited {
+            let counts = self.membership.set.counting().any(|member| member == replica);
+            if !counts && at.now_ms < *until_ms && self.could_join(replica, at) {
+                return;
+            }
+            self.awaited = None;
+            self.await_not_before_ms = at.now_ms + if counts { 0 } else { AWAIT_AGAIN_MS };
+        }
+        if at.now_ms < self.await_not_before_ms {
+            return;
+        }
+        let near = self.membership.replicas.keys().find(|replica| self.could_join(replica, at));
+        self.awaited = near.cloned().map(|replica| (replica, at.now_ms + AWAIT_MS));
+    }
+
+    /// Whether nothing but a moment's lag keeps it from joining.
+    fn could_join(&self, replica: &Replica, at: &ProposeAt<'_>) -> bool {
+        let counts = self.membership.set.counting().any(|member| member == replica);
+        !counts
+            && *replica != self.me
+            && !self.membership.gone.contains(replica)
+            && self.matched(replica).is_some()
+            && self.lag_ms(replica, at.lag, at.now_ms) <= AWAIT_MS / 2
     }
 
     fn next_set(&self, at: &ProposeAt<'_>) -> Option<(BTreeSet<Replica>, BTreeSet<Replica>)> {

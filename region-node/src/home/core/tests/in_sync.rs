@@ -43,6 +43,43 @@ fn a_follower_that_lags_leaves_and_comes_back_when_it_has_caught_up() {
 }
 
 #[test]
+fn a_follower_that_is_farther_away_joins_a_partition_that_is_always_written_to() {
+    let mut world = World::with_chat();
+    for number in 1..200_u8 {
+        say(&mut world, number);
+        // The member has it at once, the joiner always one message later.
+        world.report(0, 1);
+        let lacks = world.store.len() as u64 - world.held[1];
+        world.report(1, lacks.saturating_sub(1));
+        renewed(&mut world, 50);
+        world.directory(Directory::Accepts);
+        if world.committed.isr.contains(&replica(2)) {
+            return;
+        }
+    }
+    panic!("it never joined: {:?}", world.committed);
+}
+
+#[test]
+fn a_joiner_that_does_not_come_is_not_awaited_for_long() {
+    let mut world = World::with_chat();
+    say(&mut world, 1);
+    world.report(0, 1);
+    world.report(1, 1);
+    renewed(&mut world, 50);
+    let mut waited_ms = 0;
+    let ticket = world.append(write(log(1), 2, message(2), AckPolicy::Replicated, None));
+    world.load_all();
+    world.sync(1);
+    world.report(0, 1);
+    while !world.answered.contains_key(&ticket) {
+        renewed(&mut world, 50);
+        waited_ms += 50;
+        assert!(waited_ms <= 2_500, "the watermark waits for {waited_ms} ms");
+    }
+}
+
+#[test]
 fn the_last_other_region_stays_however_it_lags() {
     let mut world = World::with_chat();
     say(&mut world, 1);
