@@ -9,6 +9,7 @@ const FILES: &[&str] = &[
     "hearth/directory/v1/raft.proto",
     "hearth/node/v1/node.proto",
     "hearth/node/v1/salvage.proto",
+    "hearth/node/v1/rehoming.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

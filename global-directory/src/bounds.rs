@@ -15,6 +15,8 @@ pub const REPLICATION_FACTOR: usize = 3;
 pub const REPLICAS_MAX: usize = 12;
 /// The copies that a partition remembers as gone.
 pub const AWAY_MAX: usize = 8;
+/// The re-homings of logs that may be under way at a time.
+pub const REHOMES_MAX: usize = 64;
 /// The most members that a proposed in-sync set may name.
 pub const MEMBERS_MAX: usize = 16;
 /// The longest address that a node may announce, in bytes.
@@ -89,6 +91,14 @@ pub const COMMIT_TIMEOUT_MS: u64 = 2_000;
 pub const MEMBERSHIP_TIMEOUT_MS: u64 = 60_000;
 /// How long a request that was handed on to a leader is left with it after the leader was missed, in ms.
 pub const LEADER_MISSED_MS: u64 = 500;
+/// How long a re-homing may take before it is given up, in ms: writes to the log pause meanwhile.
+pub const REHOME_MAX_MS: u64 = 8_000;
+/// The pause before a home is asked again for a step of a re-homing, in ms.
+pub const REHOME_RETRY_MS: u64 = 50;
+/// How long a home may take for a step of a re-homing, in ms.
+pub const REHOME_STEP_MS: u64 = 2_500;
+/// Answers of homes waiting for the controller.
+pub const REHOME_ANSWERS_MAX: usize = 256;
 /// How often the controller looks at its leases, in ms.
 pub const TICK_MS: u64 = 50;
 /// The controller was stopped when it has not looked for this long, in ms.

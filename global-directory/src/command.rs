@@ -34,6 +34,7 @@ mod moving;
 mod pin;
 mod promote;
 mod register;
+pub(crate) mod rehome;
 mod replicas;
 mod retire;
 mod waiting;
@@ -48,6 +49,7 @@ pub use moving::{AbortedMove, MoveError, NewMove, SealedMove};
 pub use pin::{PinError, PinWish};
 pub use promote::Promotion;
 pub use register::{RegisterError, Registration};
+pub use rehome::{AbortedRehome, ImportedRehome, NewRehome, Rehome, RehomeError};
 pub use replicas::{DroppedReplica, NewReplica};
 pub use retire::{NodeRetirement, RetireError};
 
@@ -115,6 +117,12 @@ pub enum Command {
     AllowAlone(AloneWish),
     /// Pins the logs that are not pinned yet.
     Pin(Vec<PinWish>),
+    /// A log is to be homed in another region.
+    BeginRehome(NewRehome),
+    /// Pins a log to where it was imported.
+    FinishRehome(ImportedRehome),
+    /// Gives a re-homing up: the log stays where it is, in the next generation.
+    AbortRehome(AbortedRehome),
     /// Records something that an operator wants to find later.
     Note(String),
 }
@@ -144,6 +152,9 @@ impl Command {
             Self::PromoteUnsafe(_) => "promote_unsafe",
             Self::AllowAlone(_) => "allow_alone",
             Self::Pin(_) => "pin",
+            Self::BeginRehome(_) => "begin_rehome",
+            Self::FinishRehome(_) => "finish_rehome",
+            Self::AbortRehome(_) => "abort_rehome",
             Self::Note(_) => "note",
         }
     }
@@ -192,6 +203,9 @@ pub enum Refusal {
     /// A planned move.
     #[error(transparent)]
     Move(#[from] MoveError),
+    /// The re-homing of a log.
+    #[error(transparent)]
+    Rehome(#[from] RehomeError),
     /// What an operator wants of a region.
     #[error(transparent)]
     Region(#[from] RegionError),
@@ -223,7 +237,17 @@ macro_rules! refused {
         })*
     };
 }
-refused!(RegisterError, BumpError, IsrError, PinError, MoveError, RegionError, EmergencyError, RetireError);
+refused!(
+    RegisterError,
+    BumpError,
+    IsrError,
+    PinError,
+    MoveError,
+    RegionError,
+    EmergencyError,
+    RehomeError,
+    RetireError
+);
 
 /// Runs one command.
 ///
@@ -269,6 +293,9 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::PromoteUnsafe(promotion) => emergency::promote_unsafe(rows, promotion),
         Command::AllowAlone(wish) => emergency::allow_alone(rows, wish),
         Command::Pin(wishes) => pin::pin(rows, wishes),
+        Command::BeginRehome(new) => rehome::begin(rows, new),
+        Command::FinishRehome(imported) => rehome::finish(rows, imported),
+        Command::AbortRehome(aborted) => rehome::abort(rows, aborted),
         Command::Note(what) => {
             rows.note(what.as_str())?;
             Ok(Answer::Done)

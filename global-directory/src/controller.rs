@@ -41,6 +41,7 @@ mod failover;
 mod judge;
 mod moving;
 mod placing;
+pub mod rehome;
 
 pub use judge::Brake;
 pub use moving::{

@@ -8,7 +8,7 @@ mod request;
 
 use crate::{
     bounds, clock,
-    command::{Answer, Command, Envelope},
+    command::{Answer, Command, Envelope, Rehome},
     controller::Failback,
     engine::{Engine, RenewFailure},
     kv::Kv,
@@ -86,6 +86,16 @@ impl Service {
         Ok(answer)
     }
 
+    fn read_rehomes(&self) -> Result<Vec<Rehome>, Status> {
+        let mut rehomes = Vec::new();
+        let read = self.kv.read(&mut |tx| {
+            rehomes = rows::rehomes(tx)?;
+            Ok(())
+        });
+        read.map_err(|error| status::store(&error))?;
+        Ok(rehomes)
+    }
+
     fn read_pins(&self, logs: &[LogId]) -> Result<Vec<Pin>, Status> {
         let mut pins = Vec::with_capacity(logs.len());
         let read = self.kv.read(&mut |tx| {
@@ -102,6 +112,16 @@ impl Service {
 
 fn event_to_wire(event: rows::Event) -> wire::AuditEvent {
     wire::AuditEvent { at_ms: event.at_ms, what: event.what, who: event.who }
+}
+
+fn rehome_to_wire(rehome: &Rehome) -> wire::Rehome {
+    wire::Rehome {
+        id: rehome.id.get(),
+        log: bytes::Bytes::copy_from_slice(&rehome.log.to_bytes()),
+        from: Some((&rehome.from).into()),
+        to: rehome.to.get(),
+        at_ms: rehome.at_ms,
+    }
 }
 
 fn to_wire(pins: &[Pin]) -> Vec<wire::Pin> {
@@ -316,6 +336,38 @@ impl Directory for Service {
         let (id, wish) = request::allow_alone(request.into_inner())?;
         self.submit(id, Command::AllowAlone(wish)).await?;
         Ok(Response::new(wire::AllowAloneReply {}))
+    }
+
+    async fn rehome(
+        &self,
+        request: Request<wire::RehomeRequest>,
+    ) -> Result<Response<wire::RehomeReply>, Status> {
+        let (id, new) = request::rehome(request.into_inner())?;
+        let log = new.log;
+        let begun = self.submit(id, Command::BeginRehome(new)).await? == Answer::Applied(1);
+        self.state.rehomings().notify_one();
+        let rehomes = if begun { self.read_rehomes()? } else { Vec::new() };
+        // One that is over by now is told like one that need not begin.
+        let rehome = rehomes.iter().find(|rehome| rehome.log == log).map(rehome_to_wire);
+        Ok(Response::new(wire::RehomeReply { rehome }))
+    }
+
+    async fn abort_rehome(
+        &self,
+        request: Request<wire::AbortRehomeRequest>,
+    ) -> Result<Response<wire::AbortRehomeReply>, Status> {
+        let (id, aborted) = request::abort_rehome(request.into_inner())?;
+        self.submit(id, Command::AbortRehome(aborted)).await?;
+        Ok(Response::new(wire::AbortRehomeReply {}))
+    }
+
+    async fn rehomes(
+        &self,
+        _: Request<wire::RehomesRequest>,
+    ) -> Result<Response<wire::RehomesReply>, Status> {
+        self.read_barrier().await?;
+        let rehomes = self.read_rehomes()?.iter().map(rehome_to_wire).collect();
+        Ok(Response::new(wire::RehomesReply { rehomes }))
     }
 
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {

@@ -36,6 +36,7 @@ pub mod lease;
 mod movers;
 mod raft;
 mod random;
+mod rehoming;
 mod rendezvous;
 pub mod rows;
 #[cfg(test)]
@@ -60,6 +61,7 @@ use kv::{Embedded, Kv};
 use metrics_exporter_prometheus::PrometheusHandle;
 use movers::Movers;
 use raft::{Group, Server};
+use rehoming::Rehoming;
 use state::State;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -153,6 +155,13 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         movers,
         shutdown: stop.clone(),
     };
+    let rehoming = Rehoming {
+        state: state.clone(),
+        engine: engine.clone(),
+        kv: kv.clone(),
+        dial: config.dial.clone(),
+        shutdown: stop.clone(),
+    };
     let facts = Facts {
         lease_ttl_ms: config.lease_ttl_ms,
         renew_interval_ms: config.renew_interval_ms,
@@ -160,6 +169,7 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
     };
     let service = Service::new(state.clone(), engine.clone(), kv, facts, desk, stop.clone());
     let driving = tokio::spawn(driver.run());
+    let rehomings = tokio::spawn(rehoming.run());
     let deps = Deps { shutdown: stop.clone(), ..deps };
     let serving = http::serve(listener.into(), service, (engine, consensus), state, deps);
     tokio::pin!(serving);
@@ -171,7 +181,7 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         }
     };
     stop.cancel();
-    let _stopped = driving.await;
+    let _stopped = (driving.await, rehomings.await);
     finish(writing).await?;
     served.map_err(|source| Error::System { what: "cannot serve", source })
 }

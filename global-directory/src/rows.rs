@@ -6,6 +6,7 @@
 //! | `g` region | region |
 //! | `n` node | node |
 //! | `p` number (4 bytes, big-endian) | partition |
+//! | `h` log (17 bytes) | a re-homing that is under way |
 //! | `i` log (17 bytes) | pin |
 //! | `r` request id (16 bytes) | a remembered answer |
 //! | `q` sequence (8 bytes, big-endian) | the request id remembered then, so that old ones can go |
@@ -24,19 +25,21 @@ pub use remembered::answer_of;
 
 use crate::{
     bounds,
+    command::Rehome,
     kv::{Error, Transaction},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{
     LogId, MoveId, NodeId, NodeRow, PartitionId, PartitionRow, Pin, PinSegment, Placement, PlacementDelta,
-    RegionId, RegionRow,
+    RegionId, RegionRow, RehomeId,
 };
 
 const META: &[u8] = b"m";
 const REGION: u8 = b'g';
 const NODE: u8 = b'n';
 const PARTITION: u8 = b'p';
+const REHOME: u8 = b'h';
 const PIN: u8 = b'i';
 const EVENT: u8 = b'a';
 const HIGHEST_REPLICA: &[u8] = b"d";
@@ -61,6 +64,9 @@ pub struct Meta {
     /// Planned moves that were begun.
     #[serde(default)]
     moves: u64,
+    /// Re-homings that were begun.
+    #[serde(default)]
+    rehomes: u64,
 }
 
 impl Meta {
@@ -76,6 +82,7 @@ impl Meta {
             remembered_next: 0,
             event_next: 0,
             moves: 0,
+            rehomes: 0,
         }
     }
 }
@@ -192,6 +199,42 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
+    /// Writes a pin that has grown.
+    pub fn put_pin(&mut self, pin: &Pin) -> Result<(), Error> {
+        self.tx.put(&pin_key(pin.log), &encode(&pin.segments)?)
+    }
+
+    /// The re-homing of a log that is under way.
+    pub fn rehome(&self, log: LogId) -> Result<Option<Rehome>, Error> {
+        read(self.tx, &rehome_key(log))
+    }
+
+    /// All re-homings that are under way.
+    pub fn rehomes(&self) -> Result<Vec<Rehome>, Error> {
+        rehomes(self.tx)
+    }
+
+    /// Writes a re-homing's row.
+    pub fn put_rehome(&mut self, rehome: &Rehome) -> Result<(), Error> {
+        self.tx.put(&rehome_key(rehome.log), &encode(rehome)?)
+    }
+
+    /// The re-homing of a log is over.
+    pub fn drop_rehome(&mut self, log: LogId) -> Result<(), Error> {
+        self.tx.delete(&rehome_key(log))
+    }
+
+    /// The name of the next re-homing.
+    pub const fn next_rehome(&mut self) -> RehomeId {
+        self.meta.rehomes += 1;
+        RehomeId::new(self.meta.rehomes)
+    }
+
+    /// The wall clock of the one who submitted the command.
+    pub const fn at_ms(&self) -> u64 {
+        self.at_ms
+    }
+
     /// The name of the next planned move.
     pub const fn next_move(&mut self) -> MoveId {
         self.meta.moves += 1;
@@ -258,6 +301,11 @@ pub fn pin(tx: &dyn Transaction, log: LogId) -> Result<Option<Pin>, Error> {
     Ok(segments.map(|segments| Pin { log, segments }))
 }
 
+/// All re-homings that are under way, by log.
+pub fn rehomes(tx: &dyn Transaction) -> Result<Vec<Rehome>, Error> {
+    read_all(tx, REHOME)
+}
+
 /// The whole placement, at its version.
 pub fn placement(tx: &dyn Transaction) -> Result<Placement, Error> {
     let mut placement = Placement::default();
@@ -315,6 +363,10 @@ fn partition_key(partition: PartitionId) -> Vec<u8> {
 
 fn pin_key(log: LogId) -> Vec<u8> {
     key(PIN, &log.to_bytes())
+}
+
+fn rehome_key(log: LogId) -> Vec<u8> {
+    key(REHOME, &log.to_bytes())
 }
 
 fn sequence_key(kind: u8, sequence: u64) -> Vec<u8> {

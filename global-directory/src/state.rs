@@ -7,7 +7,7 @@
 use crate::{lease::LeaseTable, watch::Changes};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use types::{Home, Placement, PlacementDelta};
 
 /// What the rest of the process knows of the rows.
@@ -15,6 +15,7 @@ use types::{Home, Placement, PlacementDelta};
 pub(crate) struct State {
     inner: Mutex<Inner>,
     version: watch::Sender<u64>,
+    rehomings: Notify,
 }
 
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl State {
             failover_note: String::new(),
         };
         inner.presume_leases(now_ms);
-        Self { inner: Mutex::new(inner), version }
+        Self { inner: Mutex::new(inner), version, rehomings: Notify::new() }
     }
 
     /// Takes a commit over, and tells the watchers. `registered` is stamped: its lease begins.
@@ -124,6 +125,11 @@ impl State {
     pub(crate) fn changes_since(&self, version: u64) -> PlacementDelta {
         let inner = self.inner.lock();
         inner.changes.since(version, &inner.view)
+    }
+
+    /// Told when a re-homing has begun, so that nobody waits for a tick.
+    pub(crate) const fn rehomings(&self) -> &Notify {
+        &self.rehomings
     }
 
     /// The version now, and every later one.

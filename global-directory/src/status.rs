@@ -2,7 +2,8 @@
 
 use crate::{
     command::{
-        EmergencyError, IsrError, MoveError, PinError, Refusal, RegionError, RegisterError, RetireError,
+        EmergencyError, IsrError, MoveError, PinError, Refusal, RegionError, RegisterError, RehomeError,
+        RetireError,
     },
     engine::{RenewFailure, SubmitError},
     kv,
@@ -76,6 +77,12 @@ fn refusal_code(refusal: &Refusal) -> Code {
             Code::NotFound
         }
         Refusal::Emergency(_) => Code::FailedPrecondition,
+        Refusal::Rehome(
+            RehomeError::Unpinned(_) | RehomeError::UnknownRegion(_) | RehomeError::NotMoving(_),
+        ) => Code::NotFound,
+        Refusal::Rehome(RehomeError::TooMany(_)) => Code::ResourceExhausted,
+        Refusal::Rehome(RehomeError::Over(..)) => Code::Aborted,
+        Refusal::Rehome(_) => Code::FailedPrecondition,
         Refusal::Region(RegionError::Unknown { .. }) => Code::NotFound,
         Refusal::Region(RegionError::Last(_) | RegionError::Retires(_)) => Code::FailedPrecondition,
     }

@@ -4,15 +4,18 @@
 //! writes, against an [`Ends`] that already shows the batches before this one. The first rule that is
 //! broken, in the order of the code below, names the refusal, so that all engines refuse alike.
 
-use crate::{Append, AppendError, StoreError};
+use crate::{
+    Append, AppendError, StoreError,
+    fold::{Standing, Unfit},
+};
 use host::{
     RandomState,
     planted::{Bug, is_planted},
 };
 use std::collections::{HashMap, HashSet, hash_map};
 use types::{
-    Body, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, PartitionId, PartitionPosition, Position,
-    Record, limits,
+    Body, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, PartitionId, PartitionPosition, Record,
+    limits,
 };
 
 /// What the partition that a batch goes to holds, batches before it included.
@@ -23,11 +26,11 @@ pub trait Ends {
     /// The last record; zero where there is none.
     fn last(&self) -> PartitionPosition;
 
-    /// A log's last entry; [`Position::START`] where there is none.
+    /// Where a log stands; the default where it has no record.
     ///
     /// # Errors
     /// What keeps the store from telling.
-    fn head(&mut self, log: &LogId) -> Result<Position, StoreError>;
+    fn standing(&mut self, log: &LogId) -> Result<Standing, StoreError>;
 
     /// Whether an entry stands under a message id.
     ///
@@ -120,7 +123,7 @@ fn broken_rule(entry: &Entry) -> Option<&'static str> {
 /// Checks batches against what a partition holds. Keeps its memory from batch to batch.
 #[derive(Debug, Clone, Default)]
 pub struct Checker {
-    heads: HashMap<LogId, Position, RandomState>,
+    logs: HashMap<LogId, Standing, RandomState>,
     keys: HashSet<(LogId, DedupKey), RandomState>,
 }
 
@@ -135,7 +138,7 @@ impl Checker {
         if *obeys < fence && !is_planted(Bug::SkipFenceCheck) {
             return Err(AppendError::Fenced { partition: *partition, obeys: *obeys, fence });
         }
-        self.heads.clear();
+        self.logs.clear();
         self.keys.clear();
         let mut expected = last.lsn;
         for record in records {
@@ -148,7 +151,7 @@ impl Checker {
                 return Err(invalid(*partition, why));
             }
             if let [alone] = records.as_slice() {
-                head_after(*partition, alone, ends.head(&alone.log)?)?;
+                follow(*partition, alone, &mut ends.standing(&alone.log)?)?;
                 return match alone.entry() {
                     Some(entry) => is_new(alone, ends.holds(&alone.log, &entry.dedup_key())?),
                     None => Ok(()),
@@ -165,11 +168,11 @@ impl Checker {
         record: &Record,
         ends: &mut impl Ends,
     ) -> Result<(), AppendError> {
-        let head = match self.heads.entry(record.log) {
+        let standing = match self.logs.entry(record.log) {
             hash_map::Entry::Occupied(known) => known.into_mut(),
-            hash_map::Entry::Vacant(vacant) => vacant.insert(ends.head(&record.log)?),
+            hash_map::Entry::Vacant(vacant) => vacant.insert(ends.standing(&record.log)?),
         };
-        *head = head_after(partition, record, *head)?;
+        follow(partition, record, standing)?;
         let Some(entry) = record.entry() else { return Ok(()) };
         let key = entry.dedup_key();
         is_new(record, ends.holds(&record.log, &key)?)?;
@@ -177,19 +180,18 @@ impl Checker {
     }
 }
 
-/// The head of a log behind a record that follows it.
-fn head_after(partition: PartitionId, record: &Record, head: Position) -> Result<Position, AppendError> {
-    if let Some(entry) = record.entry() {
-        let expected = head.offset.next().map_err(|overflow| invalid(partition, overflow.to_string()))?;
-        if entry.offset != expected {
-            return Err(AppendError::OffsetGap { log: record.log, expected, found: entry.offset });
+/// Moves where a log stands behind a record that follows it.
+fn follow(partition: PartitionId, record: &Record, standing: &mut Standing) -> Result<(), AppendError> {
+    if record.entry().is_some() {
+        standing.head.offset.next().map_err(|overflow| invalid(partition, overflow.to_string()))?;
+    }
+    standing.follow(record).map_err(|unfit| match unfit {
+        Unfit::Offset { expected, found } => AppendError::OffsetGap { log: record.log, expected, found },
+        Unfit::Generation { lowest } => {
+            let (lsn, found) = (record.lsn, record.generation);
+            invalid(partition, format!("lsn {lsn} is of generation {found}, below {lowest}"))
         }
-    }
-    if record.generation < head.generation {
-        let (lsn, found, before) = (record.lsn, record.generation, head.generation);
-        return Err(invalid(partition, format!("lsn {lsn} is of generation {found}, below {before}")));
-    }
-    Ok(record.position().unwrap_or(head))
+    })
 }
 
 fn is_new(record: &Record, held: bool) -> Result<(), AppendError> {

@@ -87,6 +87,22 @@ pub enum Scan {
     Before(Offset),
 }
 
+impl Scan {
+    /// The offsets that it reads, as far as they are held without a hole: the first and the last.
+    pub(crate) fn held(self, state: &LogState) -> Option<(u64, u64)> {
+        match self {
+            Self::After(offset) => {
+                let first = offset.plus(1);
+                Some((first.get(), *state.held_around(first)?.end()))
+            }
+            Self::Before(offset) => {
+                let last = state.head.offset.min(offset.prev());
+                Some((*state.held_around(last)?.start(), last.get()))
+            }
+        }
+    }
+}
+
 /// Names one archive of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArchiveId(pub u64);
@@ -199,7 +215,9 @@ pub struct Reclaimed {
 /// 2. **Durable before it returns.** Every method that changes the store returns `Ok` only after the
 ///    change would survive a crash of the machine. Readers see durable records only.
 /// 3. **Dense.** LSNs per partition and offsets per log have no gap. A batch that would make one is
-///    refused whole, typed, and changes nothing.
+///    refused whole, typed, and changes nothing. A log that is re-homed goes on in its next partition at the
+///    offset behind its import: so in one partition it may have holes, which other partitions hold, and only
+///    where it was away. Behind a seal it takes nothing more of that generation.
 /// 4. **Dedup in the same step.** The row under (log, sender, device, message id) is there exactly when
 ///    its entry is.
 /// 5. **Derived state is a fold.** [`LogStore::log_state`] equals [`crate::fold`] over the log's records,
@@ -303,7 +321,8 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
         Ok(records.iter().map(encoded).collect())
     }
 
-    /// Entries of a log, in the scan's direction, bounded likewise. An entry whose expiry is at or
+    /// Entries of a log, in the scan's direction, bounded likewise, up to the next hole in what is held here
+    /// (see [`LogState::elsewhere`]); none where the scan begins in one. An entry whose expiry is at or
     /// before `now_ms` comes as [`types::EntryBody::Erased`], as does a deleted one, at once.
     async fn read_log(
         &self,

@@ -12,29 +12,16 @@
 //!   only if an entry has it. Of every other id it says nothing, and the log has to be asked.
 //! - At most [`DEVICES_MAX`] devices are in it; the one whose last entry is the oldest leaves first.
 
-use types::{DeviceId, Entry, MessageId, Offset, UserId};
+use types::{DeviceId, DeviceMark, Entry, MessageId, UserId};
 
 /// How many devices of a log are remembered.
 pub const DEVICES_MAX: usize = 64;
-
-/// One device that has written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Device {
-    pub(crate) sender: UserId,
-    pub(crate) device: DeviceId,
-    /// The id of its last entry.
-    pub(crate) latest: MessageId,
-    /// None of its entries has a higher id.
-    pub(crate) highest: MessageId,
-    /// The offset of its last entry.
-    pub(crate) offset: Offset,
-}
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Devices {
     /// Ascending by device and sender.
-    pub(crate) known: Vec<Device>,
+    pub(crate) known: Vec<DeviceMark>,
     /// No entry of a device that is not known has a higher id.
     pub(crate) floor: MessageId,
 }
@@ -46,6 +33,14 @@ impl Default for Devices {
 }
 
 impl Devices {
+    /// A table as another partition had it.
+    pub(crate) fn new(mut known: Vec<DeviceMark>, floor: MessageId) -> Self {
+        known.sort_by(|a, b| (a.device, &a.sender).cmp(&(b.device, &b.sender)));
+        let mut devices = Self { known, floor };
+        devices.forget_surplus();
+        devices
+    }
+
     /// Whether the log is proven to hold no entry under this message id.
     pub fn is_new(&self, sender: &UserId, device: DeviceId, id: MessageId) -> bool {
         match self.place(sender, device) {
@@ -72,7 +67,7 @@ impl Devices {
                 // It may have been known before, and then its entries are at or below the floor.
                 let highest = latest.max(self.floor);
                 let (sender, device) = (entry.sender.clone(), entry.device);
-                self.known.insert(at, Device { sender, device, latest, highest, offset });
+                self.known.insert(at, DeviceMark { sender, device, latest, highest, offset });
                 self.forget_surplus();
             }
         }
@@ -96,7 +91,7 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
     use std::collections::{HashMap, HashSet};
-    use types::EntryBody;
+    use types::{EntryBody, Offset};
 
     fn entry(offset: u64, device: u64, id: u128) -> Entry {
         Entry {

@@ -4,21 +4,112 @@
 //! once and all replicas can be compared by what they derived.
 
 use crate::devices::Devices;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use types::{
-    AckPolicy, Body, CursorKind, DeviceId, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole, Offset,
-    PartitionPosition, Position, Record, RegionId, StateUpdate, UserId,
+    AckPolicy, Body, CursorKind, DeviceId, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset,
+    PartitionPosition, Position, Record, RegionId, RehomeId, StateUpdate, UserId,
 };
 
-/// Where an era, a (generation, epoch), begins in a log.
+pub use types::EraBegin;
+
+/// Where a log stands in a partition: what the next record has to follow.
+///
+/// A log is written in one generation of its pin after the other, each in one partition. In a partition it
+/// ends in a generation by a seal, and goes on in a higher one: by an import if it was elsewhere meanwhile,
+/// else (the re-homing was given up) just so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// The last entry, wherever it is held; zero where there is none.
+    pub head: Position,
+    /// The highest generation that was sealed here; zero where none was.
+    pub sealed: Generation,
+    /// The generation of the last import; zero where there was none.
+    pub imported: Generation,
+}
+
+/// Why a record does not follow where its log stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EraBegin {
-    /// The pin generation.
-    pub generation: Generation,
-    /// The partition's epoch.
-    pub epoch: Epoch,
-    /// The offset of its first entry.
-    pub first_offset: Offset,
+pub enum Unfit {
+    /// The next entry has another offset.
+    Offset {
+        /// Which.
+        expected: Offset,
+        /// The record's, or for an import its head's.
+        found: Offset,
+    },
+    /// Its generation is over, or has not begun here.
+    Generation {
+        /// The lowest that fits.
+        lowest: Generation,
+    },
+}
+
+impl Standing {
+    /// The highest generation that the partition knows the log in; zero where it has no record.
+    pub fn generation(&self) -> Generation {
+        self.head.generation.max(self.sealed).max(self.imported)
+    }
+
+    /// The highest generation in which the log is certainly not written here any more; zero: none is.
+    pub fn closed(&self) -> Generation {
+        self.sealed.max(Generation::new(self.imported.get().saturating_sub(1)))
+    }
+
+    /// Whether the partition's own records tell that the log is written here, in the head's generation. They
+    /// do not directly behind a seal or an import: then the pin has to be read.
+    pub fn is_settled(&self) -> bool {
+        !self.head.offset.is_zero() && self.head.generation > self.closed()
+    }
+
+    /// Whether the log may be written here in a generation that the pin names with this partition: nothing of
+    /// the generations below can be missing here.
+    pub fn may_begin(&self, generation: Generation) -> bool {
+        let goes_on = self.sealed.plus(1) == generation && !self.sealed.is_zero();
+        generation > self.sealed && (generation == self.imported || goes_on)
+    }
+
+    /// Takes the log's next record in. On an error nothing changes.
+    ///
+    /// # Errors
+    /// [`Unfit`] when the record does not follow.
+    pub fn follow(&mut self, record: &Record) -> Result<(), Unfit> {
+        let generation = record.generation;
+        match &record.body {
+            Body::Entry(entry) => {
+                let expected = self.head.offset.plus(1);
+                if entry.offset != expected {
+                    return Err(Unfit::Offset { expected, found: entry.offset });
+                }
+                self.reaches(self.open_from(), generation)?;
+                self.head = Position::new(generation, record.epoch, entry.offset);
+            }
+            Body::Update(StateUpdate::LogSealed { .. }) => {
+                self.reaches(self.generation(), generation)?;
+                self.sealed = generation;
+            }
+            Body::Update(StateUpdate::LogImported(import)) => {
+                self.reaches(self.generation().max(import.head.generation).plus(1), generation)?;
+                if import.head.offset < self.head.offset {
+                    let (expected, found) = (self.head.offset, import.head.offset);
+                    return Err(Unfit::Offset { expected, found });
+                }
+                (self.head, self.imported) = (import.head, generation);
+            }
+            Body::Update(StateUpdate::Cursor { .. } | StateUpdate::Seal { .. }) => {
+                self.reaches(self.open_from(), generation)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The lowest generation that may be written.
+    fn open_from(&self) -> Generation {
+        self.head.generation.max(self.closed().plus(1))
+    }
+
+    fn reaches(&self, lowest: Generation, generation: Generation) -> Result<(), Unfit> {
+        if generation < lowest { Err(Unfit::Generation { lowest }) } else { Ok(()) }
+    }
 }
 
 /// What a log's records add up to.
@@ -26,12 +117,20 @@ pub struct EraBegin {
 /// Its large parts are shared by its clones until one of them changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogState {
-    /// The eras that the log has entries of, oldest first.
+    /// The eras that the log has entries of, here or in the partitions before, oldest first.
     pub eras: Vec<EraBegin>,
     /// The last entry; zero where there is none.
     pub head: Position,
+    /// The highest generation that was sealed here; zero where none was.
+    pub sealed: Generation,
+    /// The generation of the last import; zero where there was none.
+    pub imported: Generation,
+    /// Up to the head, the offsets that other partitions hold: ascending, apart from each other, none empty.
+    pub elsewhere: Vec<(Offset, Offset)>,
     /// The last record, entry or not.
     pub last: PartitionPosition,
+    /// The `accepted_at` of the first entry, in ms since 1970.
+    pub created_at_ms: u64,
     /// The `accepted_at` of the last record, in ms since 1970.
     pub accepted_at_ms: u64,
     /// Who may read and write.
@@ -69,6 +168,16 @@ pub enum FoldError {
         /// The record.
         found: PartitionPosition,
     },
+    /// The log is not written here in its generation.
+    #[error("log {log} is written here from generation {lowest} on, not in {found}")]
+    Closed {
+        /// The log.
+        log: LogId,
+        /// The lowest generation that fits.
+        lowest: Generation,
+        /// The record's.
+        found: Generation,
+    },
     /// It deletes an entry that comes at or after it.
     #[error("log {log} deletes offset {target} at offset {at}")]
     DeletesAhead {
@@ -100,6 +209,9 @@ impl LogState {
                 }
                 self.head = position;
                 Arc::make_mut(&mut self.devices).note(entry);
+                if entry.offset == Offset::FIRST {
+                    self.created_at_ms = record.accepted_at_ms;
+                }
                 if let EntryBody::Created { members, ack_policy, allowed_regions } = &entry.body {
                     self.members = Arc::new(members.iter().cloned().collect());
                     self.ack_policy = *ack_policy;
@@ -113,10 +225,54 @@ impl LogState {
                 }
             }
             Body::Update(StateUpdate::Seal { .. }) => {}
+            Body::Update(StateUpdate::LogSealed { .. }) => self.sealed = record.generation,
+            Body::Update(StateUpdate::LogImported(import)) => self.import(record.generation, import),
         }
         self.last = record.partition_position();
         self.accepted_at_ms = self.accepted_at_ms.max(record.accepted_at_ms);
         Ok(())
+    }
+
+    /// Takes the place of the state of a lower generation; what is held here stays known.
+    fn import(&mut self, generation: Generation, import: &Import) {
+        let (first, last) = (self.head.offset.plus(1), import.head.offset);
+        match self.elsewhere.last_mut() {
+            Some(before) if before.1.plus(1) == first => before.1 = before.1.max(last),
+            _ if first <= last => self.elsewhere.push((first, last)),
+            _ => {}
+        }
+        self.imported = generation;
+        self.head = import.head;
+        self.eras.clone_from(&import.eras);
+        self.created_at_ms = import.created_at_ms;
+        self.accepted_at_ms = import.accepted_at_ms;
+        self.members = Arc::new(import.members.iter().cloned().collect());
+        self.ack_policy = import.ack_policy;
+        self.allowed_regions.clone_from(&import.allowed_regions);
+        let cursor =
+            |(user, device, kind, offset): &(UserId, _, _, _)| ((user.clone(), *device, *kind), *offset);
+        self.cursors = Arc::new(import.cursors.iter().map(cursor).collect());
+        self.devices = Arc::new(Devices::new(import.devices.clone(), import.devices_floor));
+    }
+
+    /// What the next partition is to go on with.
+    pub fn export(&self, rehome: RehomeId) -> Import {
+        let cursor = |((user, device, kind), offset): (&(UserId, DeviceId, CursorKind), &Offset)| {
+            (user.clone(), *device, *kind, *offset)
+        };
+        Import {
+            rehome,
+            head: self.head,
+            eras: self.eras.clone(),
+            created_at_ms: self.created_at_ms,
+            accepted_at_ms: self.accepted_at_ms,
+            members: self.members.iter().map(|(user, role)| (user.clone(), *role)).collect(),
+            ack_policy: self.ack_policy,
+            allowed_regions: self.allowed_regions.clone(),
+            cursors: self.cursors.iter().map(cursor).collect(),
+            devices: self.devices.known.clone(),
+            devices_floor: self.devices.floor,
+        }
     }
 
     /// Whether the record may follow.
@@ -124,22 +280,44 @@ impl LogState {
     /// # Errors
     /// [`FoldError`] when it may not.
     pub fn check(&self, record: &Record) -> Result<(), FoldError> {
-        let found = record.partition_position();
+        let (log, found) = (record.log, record.partition_position());
         let era = (record.generation, record.epoch);
         if found.lsn <= self.last.lsn || found.epoch < self.last.epoch || era < self.head.era() {
-            return Err(FoldError::WentBack { log: record.log, last: self.last, found });
+            return Err(FoldError::WentBack { log, last: self.last, found });
         }
+        self.standing().follow(record).map_err(|unfit| match unfit {
+            Unfit::Offset { expected, found } => FoldError::OffsetGap { log, expected, found },
+            Unfit::Generation { lowest } => FoldError::Closed { log, lowest, found: record.generation },
+        })?;
         let Some(entry) = record.entry() else { return Ok(()) };
-        let expected = self.head.offset.plus(1);
-        if entry.offset != expected {
-            return Err(FoldError::OffsetGap { log: record.log, expected, found: entry.offset });
-        }
         if let EntryBody::Deleted { offsets } = &entry.body
             && let Some(target) = offsets.iter().copied().find(|target| *target >= entry.offset)
         {
-            return Err(FoldError::DeletesAhead { log: record.log, target, at: entry.offset });
+            return Err(FoldError::DeletesAhead { log, target, at: entry.offset });
         }
         Ok(())
+    }
+
+    /// Where the log stands here.
+    pub const fn standing(&self) -> Standing {
+        Standing { head: self.head, sealed: self.sealed, imported: self.imported }
+    }
+
+    /// Whether another partition holds the entry at an offset at or below the head.
+    pub fn is_elsewhere(&self, offset: Offset) -> bool {
+        let behind = self.elsewhere.partition_point(|(first, _)| *first <= offset);
+        behind.checked_sub(1).is_some_and(|at| offset <= self.elsewhere[at].1)
+    }
+
+    /// The offsets around one that are held here without a hole; `None` where it is not held here.
+    pub fn held_around(&self, offset: Offset) -> Option<RangeInclusive<u64>> {
+        if offset.is_zero() || offset > self.head.offset || self.is_elsewhere(offset) {
+            return None;
+        }
+        let above = self.elsewhere.partition_point(|(first, _)| *first <= offset);
+        let low = above.checked_sub(1).map_or(Offset::FIRST, |at| self.elsewhere[at].1.plus(1));
+        let high = self.elsewhere.get(above).map_or(self.head.offset, |(first, _)| first.prev());
+        Some(low.get()..=high.get())
     }
 
     /// The position of the entry at an offset; `None` past the head and at 0.
@@ -162,7 +340,7 @@ impl LogState {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use types::{Entry, MessageId};
+    use types::{Entry, Epoch, MessageId};
 
     fn entry(lsn: u64, epoch: u64, offset: u64) -> Record {
         Record {

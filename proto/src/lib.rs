@@ -44,4 +44,4 @@ pub use batch::{batch_records, epoch_runs};
 pub use convert::{Malformed, log_id, message_id, request_id, store_id};
 pub use entry::{ack_policy_from_client, ack_policy_to_client, client_entry, client_error};
 pub use page::{history_page, history_page_json};
-pub use record::{ack_policy, decode_record, encode_record, entry_body};
+pub use record::{ack_policy, decode_import, decode_record, encode_import, encode_record, entry_body};

@@ -225,19 +225,31 @@ impl TryFrom<directory::Move> for Move {
     }
 }
 
+impl From<&PinSegment> for directory::PinSegment {
+    fn from(segment: &PinSegment) -> Self {
+        Self {
+            generation: segment.generation.get(),
+            partition: segment.partition.get(),
+            first_offset: segment.first_offset.get(),
+        }
+    }
+}
+
+impl From<directory::PinSegment> for PinSegment {
+    fn from(wire: directory::PinSegment) -> Self {
+        Self {
+            generation: Generation::new(wire.generation),
+            partition: PartitionId::new(wire.partition),
+            first_offset: Offset::new(wire.first_offset),
+        }
+    }
+}
+
 impl From<&Pin> for directory::Pin {
     fn from(pin: &Pin) -> Self {
         Self {
             log: Bytes::copy_from_slice(&pin.log.to_bytes()),
-            segments: pin
-                .segments
-                .iter()
-                .map(|segment| directory::PinSegment {
-                    generation: segment.generation.get(),
-                    partition: segment.partition.get(),
-                    first_offset: segment.first_offset.get(),
-                })
-                .collect(),
+            segments: pin.segments.iter().map(Into::into).collect(),
         }
     }
 }
@@ -247,15 +259,7 @@ impl TryFrom<directory::Pin> for Pin {
     fn try_from(wire: directory::Pin) -> Result<Self, Malformed> {
         Ok(Self {
             log: log_id("pin.log", &wire.log)?,
-            segments: wire
-                .segments
-                .into_iter()
-                .map(|segment| PinSegment {
-                    generation: Generation::new(segment.generation),
-                    partition: PartitionId::new(segment.partition),
-                    first_offset: Offset::new(segment.first_offset),
-                })
-                .collect(),
+            segments: wire.segments.into_iter().map(Into::into).collect(),
         })
     }
 }

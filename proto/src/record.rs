@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod fields;
+mod import;
 
 use crate::{
     convert::{Malformed, device, id, log_id, message_id, require, user},
@@ -11,9 +12,11 @@ use crate::{
 use bytes::Bytes;
 use prost::Message as _;
 use types::{
-    AckPolicy, Body, BodyHash, CursorKind, Entry, EntryBody, Epoch, Generation, Lsn, MemberRole, MoveId,
-    Offset, Record, RegionId, StateUpdate, limits,
+    AckPolicy, Body, BodyHash, Entry, EntryBody, Epoch, Generation, Lsn, MemberRole, MoveId, Offset, Record,
+    RegionId, RehomeId, StateUpdate, limits,
 };
+
+pub use import::{decode_import, encode_import};
 
 /// Encodes a record.
 pub fn encode_record(record: &Record) -> Bytes {
@@ -231,13 +234,14 @@ pub(crate) fn bounded(field: &'static str, len: usize, max: usize) -> Result<(),
 impl From<&StateUpdate> for log::StateUpdate {
     fn from(update: &StateUpdate) -> Self {
         let update = match update {
+            StateUpdate::LogSealed { rehome } => {
+                log::state_update::Update::LogSealed(log::LogSealed { rehome: rehome.get() })
+            }
+            StateUpdate::LogImported(import) => {
+                log::state_update::Update::LogImported(log::LogImported::from(&**import))
+            }
             StateUpdate::Cursor { user, device, kind, offset } => {
-                log::state_update::Update::Cursor(log::Cursor {
-                    user: user.to_string(),
-                    device: device.get(),
-                    kind: *kind as i32,
-                    offset: offset.get(),
-                })
+                log::state_update::Update::Cursor(import::wire_cursor(user, *device, *kind, *offset))
             }
             StateUpdate::Seal { move_id } => {
                 log::state_update::Update::Seal(log::Seal { move_id: move_id.get() })
@@ -251,17 +255,17 @@ impl TryFrom<log::StateUpdate> for StateUpdate {
     type Error = Malformed;
     fn try_from(wire: log::StateUpdate) -> Result<Self, Malformed> {
         match require("update", wire.update)? {
-            log::state_update::Update::Cursor(cursor) => Ok(Self::Cursor {
-                user: user("cursor.user", &cursor.user)?,
-                device: device(cursor.device),
-                kind: match log::CursorKind::try_from(cursor.kind) {
-                    Ok(log::CursorKind::Delivered) => CursorKind::Delivered,
-                    Ok(log::CursorKind::Read) => CursorKind::Read,
-                    _ => return Err(Malformed::value("cursor.kind", cursor.kind, "it is not known")),
-                },
-                offset: Offset::new(cursor.offset),
-            }),
             log::state_update::Update::Seal(seal) => Ok(Self::Seal { move_id: MoveId::new(seal.move_id) }),
+            log::state_update::Update::LogSealed(sealed) => {
+                Ok(Self::LogSealed { rehome: RehomeId::new(sealed.rehome) })
+            }
+            log::state_update::Update::LogImported(import) => {
+                Ok(Self::LogImported(Box::new(import.try_into()?)))
+            }
+            log::state_update::Update::Cursor(wire) => {
+                let (user, device, kind, offset) = import::cursor(&wire)?;
+                Ok(Self::Cursor { user, device, kind, offset })
+            }
         }
     }
 }

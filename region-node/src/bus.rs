@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use tokio::sync::{Notify, mpsc};
-use types::{Epoch, LogId, PartitionId, Position, Record};
+use types::{Epoch, Generation, LogId, PartitionId, Position, Record};
 
 /// The events that a sink holds at most.
 pub const SINK_MAX_EVENTS: usize = 8_192;
@@ -23,8 +23,8 @@ pub struct SinkId(u64);
 pub struct Published {
     /// The entry's record; durable at the home.
     pub record: Record,
-    /// The epoch of the entry before it in the log; 0 for the first.
-    pub previous_epoch: Epoch,
+    /// The era of the entry before it in the log; zero for the first.
+    pub previous_era: (Generation, Epoch),
 }
 
 /// What a sink receives.
@@ -41,6 +41,13 @@ pub enum BusEvent {
     },
     /// Events were dropped: read each followed log again.
     Lagged,
+    /// The log is written elsewhere from this generation on: it must be followed where its pin says.
+    Moved {
+        /// The log.
+        log: LogId,
+        /// The generation.
+        generation: Generation,
+    },
     /// This node is no longer home of the partition in this epoch: its logs must be followed elsewhere.
     Ended {
         /// The partition.

@@ -3,10 +3,10 @@
 use crate::{
     follower::Followers,
     parts::{PeerReplies, PeerService},
-    replication::{self, Fetches, StatusBoard},
+    replication::{self, Fetches, Rehomings, StatusBoard},
 };
 use futures_util::stream::BoxStream;
-use proto::node::{self as wire, node_server};
+use proto::node::{self as wire, node_server, rehoming_server::RehomingServer};
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use types::{Replica, limits};
@@ -21,6 +21,12 @@ pub(crate) struct NodeService {
 }
 
 impl NodeService {
+    /// The service by which logs are re-homed.
+    pub(crate) fn rehoming(&self) -> RehomingServer<Rehomings> {
+        RehomingServer::new(Rehomings(Arc::clone(&self.fetches.homes)))
+            .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
+    }
+
     /// The service with its bounds.
     pub(crate) fn into_server(self) -> node_server::NodeServer<Self> {
         node_server::NodeServer::new(self)

@@ -12,6 +12,7 @@ use crate::{
     reclaim::Reclaimer,
     replica::NodeReplicas,
     replication::{Fetches, StatusBoard},
+    router::EarlierStretches,
     salvage::{Archives, SalvageService},
     service::Pins,
 };
@@ -174,11 +175,13 @@ impl Node {
         let pins: Arc<dyn Pins> = Arc::new(DirectoryPins::new(directory.clone()));
         let (lease_sender, leases) = watch::channel(None);
         let followers = Followers::new(Arc::clone(&store), shutdown.clone());
+        let earlier = Arc::<EarlierStretches>::default();
         let home_deps = HomeDeps {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             view: Arc::clone(&view),
             pins: Arc::clone(&pins),
+            earlier: earlier.clone(),
             directory: directory.clone(),
             leases: leases.clone(),
             followers: Arc::clone(&followers),
@@ -221,6 +224,7 @@ impl Node {
         };
         let edge = Edge::start(parts.clone());
         let refill_bytes_per_s = config.refill_bytes_per_s;
+        earlier.route_by(edge.router().clone());
         let status = StatusBoard {
             config,
             identity: Arc::clone(&identity),
@@ -253,8 +257,10 @@ impl Node {
     ) -> Result<(), Error> {
         let Self { parts, edge, grpc, salvage, tasks, .. } = self;
         let shutdown = parts.shutdown.clone();
+        let rehoming = grpc.rehoming();
         let app = tonic::service::Routes::new(grpc.into_server())
             .add_service(salvage.into_server())
+            .add_service(rehoming)
             .into_axum_router()
             .merge(edge.routes())
             .merge(health::router(Arc::clone(&parts.readiness), metrics.clone()))

@@ -13,6 +13,7 @@ use crate::{
     reply::{Outcome, Reply},
 };
 use async_trait::async_trait;
+use log_store::Deduped;
 use tokio::time::Instant;
 use types::{
     AckPolicy, BodyHash, DedupKey, DeviceId, EntryBody, Epoch, Generation, LogId, MessageId, NodeId,
@@ -91,6 +92,9 @@ pub struct NotHome {
     pub home: Option<NodeId>,
     /// No home can take the write yet: park it.
     pub moving: bool,
+    /// The partition is homed here, but in no generation of its pin up to this one is the log written here
+    /// any more: the pin is read again until a higher one is known. Zero: nothing is said of the log.
+    pub closed: Generation,
 }
 
 /// Why a write has no ack.
@@ -140,6 +144,8 @@ pub struct LocateAnswer {
     pub generation: Generation,
     /// The era in which this is said: a home's own epoch, a follower's last.
     pub epoch: Epoch,
+    /// Up to which generation the log is known not to be written here any more; zero: to none.
+    pub closed: Generation,
 }
 
 /// Which entries to read.
@@ -158,6 +164,10 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Nothing lies beyond it in the direction asked for, as far as this replica knows.
     pub at_end: bool,
+    /// The highest generation in which this replica knows the log.
+    pub generation: Generation,
+    /// Up to which generation the log is known not to be written here any more; zero: to none.
+    pub closed: Generation,
 }
 
 /// Why a read or a position check has no answer.
@@ -189,6 +199,8 @@ pub struct Subscribed {
     pub replicated: Position,
     /// The home's epoch.
     pub epoch: Epoch,
+    /// The generation in which it writes the log.
+    pub generation: Generation,
 }
 
 /// The partitions whose home this node is.
@@ -243,6 +255,26 @@ pub trait Replicas: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page, ReadRefusal>;
 
+    /// Reads a page of the stretch of a log that was written here in a generation, and sealed. Who asks has
+    /// judged the user, and checked the position, by the log's present stretch.
+    async fn read_stretch(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        generation: Generation,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Page, ReadRefusal>;
+
+    /// The entry under a message id in the stretch of a log that was written here in a generation, and sealed.
+    async fn find(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        generation: Generation,
+        key: &DedupKey,
+    ) -> Result<Option<Deduped>, ReadRefusal>;
+
     /// Locates a position with this replica's knowledge.
     async fn locate(
         &self,
@@ -251,6 +283,21 @@ pub trait Replicas: Send + Sync + 'static {
         user: &UserId,
         position: Position,
     ) -> Result<LocateAnswer, ReadRefusal>;
+}
+
+/// What other partitions hold of logs that were re-homed to this node.
+#[async_trait]
+pub trait Earlier: Send + Sync + 'static {
+    /// The entry under a message id in the stretches of a log below a generation, outside of one partition.
+    ///
+    /// # Errors
+    /// A stretch could not be asked; nothing is known then.
+    async fn find(
+        &self,
+        log: LogId,
+        before: (Generation, PartitionId),
+        key: &DedupKey,
+    ) -> Result<Option<Deduped>, Refusal>;
 }
 
 /// Where logs are pinned. Cached by the router; a cached pin grants nothing.

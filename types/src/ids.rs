@@ -143,6 +143,10 @@ number! {
     MoveId, u64
 }
 number! {
+    /// One re-homing of a log, numbered by the directory from 1.
+    RehomeId, u64
+}
+number! {
     /// One boot of a node, given out by the directory; a later boot has a higher one. 0 is none.
     Incarnation, u64
 }

@@ -6,6 +6,7 @@
 
 mod error;
 mod ids;
+mod import;
 pub mod limits;
 mod placement;
 mod position;
@@ -15,8 +16,9 @@ mod token;
 pub use error::{Code, Refusal};
 pub use ids::{
     DeviceId, IdError, Incarnation, LogId, LogKind, MessageId, MoveId, NodeId, PartitionId, RegionId,
-    RequestId, StoreId, UserId,
+    RehomeId, RequestId, StoreId, UserId,
 };
+pub use import::{DeviceMark, EraBegin, Import};
 pub use placement::{
     EpochStart, Home, Move, MoveCause, NodeRow, PartitionRow, PartitionState, Pin, PinSegment, Placement,
     PlacementDelta, RegionRow, RegionStatus, Replica, Retirement, Waiting,

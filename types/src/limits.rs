@@ -22,6 +22,11 @@ pub const PAGE_MAX_BYTES: usize = 1024 * 1024;
 pub const BATCH_MAX_RECORDS: usize = 1_024;
 /// The most bytes of one append batch; under FoundationDB's advice of 1 MB a transaction.
 pub const BATCH_MAX_BYTES: usize = 1_000_000;
+/// The largest fold that a re-homed log brings to its next partition, encoded, in bytes; well below what
+/// one partition may always have under way to a follower.
+pub const IMPORT_MAX_BYTES: usize = 192 * 1024;
+/// The most stretches of a pin: a log is re-homed so often and no more.
+pub const GENERATIONS_MAX: usize = 1_024;
 /// The most logs that one session follows.
 pub const SESSION_LOGS_MAX: usize = 4_096;
 /// The most logs pinned by one directory call.

@@ -5,8 +5,8 @@
 //! Hearth looks into them.
 
 use crate::{
-    DeviceId, Epoch, Generation, LogId, Lsn, MessageId, MoveId, Offset, PartitionPosition, Position,
-    RegionId, UserId,
+    DeviceId, Epoch, Generation, Import, LogId, Lsn, MessageId, MoveId, Offset, PartitionPosition, Position,
+    RegionId, RehomeId, UserId,
 };
 use bytes::Bytes;
 use std::fmt;
@@ -47,7 +47,7 @@ impl Record {
     pub const fn sealed_by(&self) -> Option<MoveId> {
         match &self.body {
             Body::Update(StateUpdate::Seal { move_id }) => Some(*move_id),
-            Body::Update(StateUpdate::Cursor { .. }) | Body::Entry(_) => None,
+            Body::Update(_) | Body::Entry(_) => None,
         }
     }
 
@@ -215,6 +215,14 @@ pub enum Class {
 /// A change of the folded state that clients see only through its effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StateUpdate {
+    /// The log ends here in its generation: it is being re-homed. The partition writes it again only in a
+    /// higher one.
+    LogSealed {
+        /// By which re-homing.
+        rehome: RehomeId,
+    },
+    /// The log goes on here, in the record's generation, behind what another partition held of it.
+    LogImported(Box<Import>),
     /// A device has received or read up to an offset; merged by maximum.
     Cursor {
         /// Whose device.

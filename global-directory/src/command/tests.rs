@@ -3,6 +3,7 @@
 mod emergency;
 mod generated;
 mod moving;
+mod rehome;
 
 use super::*;
 use crate::testing::{Directory, REGIONS, home, member, node, region, registration};

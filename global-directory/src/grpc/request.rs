@@ -2,7 +2,7 @@
 
 use crate::{
     bounds,
-    command::{AloneWish, IsrProposal, NodeRetirement, PinWish, Registration},
+    command::{AbortedRehome, AloneWish, IsrProposal, NewRehome, NodeRetirement, PinWish, Registration},
     config::check_address,
     status,
 };
@@ -105,6 +105,19 @@ pub(super) fn retire_node(wire: &wire::RetireNodeRequest) -> Result<(RequestId, 
 
 pub(super) fn region(field: &'static str, id: &[u8], region: &str) -> Result<(RequestId, RegionId), Status> {
     Ok((request_id(id)?, name(field, RegionId::new(region))?))
+}
+
+pub(super) fn rehome(wire: wire::RehomeRequest) -> Result<(RequestId, NewRehome), Status> {
+    let request = request_id(&wire.request_id)?;
+    let log = read(proto::log_id("rehome.log", &wire.log))?;
+    let region = name("rehome.region", RegionId::new(&wire.region))?;
+    Ok((request, NewRehome { log, region, by: wire.by }))
+}
+
+pub(super) fn abort_rehome(wire: wire::AbortRehomeRequest) -> Result<(RequestId, AbortedRehome), Status> {
+    let request = request_id(&wire.request_id)?;
+    let log = read(proto::log_id("abort_rehome.log", &wire.log))?;
+    Ok((request, AbortedRehome { log, id: None, by: wire.by, why: "an operator gave it up".into() }))
 }
 
 pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, Status> {

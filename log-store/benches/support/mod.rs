@@ -1,9 +1,9 @@
 //! Records to measure with, and a partition that holds nothing.
 
-use log_store::{StoreError, check::Ends};
+use log_store::{StoreError, check::Ends, fold::Standing};
 use types::{
     Body, DedupKey, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MessageId, Offset,
-    PartitionPosition, Position, Record, UserId,
+    PartitionPosition, Record, UserId,
 };
 
 /// Bytes in each message.
@@ -41,8 +41,8 @@ impl Ends for Empty {
         PartitionPosition::ZERO
     }
 
-    fn head(&mut self, _: &LogId) -> Result<Position, StoreError> {
-        Ok(Position::START)
+    fn standing(&mut self, _: &LogId) -> Result<Standing, StoreError> {
+        Ok(Standing::default())
     }
 
     fn holds(&mut self, _: &LogId, _: &DedupKey) -> Result<bool, StoreError> {

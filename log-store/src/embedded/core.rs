@@ -16,7 +16,7 @@ use crate::{
 };
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::Arc;
-use types::{EntryBody, StoreId};
+use types::{EntryBody, Offset, StoreId};
 
 /// Shared by all threads of one open store.
 #[derive(Debug)]
@@ -114,6 +114,9 @@ impl Core {
         offset: u64,
         deletion: &Placed,
     ) -> Result<(), StoreError> {
+        if self.state(view, key)?.is_some_and(|state| state.is_elsewhere(Offset::new(offset))) {
+            return Ok(());
+        }
         let found = index::unfolded_offsets(view, key, offset..=offset);
         let location = match found.locations.first() {
             Some(location) => *location,

@@ -58,7 +58,9 @@ impl Core {
             put_run(&mut changes, run, |first| rows::lsn_key(*partition, first));
         }
         for (key, log) in &overlay.logs {
-            put_run(&mut changes, &log.entries, |first| rows::offset_key(key.0, &key.1, first));
+            for run in &log.entries {
+                put_run(&mut changes, run, |first| rows::offset_key(key.0, &key.1, first));
+            }
             let checkpoints = ends.get(&key.0).map_or(&[][..], |state| &state.checkpoints);
             let row = self.state_row(key, &log.state, checkpoints)?;
             changes.put(rows::state_key(key.0, &key.1), row);

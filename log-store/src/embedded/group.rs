@@ -13,10 +13,11 @@ use super::{
 use crate::{
     Append, AppendError, Durable, PartitionEnd, StoreError,
     check::{Checker, Ends},
+    fold::Standing,
 };
 use bytes::Bytes;
 use foldhash::{HashMap, HashSet};
-use types::{DedupKey, Epoch, LogId, PartitionId, PartitionPosition, Position};
+use types::{DedupKey, Epoch, LogId, PartitionId, PartitionPosition};
 
 /// A fence or a canary takes this much room in a segment.
 pub(crate) const SMALL_FRAME_BYTES: usize = frame::stride(8);
@@ -161,12 +162,13 @@ impl Group {
         for (at, (record, payload)) in append.records.into_iter().zip(encoded).enumerate() {
             let location = self.push(Kind::Record, partition, payload);
             let (log, mut dedup) = (self.batch_logs[at], None);
-            if let Some(position) = record.position() {
+            let followed = self.logs.at(log).standing.follow(&record);
+            debug_assert!(followed.is_ok(), "the check lets only records pass that follow");
+            if record.entry().is_some() {
                 let hash = self.batch_keys[entries];
                 entries += 1;
                 dedup = Some(hash);
                 self.keys.insert(hash);
-                self.logs.at(log).head = position;
             }
             self.records.push(Placed { partition, location, record, log, dedup });
         }
@@ -208,9 +210,9 @@ impl Ends for Staged<'_> {
         self.last
     }
 
-    fn head(&mut self, log: &LogId) -> Result<Position, StoreError> {
+    fn standing(&mut self, log: &LogId) -> Result<Standing, StoreError> {
         let place = self.group.log(self.core, self.view, &(self.partition, *log))?;
-        Ok(self.group.logs.at(place).head)
+        Ok(self.group.logs.at(place).standing)
     }
 
     fn holds(&mut self, log: &LogId, key: &DedupKey) -> Result<bool, StoreError> {

@@ -60,9 +60,10 @@ pub(crate) fn unfolded_lsns(view: &View, partition: PartitionId, wanted: RangeIn
     unfolded(overlays(view).filter_map(|overlay| overlay.partitions.get(&partition)), wanted)
 }
 
-/// Locations of a log's entries, as far as the view has them.
+/// Locations of a log's entries, as far as the view has them. There must be no hole in what is wanted.
 pub(crate) fn unfolded_offsets(view: &View, key: &LogKey, wanted: RangeInclusive<u64>) -> Unfolded {
-    unfolded(overlays(view).filter_map(|overlay| Some(&overlay.logs.get(key)?.entries)), wanted)
+    let rows = overlays(view).filter_map(|overlay| overlay.logs.get(key));
+    unfolded(rows.flat_map(|rows| rows.entries.iter().rev()), wanted)
 }
 
 /// A log's state, as far as the view has it.

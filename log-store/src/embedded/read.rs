@@ -13,7 +13,7 @@ use super::{
 use crate::{Archive, ArchiveId, Deduped, ReadError, Scan, StoreError, erase, fold::LogState};
 use bytes::Bytes;
 use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
-use types::{DedupKey, LogId, Lsn, Offset, PartitionId, Record};
+use types::{DedupKey, LogId, Lsn, PartitionId, Record};
 
 /// How many locations are looked up at once.
 const CHUNK: u64 = 256;
@@ -179,9 +179,9 @@ impl Core {
     /// A page of a log's entries.
     pub(crate) fn read_log(&self, page: &LogPage) -> Result<Vec<Record>, ReadError> {
         let _gate = self.gate.read();
-        let head = self.read_state(&page.key)?.map_or(Offset::ZERO, |state| state.head.offset);
+        let Some(state) = self.read_state(&page.key)? else { return Ok(Vec::new()) };
         let mut reader = Reader::new(&self.segments, SCATTERED_BYTES);
-        Ok(self.read_entries(page, head, &mut reader, |wanted| self.offsets(&page.key, wanted).map(Some))?)
+        Ok(self.read_entries(page, &state, &mut reader, |wanted| self.offsets(&page.key, wanted).map(Some))?)
     }
 
     /// The same page, if no disk is needed for it.
@@ -190,7 +190,7 @@ impl Core {
         let Some(state) = self.state_in_memory(&page.key) else { return Ok(None) };
         let mut reader = Reader::of_cached(&self.segments, SCATTERED_BYTES);
         let mut is_missing = false;
-        let read = self.read_entries(page, state.head.offset, &mut reader, |wanted| {
+        let read = self.read_entries(page, &state, &mut reader, |wanted| {
             let locations = self.cached_offsets(&page.key, wanted);
             is_missing |= locations.is_none();
             Ok(locations)
@@ -198,22 +198,17 @@ impl Core {
         if is_missing || reader.would_wait() { Ok(None) } else { Ok(Some(read?)) }
     }
 
-    /// Reads a page of a log that ends at `head`. `locate` tells where entries are, or with `None` that the
-    /// page ends before them.
+    /// Reads a page of a log. It ends before what other partitions hold. `locate` tells where entries are, or
+    /// with `None` that the page ends before them.
     fn read_entries(
         &self,
         of: &LogPage,
-        head: Offset,
+        state: &LogState,
         reader: &mut Reader<'_>,
         mut locate: impl FnMut(RangeInclusive<u64>) -> Result<Option<Vec<Location>>, StoreError>,
     ) -> Result<Vec<Record>, StoreError> {
         let mut page = Page::new(of.max_entries, of.max_bytes);
-        let head = head.get();
-        let (mut low, mut high) = match of.scan {
-            Scan::After(offset) if offset.get() >= head => return Ok(page.records),
-            Scan::After(offset) => (offset.plus(1).get(), head),
-            Scan::Before(offset) => (1, head.min(offset.prev().get())),
-        };
+        let Some((mut low, mut high)) = of.scan.held(state) else { return Ok(page.records) };
         while low <= high {
             let wants = page.wants() - 1;
             let chunk = match of.scan {

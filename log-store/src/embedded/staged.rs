@@ -1,17 +1,16 @@
-//! The logs of a group: as they were before it, and their heads with what the group holds so far.
+//! The logs of a group: as they were before it, and where they stand with what the group holds so far.
 
 use super::view::LogKey;
-use crate::fold::LogState;
+use crate::fold::{LogState, Standing};
 use foldhash::HashMap;
 use std::sync::Arc;
-use types::Position;
 
 /// A log that a group adds to.
 #[derive(Debug)]
 pub(crate) struct StagedLog {
     /// The state before the group; taken out when the group's first record of the log is published.
     pub(crate) base: Option<Arc<LogState>>,
-    pub(crate) head: Position,
+    pub(crate) standing: Standing,
 }
 
 /// The logs of one group, each under the place that it was given when it was first asked for.
@@ -39,7 +38,7 @@ impl StagedLogs {
             Some(place) => *place,
             None => {
                 let (base, place) = (base()?, self.logs.len());
-                self.logs.push(StagedLog { head: base.head, base: Some(base) });
+                self.logs.push(StagedLog { standing: base.standing(), base: Some(base) });
                 self.places.insert(*key, place);
                 place
             }

@@ -5,12 +5,12 @@
 
 use super::rows::Cursor;
 use crate::{
-    devices::{Device, Devices},
+    devices::Devices,
     fold::{EraBegin, LogState},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use types::{
-    AckPolicy, CursorKind, DeviceId, Epoch, Generation, Lsn, MemberRole, MessageId, Offset,
+    AckPolicy, CursorKind, DeviceId, DeviceMark, Epoch, Generation, Lsn, MemberRole, MessageId, Offset,
     PartitionPosition, Position, RegionId, UserId,
 };
 
@@ -57,8 +57,16 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
     into.extend_from_slice(&state.head.generation.get().to_le_bytes());
     number(&mut into, state.head.epoch.get());
     number(&mut into, state.head.offset.get());
+    into.extend_from_slice(&state.sealed.get().to_le_bytes());
+    into.extend_from_slice(&state.imported.get().to_le_bytes());
+    number(&mut into, state.elsewhere.len() as u64);
+    for (first, last) in &state.elsewhere {
+        number(&mut into, first.get());
+        number(&mut into, last.get());
+    }
     number(&mut into, state.last.epoch.get());
     number(&mut into, state.last.lsn.get());
+    number(&mut into, state.created_at_ms);
     number(&mut into, state.accepted_at_ms);
     into.push(state.ack_policy as u8);
     number(&mut into, state.members.len() as u64);
@@ -111,7 +119,13 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
     }
     let generation = Generation::new(cursor.u32()?);
     state.head = Position::new(generation, Epoch::new(cursor.u64()?), Offset::new(cursor.u64()?));
+    state.sealed = Generation::new(cursor.u32()?);
+    state.imported = Generation::new(cursor.u32()?);
+    for _ in 0..cursor.u64()? {
+        state.elsewhere.push((Offset::new(cursor.u64()?), Offset::new(cursor.u64()?)));
+    }
     state.last = PartitionPosition::new(Epoch::new(cursor.u64()?), Lsn::new(cursor.u64()?));
+    state.created_at_ms = cursor.u64()?;
     state.accepted_at_ms = cursor.u64()?;
     state.ack_policy = match cursor.u8()? {
         1 => AckPolicy::Home,
@@ -135,7 +149,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
 fn devices(cursor: &mut Cursor<'_>) -> Option<Devices> {
     let floor = message_id(cursor)?;
     let known = (0..cursor.u64()?).map(|_| {
-        Some(Device {
+        Some(DeviceMark {
             sender: user(cursor)?,
             device: DeviceId::new(cursor.u64()?),
             latest: message_id(cursor)?,
@@ -191,6 +205,10 @@ mod tests {
                 first_offset: Offset::FIRST,
             }],
             head: position,
+            sealed: Generation::FIRST,
+            imported: Generation::new(2),
+            elsewhere: vec![(Offset::new(2), Offset::new(3))],
+            created_at_ms: 5,
             last: PartitionPosition::new(Epoch::new(3), Lsn::new(9)),
             accepted_at_ms: 17,
             members: Arc::new([(alice.clone(), MemberRole::Owner)].into()),
@@ -198,7 +216,7 @@ mod tests {
             allowed_regions: vec![RegionId::new("us-east").expect("a valid name")],
             cursors: Arc::new([((alice.clone(), DeviceId::new(1), CursorKind::Read), Offset::new(2))].into()),
             devices: Arc::new(Devices {
-                known: vec![Device {
+                known: vec![DeviceMark {
                     sender: alice,
                     device: DeviceId::new(1),
                     latest: MessageId::from_bytes([1; 16]),

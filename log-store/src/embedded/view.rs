@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{Archive, ArchiveId, fold::LogState};
 use foldhash::HashMap;
+use smallvec::{SmallVec, smallvec};
 use std::{
     collections::{BTreeMap, BTreeSet, hash_map},
     sync::Arc,
@@ -41,6 +42,10 @@ impl Run {
         self.locations.push(location);
     }
 
+    fn goes_on_at(&self, number: u64) -> bool {
+        self.locations.is_empty() || number == self.first + self.locations.len() as u64
+    }
+
     pub(crate) fn get(&self, number: u64) -> Option<Location> {
         self.locations.get(usize::try_from(number.checked_sub(self.first)?).ok()?).copied()
     }
@@ -51,8 +56,21 @@ impl Run {
 pub(crate) struct LogRows {
     /// The whole state, folded or not.
     pub(crate) state: Arc<LogState>,
-    /// Its entries by offset.
-    pub(crate) entries: Run,
+    /// Its entries by offset: one run, and another behind each hole that an import has left. Never empty.
+    pub(crate) entries: SmallVec<[Run; 1]>,
+}
+
+impl LogRows {
+    fn new(state: Arc<LogState>) -> Self {
+        Self { state, entries: smallvec![Run::default()] }
+    }
+
+    fn push(&mut self, offset: u64, location: Location) {
+        match self.entries.last_mut() {
+            Some(run) if run.goes_on_at(offset) => run.push(offset, location),
+            _ => self.entries.push(Run { first: offset, locations: vec![location] }),
+        }
+    }
 }
 
 /// What is not yet folded.
@@ -140,15 +158,13 @@ impl View {
                 drop(base);
                 known.into_mut()
             }
-            hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(LogRows { state: base.unwrap_or_default(), entries: Run::default() })
-            }
+            hash_map::Entry::Vacant(vacant) => vacant.insert(LogRows::new(base.unwrap_or_default())),
         };
         if let Err(error) = Arc::make_mut(&mut rows.state).apply(record) {
             tracing::error!(%partition, log = %record.log, lsn = %record.lsn, %error, "record does not fold");
         }
         if let Some(entry) = record.entry() {
-            rows.entries.push(entry.offset.get(), location);
+            rows.push(entry.offset.get(), location);
             if crate::erase::has_body(record)
                 && let Some(expires_at_ms) = entry.expires_at_ms
             {

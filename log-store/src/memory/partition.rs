@@ -7,7 +7,7 @@ use crate::{
     Append, AppendError, Deduped, EpochBegin, PartitionEnd, Scan, StoreError,
     check::{Checker, Ends},
     erase,
-    fold::LogState,
+    fold::{LogState, Standing},
 };
 use host::planted::{Bug, is_planted};
 use std::{
@@ -32,8 +32,8 @@ pub(super) struct PartitionLog {
 struct LogRows {
     /// All its records, updates included.
     lsns: Vec<Lsn>,
-    /// The entry of offset n stands at n - 1.
-    entries: Vec<Lsn>,
+    /// Its entries that are held here, by offset.
+    entries: BTreeMap<Offset, Lsn>,
     state: Arc<LogState>,
     dedup: HashMap<DedupKey, Deduped>,
     /// Deleted offsets, each with the LSN of its first deletion.
@@ -122,14 +122,17 @@ impl PartitionLog {
 
     /// The entries of a log in the scan's direction, as they are served at `now_ms`.
     pub(super) fn entries(&self, log: &LogId, scan: Scan, now_ms: u64) -> impl Iterator<Item = Record> {
-        let entries = self.logs.get(log).map_or(&[][..], |rows| &rows.entries);
-        let until = |offset: Offset| entries.len().min(usize::try_from(offset.get()).unwrap_or(usize::MAX));
+        let rows = self.logs.get(log);
+        let held = rows.and_then(|rows| scan.held(&rows.state).map(|held| (held, rows)));
+        let entries = held.into_iter().flat_map(|((first, last), rows)| {
+            rows.entries.range(Offset::new(first)..=Offset::new(last)).map(|(_, lsn)| *lsn)
+        });
         let (forward, backward) = match scan {
-            Scan::After(offset) => (&entries[until(offset)..], &[][..]),
-            Scan::Before(offset) => (&[][..], &entries[..until(offset.prev())]),
+            Scan::After(_) => (Some(entries), None),
+            Scan::Before(_) => (None, Some(entries.rev())),
         };
-        forward.iter().chain(backward.iter().rev()).filter_map(move |lsn| {
-            let mut record = self.served(*lsn)?;
+        forward.into_iter().flatten().chain(backward.into_iter().flatten()).filter_map(move |lsn| {
+            let mut record = self.served(lsn)?;
             if erase::is_expired(&record, now_ms) {
                 erase::erase(&mut record);
             }
@@ -185,8 +188,8 @@ impl Ends for PartitionLog {
         self.records.last().map_or(PartitionPosition::ZERO, Record::partition_position)
     }
 
-    fn head(&mut self, log: &LogId) -> Result<Position, StoreError> {
-        Ok(self.logs.get(log).map_or(Position::START, |rows| rows.state.head))
+    fn standing(&mut self, log: &LogId) -> Result<Standing, StoreError> {
+        Ok(self.logs.get(log).map(|rows| rows.state.standing()).unwrap_or_default())
     }
 
     fn holds(&mut self, log: &LogId, key: &DedupKey) -> Result<bool, StoreError> {
@@ -199,7 +202,7 @@ impl LogRows {
         Arc::make_mut(&mut self.state).apply(record).expect("the check lets only records pass that follow");
         self.lsns.push(record.lsn);
         let Body::Entry(entry) = &record.body else { return };
-        self.entries.push(record.lsn);
+        self.entries.insert(entry.offset, record.lsn);
         let row = Deduped {
             position: Position::new(record.generation, record.epoch, entry.offset),
             lsn: record.lsn,

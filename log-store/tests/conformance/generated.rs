@@ -5,15 +5,15 @@ use crate::{
     model::{Expected, Model},
     writer::{log, user},
 };
-use log_store::{Append, AppendError, ArchiveId, LogStore, Scan, devices::DEVICES_MAX};
+use log_store::{Append, AppendError, ArchiveId, LogStore, Scan, devices::DEVICES_MAX, fold::LogState};
 use proptest::{
     prelude::{Just, Strategy, any, prop_oneof},
     test_runner::{Config, TestRunner},
 };
 use std::{collections::HashMap, sync::Arc};
 use types::{
-    AckPolicy, Body, BodyHash, CursorKind, DedupKey, DeviceId, Entry, EntryBody, Epoch, Generation, Lsn,
-    MemberRole, MessageId, Offset, PartitionId, Record, StateUpdate,
+    AckPolicy, Body, BodyHash, CursorKind, DedupKey, DeviceId, Entry, EntryBody, Epoch, EraBegin, Generation,
+    Lsn, MemberRole, MessageId, Offset, PartitionId, Position, Record, RehomeId, StateUpdate,
 };
 
 /// Few of each, so that operations meet.
@@ -82,6 +82,12 @@ enum Said {
     Cursor {
         offset: u64,
     },
+    /// The log ends in its generation.
+    Sealed,
+    /// The log goes on behind so many entries that another partition holds.
+    Imported {
+        entries: u64,
+    },
     /// A message id that was drawn before: a duplicate where it still stands.
     Again {
         id: u64,
@@ -104,6 +110,7 @@ enum Fault {
     EpochAboveObeyed,
     LsnGap,
     OffsetGap,
+    ClosedGeneration,
     Empty,
 }
 
@@ -116,6 +123,8 @@ fn said() -> impl Strategy<Value = Said> {
         3 => proptest::collection::vec(1_u64..8, 1..4).prop_map(|back| Said::Deleted { back }),
         1 => Just(Said::Erased),
         2 => (0_u64..20).prop_map(|offset| Said::Cursor { offset }),
+        1 => Just(Said::Sealed),
+        1 => (0_u64..4).prop_map(|entries| Said::Imported { entries }),
         1 => (1_u64..40).prop_map(|id| Said::Again { id }),
     ]
 }
@@ -130,6 +139,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Fault::EpochAboveObeyed),
         1 => Just(Fault::LsnGap),
         1 => Just(Fault::OffsetGap),
+        1 => Just(Fault::ClosedGeneration),
         1 => Just(Fault::Empty),
     ];
     let epochs_up = prop_oneof![4 => Just(0_u64), 1 => 1_u64..3];
@@ -308,14 +318,17 @@ impl<B: Bed> Run<B> {
         let epochs_from = self.epochs_from.get(&partition).copied().unwrap_or(Epoch::FIRST);
         let epoch = end.last.epoch.max(epochs_from).plus(epochs_up);
         let mut obeys = epoch.max(end.fence);
-        let mut heads = [0, 1, 2].map(|at| self.model.partition(partition).head(log(at)));
+        let mut logs = [0, 1, 2].map(|at| self.model.partition(partition).state(log(at)).unwrap_or_default());
         let mut records = Vec::new();
         for (at, said) in bodies {
             let lsn = end.last.lsn.plus(1 + records.len() as u64);
-            let body = self.body(&mut heads[usize::from(at)], said);
+            let state = &mut logs[usize::from(at)];
+            let (generation, body) = self.body(state, said);
             let accepted_at_ms = 1_000 + lsn.get();
-            let generation = Generation::FIRST;
-            records.push(Record { lsn, epoch, generation, log: log(at), accepted_at_ms, body });
+            let record = Record { lsn, epoch, generation, log: log(at), accepted_at_ms, body };
+            // Where it does not follow, all must refuse it.
+            let _ = state.apply(&record);
+            records.push(record);
         }
         let middle = records.len() / 2;
         let last = records.len() - 1;
@@ -330,12 +343,17 @@ impl<B: Bed> Run<B> {
                     entry.offset = entry.offset.plus(1);
                 }
             }
+            Fault::ClosedGeneration => {
+                records[middle].generation = Generation::new(records[middle].generation.get() - 1);
+            }
             Fault::Empty => records.clear(),
         }
         Append { partition, obeys, records }
     }
 
-    fn body(&mut self, head: &mut Offset, said: Said) -> Body {
+    fn body(&mut self, state: &LogState, said: Said) -> (Generation, Body) {
+        let (standing, offset) = (state.standing(), state.head.offset.plus(1));
+        let generation = standing.head.generation.max(standing.closed().plus(1));
         let sender = user("alice");
         let message = |bytes: usize, seed: u64| {
             let bytes: Vec<u8> = (0..bytes as u64).map(|at| (at * 7 + seed) as u8).collect();
@@ -347,8 +365,18 @@ impl<B: Bed> Run<B> {
             Said::Cursor { offset } => {
                 let (kind, offset) = (CursorKind::Delivered, Offset::new(offset));
                 let device = self.key(id).device;
-                return Body::Update(StateUpdate::Cursor { user: sender, device, kind, offset });
+                return (
+                    generation,
+                    Body::Update(StateUpdate::Cursor { user: sender, device, kind, offset }),
+                );
             }
+            Said::Sealed => {
+                return (
+                    generation,
+                    Body::Update(StateUpdate::LogSealed { rehome: RehomeId::new(self.ids) }),
+                );
+            }
+            Said::Imported { entries } => return imported(state, entries, RehomeId::new(self.ids)),
             Said::Message { bytes } => message(bytes, id),
             Said::Expiring { at_ms } => {
                 expires_at_ms = Some(at_ms);
@@ -359,7 +387,7 @@ impl<B: Bed> Run<B> {
                 EntryBody::Created { members, ack_policy: AckPolicy::Home, allowed_regions: Vec::new() }
             }
             Said::Deleted { back } => {
-                let at = head.get() + 1;
+                let at = offset.get();
                 let mut offsets: Vec<u64> = back.iter().filter_map(|back| at.checked_sub(*back)).collect();
                 offsets.retain(|offset| *offset > 0);
                 offsets.sort_unstable();
@@ -375,10 +403,10 @@ impl<B: Bed> Run<B> {
                 message(30, drawn)
             }
         };
-        *head = head.plus(1);
         let key = self.key(id);
         let (device, message_id) = (key.device, key.message_id);
-        Body::Entry(Entry { offset: *head, sender, device, message_id, expires_at_ms, salvaged: false, body })
+        let salvaged = false;
+        (generation, Body::Entry(Entry { offset, sender, device, message_id, expires_at_ms, salvaged, body }))
     }
 
     /// The name of a message: each id is always of the same device.
@@ -428,6 +456,18 @@ impl<B: Bed> Run<B> {
             admits(&tail.served(), &records.expect("readable"));
         }
     }
+}
+
+/// The log comes back, with entries that were written in another partition.
+fn imported(state: &LogState, entries: u64, rehome: RehomeId) -> (Generation, Body) {
+    let mut import = state.export(rehome);
+    let away = state.standing().generation().plus(1);
+    if entries > 0 {
+        let first_offset = state.head.offset.plus(1);
+        import.eras.push(EraBegin { generation: away, epoch: Epoch::new(9), first_offset });
+        import.head = Position::new(away, Epoch::new(9), state.head.offset.plus(entries));
+    }
+    (away.plus(1), Body::Update(StateUpdate::LogImported(Box::new(import))))
 }
 
 /// Whether the records of a partition are the same when they are read encoded, at once and in pages.

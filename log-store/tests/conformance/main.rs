@@ -10,6 +10,7 @@ mod generated;
 mod model;
 mod opening;
 mod reading;
+mod rehoming;
 mod tails;
 mod writer;
 
@@ -89,6 +90,12 @@ macro_rules! suite {
                     logs_are_listed_in_pages,
                     the_state_is_the_fold_of_the_records,
                     a_message_id_is_found_with_its_position,
+                ]
+                rehoming: [
+                    a_sealed_log_takes_nothing_more_in_its_generation,
+                    an_imported_log_goes_on_behind_its_import,
+                    a_log_that_comes_back_leaves_a_hole,
+                    cutting_an_import_gives_the_log_back,
                 ]
                 tails: [
                     only_an_archived_tail_is_cut,

@@ -7,7 +7,10 @@ use log_store::{
     Append, AppendError, Deduped, EpochBegin, PartitionEnd, Scan, TailError, erase, fold::LogState,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use types::{Body, DedupKey, EntryBody, Epoch, LogId, Lsn, Offset, PartitionId, PartitionPosition, Record};
+use types::{
+    Body, DedupKey, EntryBody, Epoch, Generation, LogId, Lsn, Offset, PartitionId, PartitionPosition, Record,
+    StateUpdate,
+};
 
 /// A record as it was appended, and what may have become of its body.
 #[derive(Debug, Clone)]
@@ -169,6 +172,9 @@ impl Partition {
         if epochs.is_empty() || !epochs.is_sorted() || !epochs.iter().all(|epoch| valid.contains(epoch)) {
             return Err(invalid());
         }
+        if records.iter().any(|record| record.generation < Generation::FIRST) {
+            return Err(invalid());
+        }
         if obeys < fence {
             return Err(AppendError::Fenced { partition, obeys, fence });
         }
@@ -181,12 +187,24 @@ impl Partition {
             if record.epoch < self.last().epoch {
                 return Err(invalid());
             }
+            let log = record.log;
             if let Some(entry) = record.entry() {
-                let (log, lsn) = (record.log, record.lsn);
                 let (expected, found) = (grown.head(log).plus(1), entry.offset);
                 if found != expected {
                     return Err(AppendError::OffsetGap { log, expected, found });
                 }
+            }
+            if !grown.takes(record) {
+                return Err(invalid());
+            }
+            if let Body::Update(StateUpdate::LogImported(import)) = &record.body {
+                let (expected, found) = (grown.head(log), import.head.offset);
+                if found < expected {
+                    return Err(AppendError::OffsetGap { log, expected, found });
+                }
+            }
+            if let Some(entry) = record.entry() {
+                let lsn = record.lsn;
                 if grown.find(log, &entry.dedup_key()).is_some() {
                     return Err(AppendError::Duplicate { log, lsn });
                 }
@@ -201,8 +219,41 @@ impl Partition {
         Ok(self.last())
     }
 
+    /// The offset of the log's last entry, which may be elsewhere.
     pub(crate) fn head(&self, log: LogId) -> Offset {
-        self.entries(log).last().and_then(|held| held.record.entry()).map_or(Offset::ZERO, |last| last.offset)
+        let reached = self.of_log(log).filter_map(|record| match &record.body {
+            Body::Entry(entry) => Some(entry.offset),
+            Body::Update(StateUpdate::LogImported(import)) => Some(import.head.offset),
+            Body::Update(_) => None,
+        });
+        reached.last().unwrap_or_default()
+    }
+
+    /// Whether the log's generation is not over where the record is written in it.
+    fn takes(&self, record: &Record) -> bool {
+        let is =
+            |of: &Record, kind: fn(&StateUpdate) -> bool| matches!(&of.body, Body::Update(it) if kind(it));
+        let seals = |update: &StateUpdate| matches!(update, StateUpdate::LogSealed { .. });
+        let imports = |update: &StateUpdate| matches!(update, StateUpdate::LogImported(_));
+        if let Body::Update(StateUpdate::LogImported(import)) = &record.body
+            && record.generation <= import.head.generation
+        {
+            return false;
+        }
+        self.of_log(record.log).all(|before| {
+            let is_cursor = !(before.entry().is_some() || is(before, seals) || is(before, imports));
+            match () {
+                () if is(record, imports) && !is_cursor => before.generation < record.generation,
+                () if is(record, seals) && !is_cursor => before.generation <= record.generation,
+                () if is(before, seals) => before.generation < record.generation,
+                () if is_cursor => true,
+                () => before.generation <= record.generation,
+            }
+        })
+    }
+
+    fn of_log(&self, log: LogId) -> impl Iterator<Item = &Record> {
+        self.records.iter().map(|held| &held.record).filter(move |record| record.log == log)
     }
 
     fn entries(&self, log: LogId) -> impl DoubleEndedIterator<Item = &Held> {
@@ -242,6 +293,14 @@ impl Partition {
             Scan::After(after) => self.entries(log).filter(|held| offset(held) > after).collect(),
             Scan::Before(before) => self.entries(log).rev().filter(|held| offset(held) < before).collect(),
         };
+        // It ends where another partition holds what comes next.
+        let next = match scan {
+            Scan::After(after) => after.plus(1).get(),
+            Scan::Before(before) => self.head(log).min(before.prev()).get(),
+        };
+        let here = |at: usize, held: &Held| offset(&held).get().abs_diff(next) == at as u64;
+        let held_here = page.iter().enumerate().take_while(|(at, held)| here(*at, held)).count();
+        let page = page[..held_here].to_vec();
         let expected = |held: &Held| {
             let due = is_among(&held.record, &deleted) || erase::is_expired(&held.record, now_ms);
             held.expected(due)

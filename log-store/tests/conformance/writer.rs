@@ -4,8 +4,8 @@ use bytes::Bytes;
 use log_store::{Append, AppendError, Durable, LogStore};
 use std::collections::HashMap;
 use types::{
-    AckPolicy, Body, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole,
-    MessageId, MoveId, Offset, PartitionId, Record, StateUpdate, UserId,
+    AckPolicy, Body, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, Import, LogId, Lsn,
+    MemberRole, MessageId, MoveId, Offset, PartitionId, Record, RehomeId, StateUpdate, UserId,
 };
 
 pub(crate) const PARTITION: PartitionId = PartitionId::new(3);
@@ -23,6 +23,7 @@ pub(crate) fn user(name: &str) -> UserId {
 pub(crate) struct Writer {
     pub(crate) partition: PartitionId,
     pub(crate) epoch: Epoch,
+    pub(crate) generation: Generation,
     lsn: Lsn,
     heads: HashMap<LogId, Offset>,
     /// Told apart by who draws them, so that no two writers draw the same message id.
@@ -32,7 +33,8 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(partition: PartitionId) -> Self {
         let ids = u128::from(partition.get()) << 64;
-        Self { partition, epoch: Epoch::FIRST, lsn: Lsn::ZERO, heads: HashMap::new(), ids }
+        let (epoch, generation) = (Epoch::FIRST, Generation::FIRST);
+        Self { partition, epoch, generation, lsn: Lsn::ZERO, heads: HashMap::new(), ids }
     }
 
     /// Goes on as a later home that took this writer's records over.
@@ -80,6 +82,17 @@ impl Writer {
         self.record(LogId::partition(), Body::Update(StateUpdate::Seal { move_id: MoveId::new(7) }))
     }
 
+    pub(crate) fn sealed(&mut self, log: LogId, rehome: RehomeId) -> Record {
+        self.record(log, Body::Update(StateUpdate::LogSealed { rehome }))
+    }
+
+    /// Goes on in a generation, behind what was written elsewhere.
+    pub(crate) fn imported(&mut self, log: LogId, generation: u32, import: Import) -> Record {
+        self.generation = Generation::new(generation);
+        self.heads.insert(log, import.head.offset);
+        self.record(log, Body::Update(StateUpdate::LogImported(Box::new(import))))
+    }
+
     pub(crate) fn entry(&mut self, log: LogId, body: EntryBody) -> Record {
         let head = self.heads.entry(log).or_default();
         *head = head.plus(1);
@@ -99,7 +112,8 @@ impl Writer {
     fn record(&mut self, log: LogId, body: Body) -> Record {
         self.lsn = self.lsn.plus(1);
         let accepted_at_ms = 1_000 + self.lsn.get();
-        Record { lsn: self.lsn, epoch: self.epoch, generation: Generation::FIRST, log, accepted_at_ms, body }
+        let (lsn, epoch, generation) = (self.lsn, self.epoch, self.generation);
+        Record { lsn, epoch, generation, log, accepted_at_ms, body }
     }
 
     pub(crate) fn batch(&self, records: Vec<Record>) -> Append {

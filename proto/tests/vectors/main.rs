@@ -10,8 +10,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt::Debug, fs, path::PathBuf};
 use types::{
-    AckPolicy, Body, BodyHash, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn,
-    MemberRole, MessageId, MoveId, Offset, Position, PositionToken, Record, RegionId, StateUpdate, UserId,
+    AckPolicy, Body, BodyHash, CursorKind, DeviceId, DeviceMark, Entry, EntryBody, Epoch, EraBegin,
+    Generation, Import, LogId, Lsn, MemberRole, MessageId, MoveId, Offset, Position, PositionToken, Record,
+    RegionId, RehomeId, StateUpdate, UserId,
 };
 
 fn compare(name: &str, vectors: &Value) {
@@ -170,6 +171,8 @@ fn records() {
         Body::Update(cursor),
         Body::Update(StateUpdate::Seal { move_id: MoveId::new(300) }),
         entry(SALVAGED_OFFSET, EntryBody::Message { ciphertext: vec![7].into() }),
+        Body::Update(StateUpdate::LogSealed { rehome: RehomeId::new(300) }),
+        Body::Update(StateUpdate::LogImported(Box::new(import()))),
     ];
     let vectors: Vec<Value> = bodies
         .into_iter()
@@ -194,6 +197,32 @@ fn records() {
         })
         .collect();
     compare("records.json", &vectors.into());
+}
+
+/// What a log hands over of which one device has written one message.
+fn import() -> Import {
+    let (generation, epoch) = (Generation::FIRST, Epoch::new(2));
+    let message_id = MessageId::from_bytes([1; 16]);
+    let (sender, device) = (user("alice"), DeviceId::new(7_301));
+    Import {
+        rehome: RehomeId::new(300),
+        head: Position::new(generation, epoch, Offset::FIRST),
+        eras: vec![EraBegin { generation, epoch, first_offset: Offset::FIRST }],
+        created_at_ms: 1_795_000_000_400,
+        accepted_at_ms: 1_795_000_000_450,
+        members: vec![(sender.clone(), MemberRole::Owner)],
+        ack_policy: AckPolicy::Home,
+        allowed_regions: vec![RegionId::new("us-east").expect("a valid name")],
+        cursors: vec![(user("bob"), DeviceId::new(9), CursorKind::Read, Offset::FIRST)],
+        devices: vec![DeviceMark {
+            sender,
+            device,
+            latest: message_id,
+            highest: message_id,
+            offset: Offset::FIRST,
+        }],
+        devices_floor: MessageId::from_bytes([0; 16]),
+    }
 }
 
 /// The entry at this offset was put back by salvage.
@@ -257,6 +286,16 @@ fn describe(record: &Record) -> Value {
         }
         Body::Update(StateUpdate::Seal { move_id }) => {
             described["update"] = json!({"seal": {"moveId": move_id.get().to_string()}});
+        }
+        Body::Update(StateUpdate::LogSealed { rehome }) => {
+            described["update"] = json!({"logSealed": {"rehome": rehome.get().to_string()}});
+        }
+        Body::Update(StateUpdate::LogImported(import)) => {
+            described["update"] = json!({"logImported": {
+                "rehome": import.rehome.get().to_string(),
+                "head": import.head.to_string(), "members": import.members.len(),
+                "eras": import.eras.len(), "cursors": import.cursors.len(), "devices": import.devices.len(),
+            }});
         }
     }
     described

@@ -3,7 +3,7 @@
 use super::feed::{Feed, Input, Output, SessionId};
 use crate::{bus::Published, peer::Channel, router::Route, service::Subscribed};
 use std::sync::Arc;
-use types::{Epoch, NodeId, PartitionId, Position, Record};
+use types::{Epoch, Generation, NodeId, Offset, PartitionId, PinSegment, Position, Record};
 
 /// A feed whose sessions stand at the beginning of a log in its first epoch.
 #[derive(Debug)]
@@ -18,15 +18,18 @@ impl FanOut {
         let node = NodeId::new("eu-west-1").expect("a valid name");
         let route = Arc::new(Route { node, channel: Channel(1), epoch: Epoch::FIRST });
         let position = Position::START;
-        let answer = Subscribed { head: position, replicated: position, epoch: Epoch::FIRST };
-        let mut fan_out = Self { feed: Feed::new(PartitionId::new(0)), out: Vec::new() };
+        let (epoch, generation) = (Epoch::FIRST, Generation::FIRST);
+        let answer = Subscribed { head: position, replicated: position, epoch, generation };
+        let (partition, first_offset) = (PartitionId::new(0), Offset::FIRST);
+        let pin = PinSegment { generation, partition, first_offset };
+        let mut fan_out = Self { feed: Feed::new(pin), out: Vec::new() };
         fan_out.say(Input::Route(Some(Arc::clone(&route))));
         fan_out.say(Input::Subscribed(route, Some(answer)));
         for session in 0..sessions {
             fan_out.say(Input::Join {
                 session: SessionId(session),
                 position,
-                checked: Epoch::FIRST,
+                checked: (generation, epoch),
                 at_end: true,
             });
         }
@@ -35,12 +38,12 @@ impl FanOut {
 
     /// Publishes the next records of the log together; how many deliveries that makes.
     pub fn publish(&mut self, records: &[Record]) -> usize {
-        let previous_epoch = |record: &Record| match record.entry() {
-            Some(entry) if entry.offset != types::Offset::FIRST => Epoch::FIRST,
-            _ => Epoch::ZERO,
+        let previous_era = |record: &Record| match record.entry() {
+            Some(entry) if entry.offset != Offset::FIRST => (Generation::FIRST, Epoch::FIRST),
+            _ => Position::START.era(),
         };
         let published = |record: &Record| {
-            Arc::new(Published { record: record.clone(), previous_epoch: previous_epoch(record) })
+            Arc::new(Published { record: record.clone(), previous_era: previous_era(record) })
         };
         self.say(Input::Published(records.iter().map(published).collect()));
         let deliveries = self.out.drain(..).map(|output| match output {

@@ -21,7 +21,7 @@
 //! ```
 //!
 //! Invariants: a session gets entries in offset order, each following the one before; what the bus tells in
-//! an epoch reaches only sessions whose position was checked in just that epoch; a tick reaches a session only behind
+//! an era, a (generation, epoch), reaches only sessions whose position was checked in just that era; a tick reaches a session only behind
 //! the entry that it speaks of.
 
 mod bus;
@@ -37,7 +37,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
-use types::{Epoch, PartitionId, Position};
+use types::{Epoch, Generation, PartitionId, PinSegment, Position};
 
 /// How long a feed that nobody follows stays subscribed, in ms.
 pub(super) const LINGER_MS: u64 = 5_000;
@@ -45,6 +45,9 @@ pub(super) const LINGER_MS: u64 = 5_000;
 /// Names a session on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SessionId(pub(crate) u64);
+
+/// The (generation, epoch) in which something is told of a log.
+pub(crate) type Era = (Generation, Epoch);
 
 /// Names one filling of one session; a later one makes it void.
 pub(crate) type FillId = u64;
@@ -56,10 +59,14 @@ pub(crate) enum Input {
     Join {
         session: SessionId,
         position: Position,
-        checked: Epoch,
+        checked: Era,
         at_end: bool,
     },
     Leave(SessionId),
+    /// The log is pinned there. Its home tells the rest.
+    Pinned(PinSegment),
+    /// Where it is followed now it is not written any more.
+    Moved,
     /// Where the log can be followed now, if anywhere.
     Route(Option<Arc<Route>>),
     Subscribed(Arc<Route>, Option<Subscribed>),
@@ -96,7 +103,8 @@ pub(crate) enum Input {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Output {
     SubscribeAt(Arc<Route>),
-    Unsubscribe(Arc<Route>),
+    /// Of this partition.
+    Unsubscribe(Arc<Route>, PartitionId),
     /// Hand the entries, each following the one before, to these sessions, which have everything up to
     /// `after`.
     Deliver {
@@ -137,12 +145,14 @@ pub(crate) enum Output {
 #[derive(Debug)]
 pub(crate) struct Feed {
     partition: PartitionId,
-    /// The home's epoch at the last subscription; zero before the first.
-    epoch: Epoch,
-    /// The last entry of the log that is known, in `epoch`.
+    /// The generation in which the log is pinned there.
+    pinned: Generation,
+    /// The home's era at the last subscription; zero before the first.
+    era: Era,
+    /// The last entry of the log that is known, in `era`.
     head: Position,
     replicated: Position,
-    /// The sessions that are current at `head` and checked in `epoch`.
+    /// The sessions that are current at `head` and checked in `era`.
     level: SmallVec<[SessionId; 2]>,
     /// Whether the level sessions know how far it is `replicated`.
     is_told: bool,
@@ -169,8 +179,8 @@ struct Unsettled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Member {
     position: Position,
-    /// The epoch in which `position` was found to stand.
-    checked: Epoch,
+    /// The era in which `position` was found to stand.
+    checked: Era,
     state: State,
     told: Position,
 }
@@ -192,10 +202,11 @@ enum State {
 }
 
 impl Feed {
-    pub(crate) fn new(partition: PartitionId) -> Self {
+    pub(crate) fn new(pin: PinSegment) -> Self {
         Self {
-            partition,
-            epoch: Epoch::ZERO,
+            partition: pin.partition,
+            pinned: pin.generation,
+            era: Position::START.era(),
             head: Position::START,
             replicated: Position::START,
             level: SmallVec::new(),
@@ -231,13 +242,15 @@ impl Feed {
                 self.join(session, position, checked, at_end);
             }
             Input::Leave(session) => drop(self.remove(session)),
+            Input::Pinned(pin) => self.pinned(pin, out),
+            Input::Moved => self.subscribed = None,
             Input::Route(route) => self.follow(route, out),
             Input::Subscribed(route, answer) => self.subscribed(route, answer),
             Input::Published(burst) => self.published(burst, out),
             Input::Replicated(position) => self.reached(position),
             Input::Lagged => self.ask_again(out),
             Input::Ended(epoch) => {
-                if epoch >= self.epoch {
+                if (self.pinned, epoch) >= self.era {
                     self.subscribed = None;
                 }
             }
@@ -278,10 +291,10 @@ impl Feed {
         self.level.is_empty() && self.unsettled.as_ref().is_none_or(|unsettled| unsettled.members.is_empty())
     }
 
-    fn join(&mut self, session: SessionId, position: Position, checked: Epoch, at_end: bool) {
+    fn join(&mut self, session: SessionId, position: Position, checked: Era, at_end: bool) {
         self.remove(session);
         let state = match () {
-            () if checked < self.epoch => State::Checking,
+            () if checked < self.era => State::Checking,
             () if at_end && self.subscribed.is_none() && self.is_asking() => State::Waiting,
             () => State::Lacking,
         };
@@ -304,7 +317,7 @@ impl Feed {
             return;
         }
         let told = if self.is_told { self.replicated } else { Position::START };
-        let member = Member { position: self.head, checked: self.epoch, state, told };
+        let member = Member { position: self.head, checked: self.era, state, told };
         let level = std::mem::take(&mut self.level);
         self.unsettled().members.extend(level.into_iter().map(|session| (session, member)));
     }
@@ -321,7 +334,8 @@ impl Feed {
         unsettled.clear_tail();
         let since_ms = *unsettled.idle_since_ms.get_or_insert(now_ms);
         if is_tick && unsettled.asking.is_none() && now_ms.saturating_sub(since_ms) >= LINGER_MS {
-            out.extend(self.subscribed.take().map(Output::Unsubscribe));
+            let partition = self.partition;
+            out.extend(self.subscribed.take().map(|route| Output::Unsubscribe(route, partition)));
             out.push(Output::Drop);
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     router::{Route, Router},
     service::{ReadFrom, Subscribed},
 };
-use feed::{Feed, FillId, Input, Output};
+use feed::{Era, Feed, FillId, Input, Output};
 pub(crate) use frames::token;
 use frames::{Shared, frames};
 use host::{HashMap, HashSet};
@@ -33,7 +33,7 @@ use proto::client::{self, server_frame::Frame};
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
-use types::{Epoch, LogId, PartitionId, Position, UserId};
+use types::{Generation, LogId, PartitionId, PinSegment, Position, UserId};
 
 /// How often what could not be done is tried again.
 const TICK: Duration = Duration::from_millis(250);
@@ -140,15 +140,14 @@ impl Delivery {
         self.0.hub.lock().sessions.values().for_each(|follower| follower.queue.send_away(farewell()));
     }
 
-    /// A session follows a log behind a position that was found to stand in an epoch.
+    /// A session follows a log behind a position that was found to stand in an era.
     pub(crate) fn join(&self, session: SessionId, join: Join) {
-        let Join { log, partition, user, position, checked, at_end } = join;
+        let Join { log, pin, user, position, checked, at_end } = join;
         let mut hub = self.0.hub.lock();
         let Some(follower) = hub.sessions.get_mut(&session) else { return };
         follower.user = Some(user);
-        hub.feeds.entry(log).or_insert_with(|| Box::new(Feed::new(partition)));
-        let route = self.route(&mut hub, partition);
-        self.drive(&mut hub, log, Input::Route(route));
+        hub.feeds.entry(log).or_insert_with(|| Box::new(Feed::new(pin)));
+        self.pinned(&mut hub, log, pin);
         self.drive(&mut hub, log, Input::Join { session, position, checked, at_end });
     }
 
@@ -179,6 +178,11 @@ impl Delivery {
                     self.publish(&mut hub, &mut published);
                     metrics::counter!("hearth_edge_bus_lags").increment(1);
                     self.drive_all(&mut hub, |_| true, |_| Input::Lagged);
+                }
+                BusEvent::Moved { log, generation } => {
+                    self.publish(&mut hub, &mut published);
+                    self.drive(&mut hub, log, Input::Moved);
+                    self.find_again(log, generation);
                 }
                 BusEvent::Ended { partition, epoch } => {
                     self.publish(&mut hub, &mut published);
@@ -226,6 +230,27 @@ impl Delivery {
             self.drive(hub, log, Input::Route(route));
             self.drive(hub, log, Input::Tick);
         }
+    }
+
+    /// A log is pinned where it may not have been followed before.
+    fn pinned(&self, hub: &mut Hub, log: LogId, pin: PinSegment) {
+        self.drive(hub, log, Input::Pinned(pin));
+        let Some(partition) = hub.feeds.get(&log).map(|feed| feed.partition()) else { return };
+        let route = self.route(hub, partition);
+        self.drive(hub, log, Input::Route(route));
+    }
+
+    /// Reads the pin of a log that is written in `generation` by now.
+    fn find_again(&self, log: LogId, generation: Generation) {
+        let delivery = self.clone();
+        tokio::spawn(async move {
+            let closed = Generation::new(generation.get().saturating_sub(1));
+            match delivery.0.router.pin_above(log, closed).await {
+                Ok(pin) => delivery.pinned(&mut delivery.0.hub.lock(), log, pin),
+                // The next subscription at the old place finds it out anew.
+                Err(why) => tracing::debug!(%log, %why, "the pin of a log that has moved cannot be read"),
+            }
+        });
     }
 
     fn route(&self, hub: &mut Hub, partition: PartitionId) -> Option<Arc<Route>> {
@@ -315,7 +340,7 @@ impl Delivery {
                 say(hub, session, Frame::Behind(behind));
             }
             Output::SubscribeAt(route) => self.subscribe(log, partition, route),
-            Output::Unsubscribe(route) => self.unsubscribe(log, partition, &route),
+            Output::Unsubscribe(route, partition) => self.unsubscribe(log, partition, &route),
             Output::Fill { after, to, known_head } => self.fill(hub, log, to, (after, known_head)),
             Output::Check { position, session } => {
                 if let Some(user) = hub.user(session) {
@@ -333,25 +358,42 @@ impl Delivery {
         let delivery = self.clone();
         tokio::spawn(async move {
             let answer = delivery.ask_for_bus(log, partition, &route).await;
-            let is_refused = answer.is_none();
-            delivery.drive(&mut delivery.0.hub.lock(), log, Input::Subscribed(route, answer));
-            if is_refused {
+            let closed = answer.err().filter(|closed| !closed.is_zero());
+            delivery.drive(&mut delivery.0.hub.lock(), log, Input::Subscribed(route, answer.ok()));
+            let pin = match closed {
+                Some(closed) => delivery.0.router.pin_above(log, closed).await.ok(),
+                None => None,
+            };
+            let is_elsewhere = pin.is_some_and(|pin| Some(pin.generation) > closed);
+            if answer.is_err() && !is_elsewhere {
                 // The placement may name a home that has yet to open: asking at once would never end.
                 sleep(REFUSED_PAUSE).await;
             }
             let mut hub = delivery.0.hub.lock();
+            if let Some(pin) = pin {
+                return delivery.pinned(&mut hub, log, pin);
+            }
+            let Some(partition) = hub.feeds.get(&log).map(|feed| feed.partition()) else { return };
             let route = delivery.route(&mut hub, partition);
             delivery.drive(&mut hub, log, Input::Route(route));
         });
     }
 
-    async fn ask_for_bus(&self, log: LogId, partition: PartitionId, route: &Route) -> Option<Subscribed> {
+    /// Subscribes at a home; else up to which generation the log is not written there.
+    async fn ask_for_bus(
+        &self,
+        log: LogId,
+        partition: PartitionId,
+        route: &Route,
+    ) -> Result<Subscribed, Generation> {
         if route.channel == Channel::HERE {
-            return self.0.router.parts().homes.subscribe(partition, log, &self.0.sink).await.ok();
+            let subscribed = self.0.router.parts().homes.subscribe(partition, log, &self.0.sink).await;
+            return subscribed.map_err(|not_home| not_home.closed);
         }
         let request = wire::subscribe_request(partition, log);
-        let receiver = self.0.router.peers().ask(&route.node, Some(route.channel), request).ok()?;
-        wire::subscribed(answer(receiver, HOME_PATIENCE).await.ok()?)
+        let asked = self.0.router.peers().ask(&route.node, Some(route.channel), request);
+        let receiver = asked.map_err(|_| Generation::ZERO)?;
+        wire::subscribed(answer(receiver, HOME_PATIENCE).await.map_err(|_| Generation::ZERO)?)
     }
 
     fn unsubscribe(&self, log: LogId, partition: PartitionId, route: &Route) {
@@ -441,10 +483,10 @@ impl Delivery {
 #[derive(Debug, Clone)]
 pub(crate) struct Join {
     pub(crate) log: LogId,
-    pub(crate) partition: PartitionId,
+    pub(crate) pin: PinSegment,
     pub(crate) user: UserId,
     pub(crate) position: Position,
-    pub(crate) checked: Epoch,
+    pub(crate) checked: Era,
     /// Nothing was known behind the position.
     pub(crate) at_end: bool,
 }

@@ -15,11 +15,13 @@ use proptest::prelude::*;
 use std::{collections::BTreeMap, collections::VecDeque, sync::Arc};
 use types::{
     Body, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MessageId, NodeId, Offset, PartitionId,
-    Position, Record, UserId,
+    PinSegment, Position, Record, UserId,
 };
 
 const LOG: LogId = LogId::group([1; 16]);
 const PARTITION: PartitionId = PartitionId::new(0);
+const PIN: PinSegment =
+    PinSegment { generation: Generation::FIRST, partition: PARTITION, first_offset: Offset::FIRST };
 
 /// The log at its home.
 #[derive(Debug, Default, Clone)]
@@ -30,7 +32,7 @@ struct Log {
 
 impl Log {
     fn append(&mut self, epoch: Epoch) -> Published {
-        let previous_epoch = self.state.head.epoch;
+        let previous_era = self.state.head.era();
         let record = Record {
             lsn: Lsn::new(self.records.len() as u64 + 1),
             epoch,
@@ -49,7 +51,7 @@ impl Log {
         };
         self.state.apply(&record).expect("it follows");
         self.records.push(record.clone());
-        Published { record, previous_epoch }
+        Published { record, previous_era }
     }
 
     fn cut(&mut self, keep: usize) {
@@ -158,7 +160,7 @@ impl Model {
         let mut log = Log::default();
         log.append(Epoch::FIRST);
         Self {
-            feed: Feed::new(PARTITION),
+            feed: Feed::new(PIN),
             log,
             epoch: Epoch::FIRST,
             now_ms: 0,
@@ -248,13 +250,20 @@ impl Model {
         let position = held.last().copied().unwrap_or(Position::START);
         self.sessions.insert(session, held);
         self.told_behind.remove(&session);
-        let checked = if is_stale { Epoch::new(self.epoch.get() - 1) } else { self.epoch };
+        let epoch = if is_stale { Epoch::new(self.epoch.get() - 1) } else { self.epoch };
+        let checked = (Generation::FIRST, epoch);
         let session = SessionId(session);
         self.handle(Input::Join { session, position, checked, at_end });
     }
 
     fn answer(&mut self, asked: Asked, fails: bool) {
-        let gone = || NotHome { partition: PARTITION, epoch: self.epoch, home: None, moving: false };
+        let gone = || NotHome {
+            partition: PARTITION,
+            epoch: self.epoch,
+            home: None,
+            moving: false,
+            closed: Generation::ZERO,
+        };
         match asked {
             Asked::Subscribe(route) => {
                 let is_right = route == self.route() && !fails;
@@ -265,6 +274,7 @@ impl Model {
                     head: self.log.state.head,
                     replicated: self.log.state.head,
                     epoch: self.epoch,
+                    generation: Generation::FIRST,
                 });
                 self.handle(Input::Subscribed(route, subscribed));
                 self.handle(Input::Route(Some(self.route())));
@@ -284,6 +294,7 @@ impl Model {
             replicated: self.log.state.head,
             generation: Generation::FIRST,
             epoch: self.epoch,
+            closed: Generation::ZERO,
         }
     }
 
@@ -336,7 +347,7 @@ impl Model {
         let mut inputs = Vec::new();
         match output {
             Output::SubscribeAt(route) => self.asked.push(Asked::Subscribe(route)),
-            Output::Unsubscribe(route) => {
+            Output::Unsubscribe(route, _) => {
                 if route == self.route() {
                     self.is_subscribed = false;
                 }
@@ -375,7 +386,7 @@ impl Model {
                 let held = self.sessions.remove(&session.0).unwrap_or_default();
                 assert_eq!(held.last().copied().unwrap_or(Position::START), position);
             }
-            Output::Drop => self.feed = Feed::new(PARTITION),
+            Output::Drop => self.feed = Feed::new(PIN),
         }
         inputs
     }
@@ -446,9 +457,14 @@ proptest! {
 #[test]
 fn what_was_read_from_an_old_copy_is_checked_again_and_not_called_replicated() {
     let session = SessionId(1);
-    let mut feed = Feed::new(PARTITION);
+    let mut feed = Feed::new(PIN);
     let mut out = Vec::new();
-    let join = Input::Join { session, position: at(1, 11), checked: Epoch::new(2), at_end: false };
+    let join = Input::Join {
+        session,
+        position: at(1, 11),
+        checked: (Generation::FIRST, Epoch::new(2)),
+        at_end: false,
+    };
     feed.handle(0, join, &mut out);
     // The copy is not told of epoch 2 yet, and ends with an entry of epoch 1 that is undone there.
     for _ in 0..2 {
@@ -461,7 +477,12 @@ fn what_was_read_from_an_old_copy_is_checked_again_and_not_called_replicated() {
     }
     let route = route(2);
     feed.handle(0, Input::Route(Some(route.clone())), &mut out);
-    let answer = Subscribed { head: at(2, 12), replicated: at(2, 12), epoch: Epoch::new(2) };
+    let answer = Subscribed {
+        head: at(2, 12),
+        replicated: at(2, 12),
+        epoch: Epoch::new(2),
+        generation: Generation::FIRST,
+    };
     feed.handle(0, Input::Subscribed(route, Some(answer)), &mut out);
     feed.handle(0, Input::Tick, &mut out);
     let checked =
@@ -473,13 +494,23 @@ fn what_was_read_from_an_old_copy_is_checked_again_and_not_called_replicated() {
 #[test]
 fn no_tick_reaches_a_session_that_stands_on_an_undone_entry() {
     let session = SessionId(1);
-    let mut feed = Feed::new(PARTITION);
+    let mut feed = Feed::new(PIN);
     let mut out = Vec::new();
     let route = route(2);
     feed.handle(0, Input::Route(Some(route.clone())), &mut out);
-    let answer = Subscribed { head: at(2, 15), replicated: at(2, 12), epoch: Epoch::new(2) };
+    let answer = Subscribed {
+        head: at(2, 15),
+        replicated: at(2, 12),
+        epoch: Epoch::new(2),
+        generation: Generation::FIRST,
+    };
     feed.handle(0, Input::Subscribed(route, Some(answer)), &mut out);
-    let join = Input::Join { session, position: at(1, 11), checked: Epoch::new(2), at_end: false };
+    let join = Input::Join {
+        session,
+        position: at(1, 11),
+        checked: (Generation::FIRST, Epoch::new(2)),
+        at_end: false,
+    };
     feed.handle(0, join, &mut out);
     let mut fills = out.iter().filter_map(|output| match output {
         Output::Fill { to, .. } => to.first().map(|(_, fill)| *fill),

@@ -88,6 +88,11 @@ impl Edge {
         rest::routes(self).merge(ws::routes(self))
     }
 
+    /// The router of this node.
+    pub(crate) fn router(&self) -> &Router {
+        &self.0.router
+    }
+
     /// Sessions that are open now.
     pub fn sessions(&self) -> usize {
         self.0.sessions.load(Ordering::Relaxed)

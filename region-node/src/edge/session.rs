@@ -18,7 +18,7 @@ use crate::{
 use log_store::locate::Located;
 use proto::client::{self, ClientFrame, client_frame, resumed, server_frame::Frame};
 use std::collections::BTreeMap;
-use types::{Code, DeviceId, LogId, MessageId, PartitionId, Position, Refusal, UserId, limits};
+use types::{Code, DeviceId, LogId, MessageId, PinSegment, Position, Refusal, UserId, limits};
 
 /// Chats being opened and pages being read, of one session at a time.
 const READS_MAX: u32 = 8;
@@ -74,7 +74,7 @@ pub(crate) enum Finished {
         log: LogId,
         follow: u64,
         position: Position,
-        result: Result<(PartitionId, LocateAnswer), ReadRefusal>,
+        result: Result<(PinSegment, LocateAnswer), ReadRefusal>,
     },
 }
 
@@ -354,11 +354,11 @@ impl Session {
         id: u64,
         log: LogId,
         position: Position,
-        result: Result<(PartitionId, LocateAnswer), ReadRefusal>,
+        result: Result<(PinSegment, LocateAnswer), ReadRefusal>,
         out: &mut Vec<Output>,
     ) {
         let name = log.to_string();
-        let (partition, answer) = match result {
+        let (pin, answer) = match result {
             Ok(answer) => answer,
             Err(refusal) => {
                 self.followed.remove(&log);
@@ -394,10 +394,10 @@ impl Session {
         let Some((user, _)) = &self.who else { return };
         out.push(Output::Join(Join {
             log,
-            partition,
+            pin,
             user: user.clone(),
             position: from,
-            checked: answer.epoch,
+            checked: (answer.generation, answer.epoch),
             at_end: from.offset >= answer.head.offset,
         }));
     }

@@ -16,7 +16,7 @@ use crate::{
     clock,
     reply::Reply,
     router::Draft,
-    service::{Page, ReadFrom, ReadRefusal},
+    service::{Page, ReadFrom},
 };
 use axum::{
     Router,
@@ -331,8 +331,8 @@ impl Connected {
             }
             Output::Locate { request_id, user, log, follow, position } => self.start(async move {
                 let result = async {
-                    let partition = edge.router.pin_of(log).await.map_err(ReadRefusal::from)?.partition;
-                    Ok((partition, edge.router.locate(log, &user, position).await?))
+                    let answer = edge.router.locate(log, &user, position).await?;
+                    Ok((edge.router.pin_of(log).await?, answer))
                 };
                 Finished::Located { request_id, log, follow, position, result: result.await }
             }),

@@ -1,6 +1,9 @@
 //! The calls that wait for an answer of a core.
 
-use super::{core::Ticket, homes::SubscribeReply};
+use super::{
+    core::{Handed, Ticket},
+    homes::{RehomeReply, SubscribeReply},
+};
 use crate::{
     bus::BusSink,
     service::{Acked, NotHome, Subscribed, WriteError, WriteReply},
@@ -14,6 +17,7 @@ use types::AckPolicy;
 enum Call {
     Write { reply: WriteReply, begun: Instant },
     Subscribe { reply: SubscribeReply, sink: BusSink },
+    Rehome { reply: RehomeReply },
 }
 
 /// See the module. The cores answer every ticket once, so nothing stays here.
@@ -33,6 +37,10 @@ impl Calls {
         self.add(Call::Subscribe { reply, sink })
     }
 
+    pub(super) fn rehome(&mut self, reply: RehomeReply) -> Ticket {
+        self.add(Call::Rehome { reply })
+    }
+
     fn add(&mut self, call: Call) -> Ticket {
         self.next += 1;
         let ticket = Ticket(self.next);
@@ -41,9 +49,21 @@ impl Calls {
     }
 
     pub(super) fn answer_write(&mut self, ticket: Ticket, result: Result<Acked, WriteError>) {
-        let Some(Call::Write { reply, begun }) = self.open.remove(&ticket) else { return };
-        self.meters.count(&result, begun);
-        reply.give(result);
+        match (self.open.remove(&ticket), result) {
+            (Some(Call::Write { reply, begun }), result) => {
+                self.meters.count(&result, begun);
+                reply.give(result);
+            }
+            // The directory asks again when it hears nothing.
+            (Some(Call::Rehome { reply }), Err(error)) => drop(reply.send(Err(error))),
+            _ => {}
+        }
+    }
+
+    pub(super) fn answer_rehoming(&mut self, ticket: Ticket, handed: Handed) {
+        if let Some(Call::Rehome { reply }) = self.open.remove(&ticket) {
+            let _ = reply.send(Ok(handed));
+        }
     }
 
     /// Answers a subscription; the sink is to be served if somebody took the answer.

@@ -1,7 +1,7 @@
 //! The calls of the rest of the node, sent to the shard that owns the partition.
 
 use super::{
-    core::{Membership, PENDING_MAX, Row, View},
+    core::{Handed, Membership, PENDING_MAX, RehomingStep, Row, View},
     expected::expects,
     feed::OpenHomes,
     shard::{Shard, ShardParts},
@@ -14,7 +14,9 @@ use crate::{
     lease::Lease,
     ready::Identity,
     replica,
-    service::{Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write, WriteError, WriteReply},
+    service::{
+        Earlier, Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write, WriteError, WriteReply,
+    },
 };
 use async_trait::async_trait;
 use log_store::LogStore;
@@ -25,8 +27,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use types::{
-    Code, Epoch, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow, PartitionState, Placement,
-    Position, Refusal, RegionRow, Replica, Retirement, UserId,
+    Code, Epoch, Generation, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow, PartitionState,
+    Placement, Position, Refusal, RegionRow, Replica, Retirement, UserId,
 };
 
 /// Calls that may wait for one shard.
@@ -35,6 +37,8 @@ const MAILBOX_MAX: usize = 2 * PENDING_MAX;
 pub(super) const SHARDS_MAX: usize = 4;
 /// How long a call that found the shard's mailbox full should wait, in ms.
 const MAILBOX_RETRY_MS: u64 = 200;
+/// How long a step of a re-homing may take until it is asked for again, in ms.
+const REHOMING_DEADLINE_MS: u64 = 2_000;
 
 /// What is said to a shard.
 #[derive(Debug)]
@@ -45,7 +49,10 @@ pub(super) enum Command {
     Report(Report),
     Fenced { partition: PartitionId, epoch: Epoch, done: oneshot::Sender<()> },
     View { reply: oneshot::Sender<Vec<(PartitionId, Epoch, View)>> },
+    Rehome { partition: PartitionId, log: LogId, step: RehomingStep, deadline_ms: u64, reply: RehomeReply },
 }
+
+pub(super) type RehomeReply = oneshot::Sender<Result<Handed, WriteError>>;
 
 pub(super) type SubscribeReply = oneshot::Sender<Result<Subscribed, NotHome>>;
 
@@ -75,6 +82,8 @@ pub struct HomeDeps {
     pub view: Arc<PlacementView>,
     /// Where pins are read.
     pub pins: Arc<dyn Pins>,
+    /// What other partitions hold of logs that were re-homed.
+    pub earlier: Arc<dyn Earlier>,
     /// Where in-sync sets are proposed.
     pub directory: Directory,
     /// The leases of this node, one after another.
@@ -141,6 +150,28 @@ impl NodeHomes {
         }
     }
 
+    /// Takes a step of a re-homing, and answers when it is `replicated`.
+    ///
+    /// # Errors
+    /// As for a write; one that is not answered in time is of unknown outcome, and may be repeated.
+    pub async fn rehome(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        step: RehomingStep,
+    ) -> Result<Handed, WriteError> {
+        if self.open.get(partition).is_none() {
+            return Err(self.not_home(partition).into());
+        }
+        let (reply, answer) = oneshot::channel();
+        let deadline_ms = crate::clock::boot_ms() + REHOMING_DEADLINE_MS;
+        let command = Command::Rehome { partition, log, step, deadline_ms, reply };
+        if self.shard(partition).send(command).await.is_err() {
+            return Err(self.not_home(partition).into());
+        }
+        answer.await.unwrap_or(Err(WriteError::Indeterminate { why: "the home went down" }))
+    }
+
     /// What an operator sees of the homes here.
     pub async fn views(&self) -> Vec<(PartitionId, Epoch, View)> {
         let mut views = Vec::new();
@@ -175,7 +206,8 @@ pub(crate) fn not_home(placement: &Placement, partition: PartitionId, me: &NodeI
     // A row that names this node means that its home is about to open here, or has just ended.
     let moving = home.as_ref().is_none_or(|home| home == me)
         || row.is_some_and(|row| matches!(row.state, PartitionState::FailingOver | PartitionState::Draining));
-    NotHome { partition, epoch: row.map_or(Epoch::ZERO, |row| row.epoch), home, moving }
+    let epoch = row.map_or(Epoch::ZERO, |row| row.epoch);
+    NotHome { partition, epoch, home, moving, closed: Generation::ZERO }
 }
 
 /// What of a row matters to its home.

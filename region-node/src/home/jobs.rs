@@ -4,7 +4,7 @@ use super::{
     core::{Loaded, Need, Open, Proposal, ProposalOutcome, Row},
     homes::HomeDeps,
 };
-use crate::{clock::boot_ms, directory::is_answer, lease::Lease, replication::sealed_by};
+use crate::{clock::boot_ms, directory::is_answer, lease::Lease, replication::sealed_by, service::Earlier};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use log_store::{Append, AppendError, Durable, LogStore, PartitionEnd, ReadError, Scan, StoreError};
@@ -12,7 +12,8 @@ use proto::directory as wire;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use types::{
-    Code, Epoch, LogId, Lsn, MoveId, Offset, PartitionId, PartitionRow, Record, Refusal, Replica, limits,
+    Code, Epoch, Generation, LogId, Lsn, MoveId, Offset, PartitionId, PartitionRow, Record, Refusal, Replica,
+    limits,
 };
 use uuid::Uuid;
 
@@ -157,12 +158,18 @@ pub(super) fn load(
     need: Need,
 ) -> BoxFuture<'static, Done> {
     let (store, pins) = (Arc::clone(&deps.store), Arc::clone(&deps.pins));
+    let earlier = Arc::clone(&deps.earlier);
     async move {
         let loaded = load_from_store(&*store, partition, log, &need).await.map_err(unreadable);
         let mut loaded = loaded.and_then(|loaded| match need.first && loaded.first.is_none() {
             true => Err(Refusal::new(Code::Internal, format!("the first entry of {log} is not there"))),
             false => Ok(loaded),
         });
+        if let Ok(loaded) = &mut loaded
+            && let Err(error) = find_earlier(&*store, &*earlier, partition, log, loaded).await
+        {
+            return Done::Loaded { partition, epoch, log, as_of, loaded: Box::new(Err(unreadable(error))) };
+        }
         if let (Ok(loaded), true) = (&mut loaded, need.pin) {
             loaded.pin = Some(pins.get(log).await);
         }
@@ -190,6 +197,37 @@ async fn load_from_store(
         loaded.found.push((key.clone(), store.find(partition, log, key).await?));
     }
     Ok(loaded)
+}
+
+/// Of a log that was re-homed to here, asks the partitions before for the message ids that are not found here.
+async fn find_earlier(
+    store: &dyn LogStore,
+    earlier: &dyn Earlier,
+    partition: PartitionId,
+    log: LogId,
+    loaded: &mut Loaded,
+) -> Result<(), ReadError> {
+    if loaded.found.iter().all(|(_, found)| found.is_some()) {
+        return Ok(());
+    }
+    let state = store.log_state(partition, log).await?;
+    let imported = state.map_or(Generation::ZERO, |state| state.imported);
+    if imported.is_zero() {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    for (key, here) in std::mem::take(&mut loaded.found) {
+        let answer = match here {
+            Some(_) => Ok(here),
+            None => earlier.find(log, (imported, partition), &key).await,
+        };
+        match answer {
+            Ok(known) => found.push((key, known)),
+            Err(refusal) => loaded.failed.push((key, refusal)),
+        }
+    }
+    loaded.found = found;
+    Ok(())
 }
 
 fn unreadable(error: ReadError) -> Refusal {

@@ -5,7 +5,7 @@
 
 use super::{
     calls::Calls,
-    core::{Context, Core, EndReason, Failure, Input, Open, Output},
+    core::{Context, Core, EndReason, Failure, Input, Open, Output, Rehoming},
     expected::{Expected, Held, expects},
     feed::{Feed, OpenHomes},
     homes::{Command, HomeDeps, row_of},
@@ -171,6 +171,14 @@ impl Shard {
                 }
                 let _ = done.send(());
             }
+            Command::Rehome { partition, log, step, deadline_ms, reply } => {
+                if self.homes.contains_key(&partition) {
+                    let ticket = self.calls.rehome(reply);
+                    self.say(partition, Input::Rehome(Box::new(Rehoming { ticket, log, deadline_ms, step })));
+                } else {
+                    let _ = reply.send(Err(self.not_home(partition).into()));
+                }
+            }
             Command::View { reply } => {
                 let now = Now::read();
                 let views = self.homes.iter().map(|(id, home)| (*id, home.epoch, home.core.view(now)));
@@ -289,6 +297,11 @@ impl Shard {
                 if let Some(sink) = self.calls.answer_subscribe(ticket, result) {
                     home.sinks.insert(log, sink);
                 }
+            }
+            Output::Rehomed { ticket, handed } => self.calls.answer_rehoming(ticket, handed),
+            Output::Moved { log, generation } => {
+                home.sinks.offer(log, &BusEvent::Moved { log, generation });
+                home.sinks.forget(log);
             }
             Output::Publish(published) => {
                 let log = published.record.log;

@@ -42,6 +42,11 @@ impl Sinks {
         deserted
     }
 
+    /// Takes all followers of a log away.
+    pub(super) fn forget(&mut self, log: LogId) {
+        self.0.remove(&log);
+    }
+
     /// Whether anybody follows a log.
     pub(super) fn follows(&self, log: LogId) -> bool {
         self.0.contains_key(&log)

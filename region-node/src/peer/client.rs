@@ -27,7 +27,7 @@ use std::{
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
-use types::{Epoch, NodeId, PartitionId, Record, Retirement, limits};
+use types::{Epoch, Generation, NodeId, PartitionId, Record, Retirement, limits};
 
 /// Bytes of requests that wait to be sent to one peer.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
@@ -380,9 +380,14 @@ impl Shared {
 
 fn event(reply: Reply) -> Result<Option<BusEvent>, proto::Malformed> {
     Ok(Some(match reply {
-        Reply::Published(node::Published { record: Some(record), previous_epoch }) => {
+        Reply::Published(node::Published { record: Some(record), previous_epoch, previous_generation }) => {
             let record = Record::try_from(record)?;
-            BusEvent::Published(Arc::new(Published { record, previous_epoch: Epoch::new(previous_epoch) }))
+            let previous_era = (Generation::new(previous_generation), Epoch::new(previous_epoch));
+            BusEvent::Published(Arc::new(Published { record, previous_era }))
+        }
+        Reply::LogMoved(moved) => {
+            let generation = Generation::new(moved.generation);
+            BusEvent::Moved { log: proto::log_id("moved.log", &moved.log)?, generation }
         }
         Reply::Replicated(node::ReplicatedUpTo { log, position: Some(position) }) => {
             BusEvent::Replicated { log: proto::log_id("replicated.log", &log)?, position: position.into() }

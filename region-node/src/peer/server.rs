@@ -169,13 +169,24 @@ impl PeerStream {
                 return Ok(written.err().map(|error| wire::append_reply(&Err(error))));
             }
             Request::Read(read) => {
-                let (asked, from, limit) = wire::read(read)?;
+                let (asked, from, limit, generation) = wire::read(read)?;
                 let replicas = Arc::clone(&self.parts.replicas);
                 async move {
-                    let page = replicas.read(asked.partition, asked.log, &asked.user, from, limit).await;
+                    let wire::Asked { log, partition, user } = &asked;
+                    let page = if generation.is_zero() {
+                        replicas.read(*partition, *log, user, from, limit).await
+                    } else {
+                        replicas.read_stretch(*partition, *log, generation, from, limit).await
+                    };
                     (id, wire::page_reply(&page))
                 }
                 .boxed()
+            }
+            Request::Find(find) => {
+                let (log, partition, generation, key) = wire::find(&find)?;
+                let replicas = Arc::clone(&self.parts.replicas);
+                async move { (id, wire::found_reply(&replicas.find(partition, log, generation, &key).await)) }
+                    .boxed()
             }
             Request::Locate(locate) => {
                 let (asked, position, any_copy) = wire::locate(locate)?;
@@ -267,11 +278,16 @@ fn event_reply(event: BusEvent) -> Reply {
     match event {
         BusEvent::Published(published) => Reply::Published(node::Published {
             record: Some((&published.record).into()),
-            previous_epoch: published.previous_epoch.get(),
+            previous_epoch: published.previous_era.1.get(),
+            previous_generation: published.previous_era.0.get(),
         }),
         BusEvent::Replicated { log, position } => Reply::Replicated(node::ReplicatedUpTo {
             log: bytes::Bytes::copy_from_slice(&log.to_bytes()),
             position: Some(position.into()),
+        }),
+        BusEvent::Moved { log, generation } => Reply::LogMoved(node::LogMoved {
+            log: bytes::Bytes::copy_from_slice(&log.to_bytes()),
+            generation: generation.get(),
         }),
         BusEvent::Lagged => Reply::Lagged(node::BusLagged {}),
         BusEvent::Ended { partition, epoch } => {

@@ -4,17 +4,17 @@ use crate::service::{
     Acked, LocateAnswer, NotHome, Page, ReadFrom, ReadRefusal, Subscribed, Write, WriteError,
 };
 use bytes::Bytes;
-use log_store::locate::Located;
+use log_store::{Deduped, locate::Located};
 use proto::{Malformed, node, node::peer_reply::Reply, node::peer_request::Request};
 use std::time::Duration;
 use tokio::time::Instant;
 use types::{
-    AckPolicy, Code, DeviceId, Epoch, Generation, IdError, LogId, NodeId, PartitionId, Position, Record,
-    Refusal, UserId, limits,
+    AckPolicy, BodyHash, Code, DedupKey, DeviceId, Epoch, Generation, IdError, LogId, Lsn, NodeId,
+    PartitionId, Position, Record, Refusal, UserId, limits,
 };
 
 /// A peer's read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) log: LogId,
     pub(crate) partition: PartitionId,
@@ -104,6 +104,7 @@ pub(crate) fn not_home(not_home: &NotHome) -> Reply {
         epoch: not_home.epoch.get(),
         home: not_home.home.as_ref().map(NodeId::to_string).unwrap_or_default(),
         moving: not_home.moving,
+        closed_generation: not_home.closed.get(),
     })
 }
 
@@ -113,6 +114,7 @@ fn not_home_from(wire: &node::NotHome) -> NotHome {
         epoch: Epoch::new(wire.epoch),
         home: NodeId::new(&wire.home).ok(),
         moving: wire.moving,
+        closed: Generation::new(wire.closed_generation),
     }
 }
 
@@ -162,7 +164,7 @@ pub(crate) fn append_outcome(reply: Reply) -> Result<Acked, WriteError> {
     }
 }
 
-pub(crate) fn read_request(asked: &Asked, from: ReadFrom, limit: usize) -> Request {
+pub(crate) fn read_request(asked: &Asked, from: ReadFrom, limit: usize, generation: Generation) -> Request {
     let (after, before) = match from {
         ReadFrom::After(position) => (Some(position.into()), None),
         ReadFrom::Before(position) => (None, position.map(Into::into)),
@@ -174,10 +176,11 @@ pub(crate) fn read_request(asked: &Asked, from: ReadFrom, limit: usize) -> Reque
         after,
         before,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        generation: generation.get(),
     })
 }
 
-pub(crate) fn read(wire: node::Read) -> Result<(Asked, ReadFrom, usize), Malformed> {
+pub(crate) fn read(wire: node::Read) -> Result<(Asked, ReadFrom, usize, Generation), Malformed> {
     let asked = Asked {
         log: proto::log_id("read.log", &wire.log)?,
         partition: PartitionId::new(wire.partition),
@@ -188,7 +191,7 @@ pub(crate) fn read(wire: node::Read) -> Result<(Asked, ReadFrom, usize), Malform
         (None, before) => ReadFrom::Before(before.map(Into::into)),
     };
     let limit = usize::try_from(wire.limit).unwrap_or(usize::MAX).clamp(1, limits::PAGE_MAX_ENTRIES);
-    Ok((asked, from, limit))
+    Ok((asked, from, limit, Generation::new(wire.generation)))
 }
 
 pub(crate) fn locate_request(asked: &Asked, position: Position, any_copy: bool) -> Request {
@@ -232,6 +235,8 @@ pub(crate) fn page_reply(result: &Result<Page, ReadRefusal>) -> Reply {
         Ok(page) => Reply::Page(node::Page {
             records: page.records.iter().map(Into::into).collect(),
             at_end: page.at_end,
+            generation: page.generation.get(),
+            closed_generation: page.closed.get(),
         }),
         Err(error) => read_refused(error),
     }
@@ -254,6 +259,7 @@ pub(crate) fn located_reply(result: &Result<LocateAnswer, ReadRefusal>) -> Reply
         replicated: Some(answer.replicated.into()),
         generation: answer.generation.get(),
         epoch: answer.epoch.get(),
+        closed_generation: answer.closed.get(),
     })
 }
 
@@ -279,7 +285,8 @@ pub(crate) fn page(reply: Reply) -> Result<Page, ReadRefusal> {
     let Reply::Page(wire) = reply else { return Err(read_refusal(reply)) };
     let records =
         wire.records.into_iter().map(Record::try_from).collect::<Result<_, _>>().map_err(unreadable)?;
-    Ok(Page { records, at_end: wire.at_end })
+    let (generation, closed) = (Generation::new(wire.generation), Generation::new(wire.closed_generation));
+    Ok(Page { records, at_end: wire.at_end, generation, closed })
 }
 
 pub(crate) fn located(reply: Reply) -> Result<LocateAnswer, ReadRefusal> {
@@ -299,6 +306,7 @@ pub(crate) fn located(reply: Reply) -> Result<LocateAnswer, ReadRefusal> {
         replicated: wire.replicated.map_or(Position::START, Into::into),
         generation: Generation::new(wire.generation),
         epoch: Epoch::new(wire.epoch),
+        closed: Generation::new(wire.closed_generation),
     })
 }
 
@@ -316,17 +324,72 @@ pub(crate) fn subscribed_reply(result: &Result<Subscribed, NotHome>) -> Reply {
             head: Some(subscribed.head.into()),
             replicated: Some(subscribed.replicated.into()),
             epoch: subscribed.epoch.get(),
+            generation: subscribed.generation.get(),
         }),
         Err(error) => not_home(error),
     }
 }
 
-/// The answer to a subscription; `None`: try again.
-pub(crate) fn subscribed(reply: Reply) -> Option<Subscribed> {
-    let Reply::Subscribed(wire) = reply else { return None };
-    Some(Subscribed {
+/// The answer to a subscription.
+///
+/// # Errors
+/// The generation up to which the log is not written there any more; zero where it is only to be tried again.
+pub(crate) fn subscribed(reply: Reply) -> Result<Subscribed, Generation> {
+    let wire = match reply {
+        Reply::Subscribed(wire) => wire,
+        Reply::NotHome(wire) => return Err(Generation::new(wire.closed_generation)),
+        _ => return Err(Generation::ZERO),
+    };
+    Ok(Subscribed {
         head: wire.head.map_or(Position::START, Into::into),
         replicated: wire.replicated.map_or(Position::START, Into::into),
         epoch: Epoch::new(wire.epoch),
+        generation: Generation::new(wire.generation),
     })
+}
+
+pub(crate) fn find_request(
+    log: LogId,
+    partition: PartitionId,
+    generation: Generation,
+    key: &DedupKey,
+) -> Request {
+    Request::Find(node::Find {
+        log: log_bytes(log),
+        partition: partition.get(),
+        generation: generation.get(),
+        sender: key.sender.to_string(),
+        device: key.device.get(),
+        message_id: Bytes::copy_from_slice(key.message_id.as_bytes()),
+    })
+}
+
+pub(crate) fn find(wire: &node::Find) -> Result<(LogId, PartitionId, Generation, DedupKey), Malformed> {
+    let key = DedupKey {
+        sender: named("find.sender", UserId::new(&wire.sender))?,
+        device: DeviceId::new(wire.device),
+        message_id: proto::message_id("find.message_id", &wire.message_id)?,
+    };
+    let log = proto::log_id("find.log", &wire.log)?;
+    Ok((log, PartitionId::new(wire.partition), Generation::new(wire.generation), key))
+}
+
+pub(crate) fn found_reply(result: &Result<Option<Deduped>, ReadRefusal>) -> Reply {
+    match result {
+        Ok(found) => Reply::Found(found.map_or_else(node::Found::default, |found| node::Found {
+            position: Some(found.position.into()),
+            hash: Bytes::copy_from_slice(&found.hash.0),
+            accepted_at_ms: found.accepted_at_ms,
+        })),
+        Err(error) => read_refused(error),
+    }
+}
+
+/// What stands under a message id in another partition: it has no LSN here.
+pub(crate) fn found(reply: Reply) -> Result<Option<Deduped>, ReadRefusal> {
+    let Reply::Found(wire) = reply else { return Err(read_refusal(reply)) };
+    let Some(position) = wire.position else { return Ok(None) };
+    let hash = wire.hash.as_ref().try_into().map_err(|_| unreadable("the hash needs 16 bytes"))?;
+    let (hash, accepted_at_ms) = (BodyHash(hash), wire.accepted_at_ms);
+    Ok(Some(Deduped { position: position.into(), lsn: Lsn::ZERO, hash, accepted_at_ms }))
 }

@@ -13,13 +13,14 @@ use crate::{
 };
 use async_trait::async_trait;
 use log_store::{
-    LogStore, ReadError, Scan,
+    Deduped, LogStore, ReadError, Scan,
     fold::LogState,
     locate::{Located, locate},
 };
 use std::sync::Arc;
 use types::{
-    Code, Epoch, Generation, LogId, Lsn, Offset, PartitionId, Position, Record, Refusal, UserId, limits,
+    Code, DedupKey, Epoch, Generation, LogId, Lsn, Offset, PartitionId, Position, Record, Refusal, UserId,
+    limits,
 };
 
 /// How far back from the head the last replicated entry is looked for.
@@ -48,6 +49,18 @@ struct Knowledge {
 }
 
 impl NodeReplicas {
+    /// The state of a log whose generation is sealed in this copy. Whoever holds the seal, which was replicated
+    /// before the log went on elsewhere, holds all of the stretch before it and nothing else.
+    async fn sealed_state(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        generation: Generation,
+    ) -> Result<Arc<LogState>, ReadRefusal> {
+        let state = self.store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
+        state.filter(|state| state.sealed >= generation).ok_or(ReadRefusal::Ahead)
+    }
+
     async fn knowledge(&self, partition: PartitionId) -> Result<Knowledge, ReadRefusal> {
         if let Some(feed) = self.open.get(partition) {
             return Ok(Knowledge { epoch: feed.epoch(), watermark: feed.watermark() });
@@ -77,10 +90,9 @@ impl Replicas for NodeReplicas {
         let knowledge = self.knowledge(partition).await?;
         let state = readable_state(&*self.store, partition, log, user).await?;
         let known = (generation_of(&state), knowledge.epoch);
-        let (position, scan) = match from {
-            ReadFrom::After(position) => (position, Scan::After(position.offset)),
-            ReadFrom::Before(Some(position)) => (position, Scan::Before(position.offset)),
-            ReadFrom::Before(None) => (Position::START, Scan::Before(Offset::new(u64::MAX))),
+        let position = match from {
+            ReadFrom::After(position) | ReadFrom::Before(Some(position)) => position,
+            ReadFrom::Before(None) => Position::START,
         };
         match locate(&state, known, position) {
             Located::Continue => {}
@@ -88,7 +100,31 @@ impl Replicas for NodeReplicas {
             Located::Ahead => return Err(ReadRefusal::Ahead),
         }
         let limit = limit.clamp(1, limits::PAGE_MAX_ENTRIES);
-        page(&*self.store, partition, log, scan, limit).await
+        page(&*self.store, partition, log, &state, scan_of(from), limit).await
+    }
+
+    async fn read_stretch(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        generation: Generation,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Page, ReadRefusal> {
+        let state = self.sealed_state(partition, log, generation).await?;
+        let limit = limit.clamp(1, limits::PAGE_MAX_ENTRIES);
+        page(&*self.store, partition, log, &state, scan_of(from), limit).await
+    }
+
+    async fn find(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        generation: Generation,
+        key: &DedupKey,
+    ) -> Result<Option<Deduped>, ReadRefusal> {
+        self.sealed_state(partition, log, generation).await?;
+        self.store.find(partition, log, key).await.map_err(|error| unreadable(&error))
     }
 
     async fn locate(
@@ -130,7 +166,8 @@ async fn answer(
     let generation = generation_of(&state);
     let located = locate(&state, (generation, knowledge.epoch), position);
     let replicated = replicated(store, partition, log, &state, knowledge.watermark).await?;
-    Ok(LocateAnswer { located, head: state.head, replicated, generation, epoch: knowledge.epoch })
+    let (head, epoch, closed) = (state.head, knowledge.epoch, state.standing().closed());
+    Ok(LocateAnswer { located, head, replicated, generation, epoch, closed })
 }
 
 /// The state of a log that a user may read.
@@ -147,7 +184,15 @@ async fn readable_state(
 }
 
 fn generation_of(state: &LogState) -> Generation {
-    state.head.generation.max(Generation::FIRST)
+    state.standing().generation().max(Generation::FIRST)
+}
+
+const fn scan_of(from: ReadFrom) -> Scan {
+    match from {
+        ReadFrom::After(position) => Scan::After(position.offset),
+        ReadFrom::Before(Some(position)) => Scan::Before(position.offset),
+        ReadFrom::Before(None) => Scan::Before(Offset::new(u64::MAX)),
+    }
 }
 
 /// The last entry at or below the watermark; the start where it is too far back to be looked for.
@@ -162,15 +207,20 @@ async fn replicated(
         return Ok(state.head);
     }
     let scan = Scan::Before(Offset::new(u64::MAX));
-    let newest = page(store, partition, log, scan, REPLICATED_SCAN_ENTRIES).await?;
+    let newest = page(store, partition, log, state, scan, REPLICATED_SCAN_ENTRIES).await?;
     let at_or_below = newest.records.iter().rev().find(|record| record.lsn <= watermark);
-    Ok(at_or_below.and_then(Record::position).unwrap_or(Position::START))
+    // What other partitions hold was replicated before it was handed over.
+    let first =
+        newest.records.first().and_then(Record::position).map_or(state.head.offset.plus(1), |at| at.offset);
+    let handed_over = state.position_at(first.prev()).filter(|before| state.is_elsewhere(before.offset));
+    Ok(at_or_below.and_then(Record::position).or(handed_over).unwrap_or(Position::START))
 }
 
 async fn page(
     store: &dyn LogStore,
     partition: PartitionId,
     log: LogId,
+    state: &LogState,
     scan: Scan,
     limit: usize,
 ) -> Result<Page, ReadRefusal> {
@@ -188,7 +238,8 @@ async fn page(
     if matches!(scan, Scan::Before(_)) {
         records.reverse();
     }
-    Ok(Page { records, at_end })
+    let standing = state.standing();
+    Ok(Page { records, at_end, generation: standing.generation(), closed: standing.closed() })
 }
 
 fn unreadable(error: &(impl Into<ReadError> + Clone + std::fmt::Display)) -> ReadRefusal {

@@ -481,6 +481,7 @@ impl Stream<'_> {
             epoch: known.epoch.get(),
             home: known.home.map(|home| home.to_string()).unwrap_or_default(),
             moving: known.moving,
+            closed_generation: 0,
         };
         self.send(partition, known.epoch, fetch_reply::Reply::NotHome(reply), 0);
     }

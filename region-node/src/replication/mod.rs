@@ -5,6 +5,7 @@
 //!   replicator ── Follow ► follower  probe, batch, cut-off; answered by what is durable
 //!   directory ─── Fence ─► store     raised before a new home is named
 //!   directory ─ AwaitSeal ► store    the target of a planned move tells when it holds SEAL
+//!   directory ─── Seal, Import ─► home   one log leaves a partition, and goes on in another
 //! ```
 
 mod fence;
@@ -12,6 +13,7 @@ mod fetch;
 mod fetched;
 mod follow;
 mod pace;
+mod rehoming;
 mod seal;
 mod status;
 
@@ -20,4 +22,5 @@ pub use status::StatusBoard;
 
 pub(crate) use fence::fence;
 pub(crate) use follow::follow;
+pub(crate) use rehoming::Rehomings;
 pub(crate) use seal::{await_seal, sealed_by};

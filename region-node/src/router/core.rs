@@ -13,6 +13,9 @@
 //!                └──deadline──► finished: home_unavailable, or indeterminate where it is open
 //! ```
 //!
+//! A log that is re-homed has another partition under a higher generation of its pin. Once a home has said that
+//! a generation is closed, nothing more is sent under it: the lane asks for the pin until it knows a higher one.
+//!
 //! A write is *open* once it may be in the log. An open write is sent again under its message id, which
 //! finds the original; only an ack or a refusal that proves the opposite closes it.
 
@@ -21,7 +24,9 @@ use crate::{
     service::{Acked, NotHome, WriteError},
 };
 use std::collections::{HashMap, VecDeque};
-use types::{Code, DeviceId, Epoch, LogId, MessageId, NodeId, PartitionId, PinSegment, Refusal, UserId};
+use types::{
+    Code, DeviceId, Epoch, Generation, LogId, MessageId, NodeId, PartitionId, PinSegment, Refusal, UserId,
+};
 
 /// How long a lane waits for the placement to reach an epoch that a node has told of.
 const HOLD_FOR_EPOCH_MS: u64 = 500;
@@ -29,6 +34,8 @@ const HOLD_FOR_EPOCH_MS: u64 = 500;
 const HOLD_FOR_HOME_MS: u64 = 50;
 /// How long a lane waits for room on a stream.
 const HOLD_FOR_ROOM_MS: u64 = 5;
+/// How long a lane waits before it asks again for a pin that has not grown yet.
+const HOLD_FOR_PIN_MS: u64 = 40;
 /// When a client that was refused for want of a home may try again.
 const RETRY_AFTER_MS: u64 = 1_000;
 
@@ -93,8 +100,8 @@ pub(crate) enum Input<W, R> {
 
 #[derive(Debug)]
 pub(crate) enum Output<W, R> {
-    /// Find the pin of the lane's log.
-    Resolve(LaneKey),
+    /// Find the pin of the lane's log, if there is one above a generation that is closed.
+    Resolve(LaneKey, Generation),
     /// To be sent in the order of the outputs.
     Send {
         ticket: Ticket,
@@ -120,11 +127,16 @@ pub(crate) struct Lanes<W, R> {
 #[derive(Debug)]
 struct Lane<W, R> {
     pin: Option<PinSegment>,
+    /// Nothing is sent under a pin of this generation or below.
+    closed: Generation,
+    /// The pin was asked for.
+    is_resolving: bool,
     /// In order of `seq`, all on `route`.
     sent: VecDeque<Item<W, R>>,
     /// In order of `seq`.
     parked: VecDeque<Item<W, R>>,
-    route: Option<Route>,
+    /// Where the last writes went: the home, and the partition.
+    route: Option<(Route, PartitionId)>,
     hold: Option<Hold>,
 }
 
@@ -145,6 +157,13 @@ struct Item<W, R> {
 struct Hold {
     epoch: Epoch,
     until_ms: u64,
+}
+
+impl Hold {
+    /// Until a time, whatever the placement says.
+    const fn until(until_ms: u64) -> Self {
+        Self { epoch: Epoch::new(u64::MAX), until_ms }
+    }
 }
 
 impl<W: Clone, R> Lanes<W, R> {
@@ -171,14 +190,18 @@ impl<W: Clone, R> Lanes<W, R> {
     ) {
         match input {
             Input::Submit(submission) => self.submit(now_ms, submission, routes, out),
-            Input::Resolved(key, pin) => self.with_lane(&key, |lane, parked| match pin {
-                Ok(pin) => {
-                    lane.pin = Some(pin);
-                    lane.advance(now_ms, &key, routes, parked, out);
+            Input::Resolved(key, pin) => self.with_lane(&key, |lane, parked| {
+                lane.is_resolving = false;
+                match pin {
+                    Ok(pin) => lane.learn(pin),
+                    // A lane that has learnt its pin otherwise may have sent what waits in it.
+                    Err(_) if lane.pin.is_some() => {}
+                    Err(refusal) => return lane.refuse_all(&refusal, parked, out),
                 }
-                // A lane that has learnt its pin otherwise may have sent what waits in it.
-                Err(_) if lane.pin.is_some() => {}
-                Err(refusal) => lane.refuse_all(&refusal, parked, out),
+                if lane.is_closed() {
+                    lane.hold = Some(Hold::until(now_ms + HOLD_FOR_PIN_MS));
+                }
+                lane.advance(now_ms, &key, routes, parked, out);
             }),
             Input::Answered(ticket, outcome) => {
                 self.with_lane(&ticket.lane, |lane, parked| {
@@ -189,8 +212,7 @@ impl<W: Clone, R> Lanes<W, R> {
             Input::NotSent(ticket) => self.with_lane(&ticket.lane, |lane, parked| {
                 if let Some(item) = lane.take_sent(&ticket) {
                     lane.park(item, parked);
-                    lane.hold =
-                        Some(Hold { epoch: Epoch::new(u64::MAX), until_ms: now_ms + HOLD_FOR_ROOM_MS });
+                    lane.hold = Some(Hold::until(now_ms + HOLD_FOR_ROOM_MS));
                 }
             }),
             Input::RoutesChanged | Input::Tick => self.sweep(now_ms, routes, out),
@@ -208,10 +230,10 @@ impl<W: Clone, R> Lanes<W, R> {
         let seq = self.next_seq;
         self.next_seq += 1;
         let lane = self.lanes.entry(key.clone()).or_insert_with(|| {
-            out.extend(pin.is_none().then(|| Output::Resolve(key.clone())));
-            Lane::new()
+            out.extend(pin.is_none().then(|| Output::Resolve(key.clone(), Generation::ZERO)));
+            Lane { is_resolving: pin.is_none(), ..Lane::new() }
         });
-        lane.pin = lane.pin.or(pin);
+        pin.into_iter().for_each(|pin| lane.learn(pin));
         let item = Item { seq, attempt: 0, message_id, after, deadline_ms, open: false, write, reply };
         lane.park(item, &mut self.parked);
         lane.advance(now_ms, &key, routes, &mut self.parked, out);
@@ -249,15 +271,31 @@ impl<W: Clone, R> Lanes<W, R> {
 
 impl<W: Clone, R> Lane<W, R> {
     const fn new() -> Self {
-        Self { pin: None, sent: VecDeque::new(), parked: VecDeque::new(), route: None, hold: None }
+        Self {
+            pin: None,
+            closed: Generation::ZERO,
+            is_resolving: false,
+            sent: VecDeque::new(),
+            parked: VecDeque::new(),
+            route: None,
+            hold: None,
+        }
+    }
+
+    /// Takes a pin over, unless a later one is known.
+    fn learn(&mut self, pin: PinSegment) {
+        if self.pin.is_none_or(|known| known.generation <= pin.generation) {
+            self.pin = Some(pin);
+        }
+    }
+
+    /// The pin that is known is of a generation that is over.
+    fn is_closed(&self) -> bool {
+        self.pin.is_some_and(|pin| pin.generation <= self.closed)
     }
 
     fn is_empty(&self) -> bool {
         self.sent.is_empty() && self.parked.is_empty()
-    }
-
-    fn epoch(&self, routes: &impl Routes) -> Epoch {
-        self.pin.map_or(Epoch::ZERO, |pin| routes.epoch(pin.partition))
     }
 
     /// The log cannot be written, or it is not known where: nothing of the lane has been sent.
@@ -296,15 +334,22 @@ impl<W: Clone, R> Lane<W, R> {
             }
             self.hold = None;
         }
+        if self.is_closed() {
+            if !std::mem::replace(&mut self.is_resolving, true) {
+                out.push(Output::Resolve(key.clone(), self.closed));
+            }
+            return;
+        }
         let Some(route) = routes.route(pin.partition) else { return };
+        let to = (route.clone(), pin.partition);
         let in_order = match self.sent.back() {
             None => true,
-            Some(last) => last.seq < first.seq && self.route.as_ref() == Some(&route),
+            Some(last) => last.seq < first.seq && self.route.as_ref() == Some(&to),
         };
         if !in_order {
             return;
         }
-        self.route = Some(route.clone());
+        self.route = Some(to);
         *parked -= self.parked.len();
         for mut item in self.parked.drain(..) {
             item.attempt += 1;
@@ -324,7 +369,8 @@ impl<W: Clone, R> Lane<W, R> {
         out: &mut Vec<Output<W, R>>,
     ) {
         let Some(mut item) = self.take_sent(ticket) else { return };
-        let known = self.epoch(routes);
+        let partition = self.route.as_ref().map(|(_, partition)| *partition);
+        let known = partition.map_or(Epoch::ZERO, |partition| routes.epoch(partition));
         let again = |until_ms| Hold { epoch: known.plus(1), until_ms };
         let hold = match outcome {
             Ok(acked) => {
@@ -339,6 +385,12 @@ impl<W: Clone, R> Lane<W, R> {
             Err(WriteError::Indeterminate { .. }) => {
                 item.open = true;
                 again(now_ms + HOLD_FOR_HOME_MS)
+            }
+            Err(WriteError::NotHome(NotHome { closed, .. })) if !closed.is_zero() => {
+                self.closed = self.closed.max(closed);
+                self.hold = None;
+                self.park(item, parked);
+                return;
             }
             Err(WriteError::Moved { epoch, .. }) => {
                 item.open = true;
@@ -376,9 +428,8 @@ impl<W: Clone, R> Lane<W, R> {
         if self.sent.is_empty() {
             return;
         }
-        let sent_in = self.route.as_ref().map_or(Epoch::ZERO, |route| route.epoch);
-        let route = self.pin.and_then(|pin| routes.route(pin.partition));
-        if route.is_none_or(|route| route.epoch <= sent_in) {
+        let Some((sent_to, partition)) = &self.route else { return };
+        if routes.route(*partition).is_none_or(|route| route.epoch <= sent_to.epoch) {
             return;
         }
         for mut item in std::mem::take(&mut self.sent) {

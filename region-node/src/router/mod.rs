@@ -9,16 +9,17 @@
 //! write waits here until the placement shows a higher epoch; see [`core`].
 
 mod core;
+mod earlier;
 mod pins;
 mod read;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::core::Route;
+pub(crate) use self::{core::Route, earlier::EarlierStretches};
 
 use self::{
     core::{Input, LaneKey, Lanes, Output, Routes, Submission, Ticket},
-    pins::PinCache,
+    pins::{PinCache, Stretch},
 };
 use crate::{
     Parts, clock,
@@ -28,7 +29,12 @@ use crate::{
 };
 use host::RandomState;
 use parking_lot::Mutex;
-use std::{collections::VecDeque, hash::BuildHasher, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    hash::BuildHasher,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use types::{
@@ -85,6 +91,8 @@ struct Inner {
     parts: Parts,
     peers: Peers,
     pins: Mutex<PinCache>,
+    /// Logs whose pins are being read, and the lanes that wait for them beside the one that asked.
+    resolving: Mutex<HashMap<LogId, Vec<LaneKey>>>,
     shards: Vec<Shard>,
     hash: RandomState,
 }
@@ -95,7 +103,8 @@ impl Router {
         let parked_max = parts.config.parked_max.div_ceil(SHARDS);
         let shards = (0..SHARDS).map(|_| Mutex::new(Lanes::new(parked_max))).collect();
         let pins = Mutex::new(PinCache::new(PINS_MAX));
-        Self(Arc::new(Inner { parts, peers, pins, shards, hash: RandomState::default() }))
+        let (resolving, hash) = (Mutex::default(), RandomState::default());
+        Self(Arc::new(Inner { parts, peers, pins, resolving, shards, hash }))
     }
 
     /// Wakes the lanes when routes change and deadlines pass, until `shutdown`.
@@ -154,21 +163,35 @@ impl Router {
     /// `directory_unavailable`, `unknown_region`.
     pub(crate) async fn pin(&self, log: LogId, allowed_regions: &[RegionId]) -> Result<(), Refusal> {
         let pin = self.0.parts.pins.pin(log, &self.0.parts.config.region, allowed_regions).await?;
-        let segment = pin.current().ok_or_else(|| empty_pin(log))?;
-        self.0.pins.lock().insert(log, *segment);
+        self.0.pins.lock().insert(&pin).ok_or_else(|| empty_pin(log))?;
         Ok(())
     }
 
     /// Where a log is written now.
     pub(crate) async fn pin_of(&self, log: LogId) -> Result<PinSegment, Refusal> {
-        if let Some(pin) = self.0.pins.lock().get(log) {
+        self.pin_above(log, Generation::ZERO).await
+    }
+
+    /// Where a log is written now, in a generation above `closed` if it is known or can be read; else in the
+    /// present one.
+    pub(crate) async fn pin_above(&self, log: LogId, closed: Generation) -> Result<PinSegment, Refusal> {
+        if let Some(pin) = self.0.pins.lock().get(log).filter(|pin| pin.generation > closed) {
             return Ok(pin);
         }
         let pin = self.0.parts.pins.get(log).await?;
         let pin = pin.ok_or_else(|| Refusal::new(Code::UnknownChat, format!("there is no chat {log}")))?;
-        let segment = pin.current().ok_or_else(|| empty_pin(log))?;
-        self.0.pins.lock().insert(log, *segment);
-        Ok(*segment)
+        self.0.pins.lock().insert(&pin).ok_or_else(|| empty_pin(log))
+    }
+
+    /// [`Router::pin_above`] with all stretches of the log, where there are several.
+    async fn stretches_above(
+        &self,
+        log: LogId,
+        closed: Generation,
+    ) -> Result<(PinSegment, Option<Arc<[Stretch]>>), Refusal> {
+        let pin = self.pin_above(log, closed).await?;
+        let known = self.0.pins.lock().whole(log);
+        Ok(known.filter(|(current, _)| current.generation >= pin.generation).unwrap_or((pin, None)))
     }
 
     /// Where the bus of a partition can be followed now.
@@ -208,7 +231,7 @@ impl Router {
             for output in outputs.drain(..) {
                 match output {
                     Output::Finish { reply, result } => reply.give(result),
-                    Output::Resolve(lane) => self.resolve(lane),
+                    Output::Resolve(lane, closed) => self.resolve(lane, closed),
                     Output::Send { ticket, route, pin, mut write } => {
                         (write.partition, write.generation) = (pin.partition, pin.generation);
                         write.epoch_hint = route.epoch;
@@ -251,12 +274,21 @@ impl Router {
         }
     }
 
-    fn resolve(&self, lane: LaneKey) {
+    /// Reads the pin of a lane's log, once for all its lanes that want to know it.
+    fn resolve(&self, lane: LaneKey, closed: Generation) {
+        let log = lane.log;
+        match self.0.resolving.lock().entry(log) {
+            Entry::Occupied(mut others) => return others.get_mut().push(lane),
+            Entry::Vacant(vacant) => vacant.insert(vec![lane]),
+        };
         let router = self.clone();
         tokio::spawn(async move {
-            let pin = router.pin_of(lane.log).await;
-            let mut lanes = router.shard(&lane).lock();
-            router.drive(&mut lanes, Input::Resolved(lane.clone(), pin));
+            let pin = router.pin_above(log, closed).await;
+            let lanes = router.0.resolving.lock().remove(&log).unwrap_or_default();
+            for lane in lanes {
+                let mut shard = router.shard(&lane).lock();
+                router.drive(&mut shard, Input::Resolved(lane.clone(), pin.clone()));
+            }
         });
     }
 

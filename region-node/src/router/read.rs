@@ -4,8 +4,13 @@
 //! A copy that has not reached a position is given a moment, then the home is asked. A copy of an older
 //! epoch than the placement's may hold what a failover undid, so its word on a position counts only where
 //! the home cannot be reached; the position is checked again when it can.
+//!
+//! A log that was re-homed has its history in several partitions, in stretches that the pin tells. The present
+//! one knows all its eras, so it judges users and positions; what lies in an earlier stretch is read from
+//! whoever holds the seal at its end, and never changes any more. An answer that shows that the log may have
+//! moved on makes the pin be read anew.
 
-use super::Router;
+use super::{Router, pins::Stretch};
 use crate::{
     peer::{Channel, client::answer, wire, wire::Asked},
     service::{LocateAnswer, NotHome, Page, ReadFrom, ReadRefusal},
@@ -14,7 +19,10 @@ use log_store::locate::Located;
 use proto::node::{peer_reply::Reply, peer_request::Request};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
-use types::{Code, Epoch, LogId, NodeRow, PartitionId, Position, Refusal, UserId};
+use types::{
+    Code, Epoch, Generation, LogId, NodeRow, Offset, PartitionId, PinSegment, Position, Record, Refusal,
+    UserId,
+};
 
 /// How long a copy is given to reach a position.
 const CATCH_UP: Duration = Duration::from_millis(300);
@@ -35,23 +43,39 @@ impl Router {
         user: &UserId,
         position: Position,
     ) -> Result<LocateAnswer, ReadRefusal> {
-        let partition = self.pin_of(log).await?.partition;
-        let asked = Asked { log, partition, user: user.clone() };
+        let mut pin = self.pin_for(log, position).await?;
+        loop {
+            let asked = Asked { log, partition: pin.partition, user: user.clone() };
+            let answer = self.locate_by(&asked, pin, position).await;
+            match self.pin_beyond(log, pin, closed_in(&answer, |answer| answer.closed)).await? {
+                Some(later) => pin = later,
+                None => return answer,
+            }
+        }
+    }
+
+    async fn locate_by(
+        &self,
+        asked: &Asked,
+        pin: PinSegment,
+        position: Position,
+    ) -> Result<LocateAnswer, ReadRefusal> {
+        let (log, partition) = (asked.log, asked.partition);
         if self.is_home_here(partition) {
-            match self.locate_at_home(&asked, position).await {
+            match self.locate_at_home(asked, position).await {
                 Err(ReadRefusal::NotHere(_)) => {}
                 answer => return answer,
             }
         }
-        let epoch = self.epoch(partition);
-        let mut here = self.locate_here(&asked, position).await;
+        let era = (pin.generation, self.epoch(partition));
+        let mut here = self.locate_here(asked, position).await;
         if matches!(here, Err(ReadRefusal::NotHere(_))) {
-            here = self.locate_nearby(&asked, position).await;
+            here = self.locate_nearby(asked, position).await;
         }
         match here {
-            Ok(answer) if answer.epoch >= epoch => Ok(answer),
+            Ok(answer) if (answer.generation, answer.epoch) >= era => Ok(answer),
             Err(ReadRefusal::Refused(refusal)) => Err(refusal.into()),
-            here => match (self.locate_at_home(&asked, position).await, here) {
+            here => match (self.locate_at_home(asked, position).await, here) {
                 (Err(ReadRefusal::NotHere(_)), Ok(answer)) => Ok(answer),
                 (Err(ReadRefusal::NotHere(_)), Err(ReadRefusal::Ahead)) => Err(behind(log).into()),
                 (Err(ReadRefusal::NotHere(_)), Err(_)) => Err(unavailable(partition).into()),
@@ -83,16 +107,23 @@ impl Router {
         }
     }
 
-    async fn read_nearby(&self, asked: &Asked, from: ReadFrom, limit: usize) -> Result<Page, ReadRefusal> {
-        let request = wire::read_request(asked, from, limit);
+    async fn read_nearby(
+        &self,
+        asked: &Asked,
+        generation: Generation,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Page, ReadRefusal> {
+        let request = wire::read_request(asked, from, limit, Generation::ZERO);
         match wire::page(self.ask_nearby(asked.partition, request).await?) {
+            Ok(page) if page.generation < generation => Err(ReadRefusal::Ahead),
             Err(ReadRefusal::Refused(_)) => Err(self.not_here(asked.partition)),
             page => page,
         }
     }
 
     /// Reads a page. `known_head`: where the caller knows of more than a copy may have, so that an empty
-    /// page of this node's copy is no answer.
+    /// page of this node's copy is no answer. A page ends where another partition holds what follows.
     ///
     /// # Errors
     /// Never [`ReadRefusal::Ahead`]: where nobody has it, it is `behind`.
@@ -104,11 +135,47 @@ impl Router {
         limit: usize,
         known_head: Position,
     ) -> Result<Page, ReadRefusal> {
-        let partition = self.pin_of(log).await?.partition;
-        let asked = Asked { log, partition, user: user.clone() };
-        let mut here = self.read_here(&asked, from, limit).await;
+        let position = match from {
+            ReadFrom::After(position) | ReadFrom::Before(Some(position)) => position,
+            ReadFrom::Before(None) => Position::START,
+        };
+        let mut pin = self.pin_for(log, position).await?;
+        loop {
+            let (current, stretches) = self.stretches_above(log, before(pin.generation)).await?;
+            let asked = Asked { log, partition: current.partition, user: user.clone() };
+            if let Some(stretch) = earlier_stretch(stretches.as_deref(), from) {
+                return self.read_earlier(&asked, position, stretch, from, limit).await;
+            }
+            let page = self.read_present(&asked, current.generation, from, limit, known_head).await;
+            if let Some(later) = self.pin_beyond(log, current, closed_in(&page, |page| page.closed)).await? {
+                pin = later;
+                continue;
+            }
+            let is_start = matches!(from, ReadFrom::Before(None));
+            match (&page, stretches.as_deref()) {
+                // Nothing was written since the log came to where it is: its end is in the stretch before.
+                (Ok(Page { records, .. }), Some([.., last, present]))
+                    if is_start && records.is_empty() && present.first > Offset::FIRST =>
+                {
+                    return self.read_earlier(&asked, position, *last, from, limit).await;
+                }
+                _ => return page,
+            }
+        }
+    }
+
+    async fn read_present(
+        &self,
+        asked: &Asked,
+        generation: Generation,
+        from: ReadFrom,
+        limit: usize,
+        known_head: Position,
+    ) -> Result<Page, ReadRefusal> {
+        let (log, partition) = (asked.log, asked.partition);
+        let mut here = self.read_here(asked, generation, from, limit).await;
         if matches!(here, Err(ReadRefusal::NotHere(_))) {
-            here = self.read_nearby(&asked, from, limit).await;
+            here = self.read_nearby(asked, generation, from, limit).await;
         }
         let has_more = match from {
             ReadFrom::After(position) => known_head.offset > position.offset,
@@ -117,7 +184,7 @@ impl Router {
         match here {
             Ok(page) if !(page.records.is_empty() && has_more) => Ok(page),
             Err(ReadRefusal::Refused(_) | ReadRefusal::Diverged { .. }) => here,
-            here => match (self.read_at_home(&asked, from, limit).await, here) {
+            here => match (self.read_at_home(asked, from, limit).await, here) {
                 (Err(ReadRefusal::NotHere(_)), Ok(page)) => Ok(page),
                 (Err(ReadRefusal::NotHere(_)), Err(ReadRefusal::Ahead)) => Err(behind(log).into()),
                 (Err(ReadRefusal::NotHere(_)), Err(_)) => Err(unavailable(partition).into()),
@@ -127,12 +194,87 @@ impl Router {
         }
     }
 
+    /// Reads what another partition holds than the one that is written now. Whether the user may, and whether
+    /// the position stands, is told by the present one, which knows all of the log's eras.
+    async fn read_earlier(
+        &self,
+        asked: &Asked,
+        position: Position,
+        stretch: Stretch,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Page, ReadRefusal> {
+        let (log, head) = match self.locate(asked.log, &asked.user, position).await? {
+            LocateAnswer { located: Located::Continue, head, .. } => (asked.log, head),
+            LocateAnswer { located: Located::Diverged { common }, .. } => {
+                return Err(ReadRefusal::Diverged { common });
+            }
+            LocateAnswer { located: Located::Ahead, .. } => return Err(behind(asked.log).into()),
+        };
+        let until = Position { offset: stretch.last.plus(1), ..Position::START };
+        let from = match from {
+            ReadFrom::Before(Some(position)) if position.offset <= until.offset => from,
+            ReadFrom::Before(_) => ReadFrom::Before(Some(until)),
+            ReadFrom::After(_) => from,
+        };
+        let (partition, generation) = (stretch.partition, stretch.generation);
+        let replicas = &self.parts().replicas;
+        let page = match replicas.read_stretch(partition, log, generation, from, limit).await {
+            Ok(page) if !page.records.is_empty() => page,
+            _ => {
+                let there = Asked { partition, ..asked.clone() };
+                let request = wire::read_request(&there, from, limit, generation);
+                let reply = match self.is_home_here(partition) {
+                    true => return Err(behind(log).into()),
+                    false => self.ask_home(partition, request).await,
+                };
+                match reply.and_then(wire::page) {
+                    Err(ReadRefusal::NotHere(_)) => return Err(unavailable(partition).into()),
+                    Err(ReadRefusal::Ahead) => return Err(behind(log).into()),
+                    answer => answer?,
+                }
+            }
+        };
+        Ok(within(page, stretch, from, head))
+    }
+
+    /// The pin by which a position is asked for: one of its own generation, or a later one.
+    async fn pin_for(&self, log: LogId, position: Position) -> Result<PinSegment, ReadRefusal> {
+        let pin = self.pin_above(log, before(position.generation)).await?;
+        if pin.generation < position.generation {
+            let why = format!("chat {log} has never given out position {position}");
+            return Err(Refusal::new(Code::PositionUnknown, why).into());
+        }
+        Ok(pin)
+    }
+
+    /// A later pin than the one that was asked by, where the answer says that its generation is over.
+    async fn pin_beyond(
+        &self,
+        log: LogId,
+        pin: PinSegment,
+        closed: Generation,
+    ) -> Result<Option<PinSegment>, ReadRefusal> {
+        if closed < pin.generation {
+            return Ok(None);
+        }
+        match self.pin_above(log, closed).await {
+            Ok(later) => Ok((later.generation > pin.generation).then_some(later)),
+            // What was answered still stands: it may only be that there is more elsewhere.
+            Err(why) => {
+                tracing::debug!(%log, %why, "the pin of a log that may have moved cannot be read");
+                Ok(None)
+            }
+        }
+    }
+
     async fn read_at_home(&self, asked: &Asked, from: ReadFrom, limit: usize) -> Result<Page, ReadRefusal> {
         if self.is_home_here(asked.partition) {
             let replicas = &self.parts().replicas;
             return replicas.read(asked.partition, asked.log, &asked.user, from, limit).await;
         }
-        wire::page(self.ask_home(asked.partition, wire::read_request(asked, from, limit)).await?)
+        let request = wire::read_request(asked, from, limit, Generation::ZERO);
+        wire::page(self.ask_home(asked.partition, request).await?)
     }
 
     async fn locate_here(&self, asked: &Asked, position: Position) -> Result<LocateAnswer, ReadRefusal> {
@@ -155,7 +297,13 @@ impl Router {
         }
     }
 
-    async fn read_here(&self, asked: &Asked, from: ReadFrom, limit: usize) -> Result<Page, ReadRefusal> {
+    async fn read_here(
+        &self,
+        asked: &Asked,
+        generation: Generation,
+        from: ReadFrom,
+        limit: usize,
+    ) -> Result<Page, ReadRefusal> {
         let replicas = &self.parts().replicas;
         let has_position = !matches!(from, ReadFrom::After(Position::START) | ReadFrom::Before(None));
         let give_up = Instant::now() + CATCH_UP;
@@ -165,6 +313,8 @@ impl Router {
             }
             match replicas.read(asked.partition, asked.log, &asked.user, from, limit).await {
                 Err(ReadRefusal::Ahead) => {}
+                // The log was here before, and this copy does not know yet that it is back.
+                Ok(page) if page.generation < generation => {}
                 Err(ReadRefusal::Refused(refusal)) if refusal.code == Code::UnknownChat => {}
                 answer => return answer,
             }
@@ -175,7 +325,7 @@ impl Router {
         }
     }
 
-    fn is_home_here(&self, partition: PartitionId) -> bool {
+    pub(super) fn is_home_here(&self, partition: PartitionId) -> bool {
         self.bus_route(partition).is_some_and(|route| route.channel == Channel::HERE)
     }
 
@@ -183,8 +333,9 @@ impl Router {
         self.parts().view.load().partition(partition).map_or(Epoch::ZERO, |row| row.epoch)
     }
 
-    fn not_here(&self, partition: PartitionId) -> ReadRefusal {
-        NotHome { partition, epoch: self.epoch(partition), home: None, moving: false }.into()
+    pub(super) fn not_here(&self, partition: PartitionId) -> ReadRefusal {
+        let (epoch, closed) = (self.epoch(partition), Generation::ZERO);
+        NotHome { partition, epoch, home: None, moving: false, closed }.into()
     }
 
     /// Asks another node of this region that keeps a copy; not where the home is in the region, since that knows
@@ -210,7 +361,11 @@ impl Router {
         })
     }
 
-    async fn ask_home(&self, partition: PartitionId, request: Request) -> Result<Reply, ReadRefusal> {
+    pub(super) async fn ask_home(
+        &self,
+        partition: PartitionId,
+        request: Request,
+    ) -> Result<Reply, ReadRefusal> {
         let route = self.bus_route(partition).ok_or_else(|| self.not_here(partition))?;
         let receiver = self
             .peers()
@@ -221,6 +376,42 @@ impl Router {
             self.not_here(partition)
         })
     }
+}
+
+/// The stretch before the present one that a read begins in, if it does.
+fn earlier_stretch(stretches: Option<&[Stretch]>, from: ReadFrom) -> Option<Stretch> {
+    let (_, earlier) = stretches?.split_last()?;
+    let wanted = match from {
+        ReadFrom::After(position) => position.offset.plus(1),
+        ReadFrom::Before(Some(position)) => position.offset.prev(),
+        ReadFrom::Before(None) => return None,
+    };
+    earlier.iter().rev().find(|stretch| (stretch.first..=stretch.last).contains(&wanted)).copied()
+}
+
+/// A page of an earlier stretch without what does not belong to it: a copy of its partition may hold more.
+fn within(mut page: Page, stretch: Stretch, from: ReadFrom, head: Position) -> Page {
+    let offset = |record: &Record| record.entry().map_or(Offset::ZERO, |entry| entry.offset);
+    page.records.retain(|record| (stretch.first..=stretch.last).contains(&offset(record)));
+    page.at_end = match from {
+        ReadFrom::After(_) => page.records.last().is_none_or(|last| offset(last) >= head.offset),
+        ReadFrom::Before(_) => page.records.first().is_none_or(|first| offset(first) == Offset::FIRST),
+    };
+    page
+}
+
+/// Up to which generation an answer says that the log is not written where it was asked.
+fn closed_in<T>(answer: &Result<T, ReadRefusal>, closed: impl Fn(&T) -> Generation) -> Generation {
+    match answer {
+        Ok(answer) => closed(answer),
+        Err(ReadRefusal::NotHere(not_home)) => not_home.closed,
+        Err(_) => Generation::ZERO,
+    }
+}
+
+/// The generation below one.
+pub(super) const fn before(generation: Generation) -> Generation {
+    Generation::new(generation.get().saturating_sub(1))
 }
 
 fn behind(log: LogId) -> Refusal {

@@ -202,6 +202,7 @@ impl Model {
                 epoch: if ahead { self.place.epoch.plus(1) } else { self.place.epoch },
                 home: None,
                 moving: false,
+                closed: Generation::ZERO,
             })),
         };
         self.handle(Input::Answered(ticket, outcome));
@@ -212,7 +213,7 @@ impl Model {
         self.lanes.handle(self.now_ms, input, &self.place, &mut outputs);
         for output in outputs {
             match output {
-                Output::Resolve(lane) => {
+                Output::Resolve(lane, _) => {
                     self.unresolved.extend((0..2).filter(|number| key(*number) == lane));
                 }
                 Output::Send { ticket, route, write, .. } => self.sent(ticket, route, write),

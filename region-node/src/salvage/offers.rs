@@ -68,6 +68,7 @@ fn outcome(answer: Answer) -> wire::SalvageOutcome {
             epoch: not_home.epoch.get(),
             home: not_home.home.map(|node| node.to_string()).unwrap_or_default(),
             moving: not_home.moving,
+            closed_generation: not_home.closed.get(),
         }),
         Err(WriteError::Moved { .. } | WriteError::Indeterminate { .. }) => {
             Outcome::Unknown(wire::Unknown {})

@@ -263,6 +263,24 @@ impl directory_server::Directory for Directory {
         Err(Status::unimplemented("no test asks"))
     }
 
+    async fn rehome(&self, _: Request<wire::RehomeRequest>) -> Result<Response<wire::RehomeReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+
+    async fn abort_rehome(
+        &self,
+        _: Request<wire::AbortRehomeRequest>,
+    ) -> Result<Response<wire::AbortRehomeReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+
+    async fn rehomes(
+        &self,
+        _: Request<wire::RehomesRequest>,
+    ) -> Result<Response<wire::RehomesReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         Err(Status::unimplemented("no test asks"))
     }

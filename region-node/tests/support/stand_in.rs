@@ -3,6 +3,7 @@
 use super::{PARTITIONS, State};
 use async_trait::async_trait;
 use log_store::{
+    Deduped,
     fold::LogState,
     locate::{Located, locate},
 };
@@ -106,6 +107,7 @@ impl StandIn {
             epoch: home.map_or(Epoch::ZERO, |(_, epoch)| epoch),
             home: home.map(|(row, _)| row.node.clone()),
             moving: home.is_none(),
+            closed: Generation::ZERO,
         }
     }
 
@@ -197,8 +199,8 @@ impl Store {
     fn publish(&mut self, write: &Write, record: &Record, position: Position, is_replicated: bool) {
         let copy = &self.copies[&write.partition];
         let previous = copy.logs[&write.log].position_at(position.offset.prev());
-        let previous_epoch = previous.map_or(Epoch::ZERO, |previous| previous.epoch);
-        let published = Arc::new(Published { record: record.clone(), previous_epoch });
+        let previous_era = previous.unwrap_or(Position::START).era();
+        let published = Arc::new(Published { record: record.clone(), previous_era });
         self.sinks.retain(|(_, log, sink)| {
             if *log != write.log {
                 return true;
@@ -236,6 +238,7 @@ impl Store {
             replicated: state.head,
             generation: Generation::FIRST,
             epoch,
+            closed: Generation::ZERO,
         })
     }
 }
@@ -266,7 +269,7 @@ impl Homes for StandIn {
         store.sinks.push((partition, log, sink.clone()));
         let head = store.copies.get(&partition).and_then(|copy| copy.logs.get(&log)).map(|log| log.head);
         let head = head.unwrap_or(Position::START);
-        Ok(Subscribed { head, replicated: Position::START, epoch })
+        Ok(Subscribed { head, replicated: Position::START, epoch, generation: Generation::FIRST })
     }
 
     fn unsubscribe(&self, _: PartitionId, log: LogId, sink: SinkId) {
@@ -336,7 +339,28 @@ impl Replicas for StandIn {
             ReadFrom::After(_) => records.truncate(limit),
             ReadFrom::Before(_) => drop(records.drain(..records.len().saturating_sub(limit))),
         }
-        Ok(Page { records, at_end })
+        Ok(Page { records, at_end, generation: Generation::FIRST, closed: Generation::ZERO })
+    }
+
+    async fn read_stretch(
+        &self,
+        _: PartitionId,
+        _: LogId,
+        _: Generation,
+        _: ReadFrom,
+        _: usize,
+    ) -> Result<Page, ReadRefusal> {
+        Err(ReadRefusal::Ahead)
+    }
+
+    async fn find(
+        &self,
+        _: PartitionId,
+        _: LogId,
+        _: Generation,
+        _: &DedupKey,
+    ) -> Result<Option<Deduped>, ReadRefusal> {
+        Err(ReadRefusal::Ahead)
     }
 
     async fn locate(

@@ -157,6 +157,21 @@ impl directory_server::Directory for Service {
         Err(Status::unimplemented("no test asks"))
     }
 
+    async fn rehome(&self, _: Request<wire::RehomeRequest>) -> Result<Response<wire::RehomeReply>, Status> {
+        absent()
+    }
+    async fn abort_rehome(
+        &self,
+        _: Request<wire::AbortRehomeRequest>,
+    ) -> Result<Response<wire::AbortRehomeReply>, Status> {
+        absent()
+    }
+    async fn rehomes(
+        &self,
+        _: Request<wire::RehomesRequest>,
+    ) -> Result<Response<wire::RehomesReply>, Status> {
+        absent()
+    }
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         absent()
     }

@@ -5,6 +5,7 @@ mod directory;
 mod emergency;
 mod members;
 mod moves;
+mod rehome;
 mod render;
 mod report;
 mod salvage;
@@ -38,6 +39,16 @@ enum Action {
     Node(Asked<members::NodeAction>),
     /// Let regions join and leave.
     Region(Asked<members::RegionAction>),
+    /// Home one chat in another region, while people write to it; without a chat, list what is under way.
+    Rehome(Rehome),
+}
+
+#[derive(Debug, clap::Args)]
+struct Rehome {
+    #[command(flatten)]
+    at: Where,
+    #[command(flatten)]
+    args: rehome::Args,
 }
 
 /// Something that is asked of the directory.
@@ -124,6 +135,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         Action::Node(Asked { at, action }) => members::node(action, &at.directory().await?).await,
         Action::Region(Asked { at, action }) => members::region(action, &at.directory().await?).await,
+        Action::Rehome(Rehome { at, args }) => rehome::run(args, &at.directory().await?).await,
     }
 }
 

@@ -1,24 +1,45 @@
 //! What the bus says: where the log can be followed, where it stands, and what is new.
 
-use super::{Feed, Output, SessionId, State, Unsettled};
+use super::{Era, Feed, Output, SessionId, State, Unsettled};
 use crate::{bus::Published, router::Route, service::Subscribed};
 use std::sync::Arc;
-use types::{Body, EntryBody, Epoch, Position};
+use types::{Body, EntryBody, PinSegment, Position};
 
 /// What a feed keeps of the latest entries while a session is being filled.
 const TAIL_MAX_ENTRIES: usize = 512;
 const TAIL_MAX_BYTES: usize = 256 * 1024;
 
 impl Feed {
+    /// The log has another place: what its old home says does not count any more.
+    pub(super) fn pinned(&mut self, pin: PinSegment, out: &mut Vec<Output>) {
+        if pin.generation <= self.pinned {
+            return;
+        }
+        let partition = std::mem::replace(&mut self.partition, pin.partition);
+        self.pinned = pin.generation;
+        if partition == pin.partition {
+            return self.ask_again(out);
+        }
+        out.extend(self.subscribed.take().map(|route| Output::Unsubscribe(route, partition)));
+        let Some(unsettled) = &mut self.unsettled else { return };
+        unsettled.asking = None;
+        for member in unsettled.members.values_mut().filter(|member| member.state == State::Waiting) {
+            member.state = State::Lacking;
+        }
+    }
+
     pub(super) fn follow(&mut self, route: Option<Arc<Route>>, out: &mut Vec<Output>) {
         let Some(route) = route else { return };
-        if self.is_asking() || self.subscribed.as_ref() == Some(&route) || route.epoch < self.epoch {
+        if self.is_asking()
+            || self.subscribed.as_ref() == Some(&route)
+            || (self.pinned, route.epoch) < self.era
+        {
             return;
         }
         if let Some(old) = self.subscribed.take()
             && old.channel != route.channel
         {
-            out.push(Output::Unsubscribe(old));
+            out.push(Output::Unsubscribe(old, self.partition));
         }
         self.ask(route, out);
     }
@@ -49,17 +70,18 @@ impl Feed {
         for member in unsettled.members.values_mut().filter(|member| member.state == State::Waiting) {
             member.state = State::Lacking;
         }
-        let Some(answer) = answer.filter(|answer| answer.epoch >= self.epoch) else {
+        let era_of = |answer: &Subscribed| (answer.generation, answer.epoch);
+        let Some(answer) = answer.filter(|answer| era_of(answer) >= self.era) else {
             self.subscribed = None;
             return;
         };
         self.subscribed = Some(route);
-        if answer.epoch > self.epoch {
-            self.enter(answer.epoch);
+        if era_of(&answer) > self.era {
+            self.enter(era_of(&answer));
             self.head = answer.head;
         }
-        // What this epoch published while the answer was under way is known by its end only.
-        let seen = Some(seen).filter(|seen| seen.epoch == self.epoch);
+        // What this era published while the answer was under way is known by its end only.
+        let seen = Some(seen).filter(|seen| seen.era() == self.era);
         for known in [Some(answer.head), seen].into_iter().flatten() {
             if known.offset > self.head.offset {
                 self.unlevel(State::Current);
@@ -78,17 +100,17 @@ impl Feed {
         }
     }
 
-    /// From now on the log is told in this epoch: every position must be found to stand in it.
-    fn enter(&mut self, epoch: Epoch) {
+    /// From now on the log is told in this era: every position must be found to stand in it.
+    fn enter(&mut self, era: Era) {
         self.unlevel(State::Current);
-        self.epoch = epoch;
+        self.era = era;
         self.clear_tail();
         let Some(unsettled) = &mut self.unsettled else { return };
         for member in unsettled.members.values_mut() {
-            if member.checked < epoch {
+            if member.checked < era {
                 member.state = State::Checking;
             } else if member.state == State::Current {
-                // Its position was checked in this epoch, but what was read behind it need not be of it.
+                // Its position was checked in this era, but what was read behind it need not be of it.
                 member.state = State::Lacking;
             }
         }
@@ -98,14 +120,14 @@ impl Feed {
         let mut run = Run { after: self.head, entries: Vec::new() };
         for published in burst {
             let Some(position) = published.record.position() else { continue };
-            if position.epoch < self.epoch {
+            if position.era() < self.era {
                 continue;
             }
             if let Some(unsettled) = self.unsettled.as_mut().filter(|unsettled| unsettled.asking.is_some()) {
                 unsettled.seen = unsettled.seen.max(position);
             }
-            if position.epoch > self.epoch {
-                // The answer to a subscription, under way or to come, tells what this epoch took over.
+            if position.era() > self.era {
+                // The answer to a subscription, under way or to come, tells what this era took over.
                 self.ask_again(out);
                 continue;
             }
@@ -114,14 +136,14 @@ impl Feed {
             }
             let follows = position.offset == self.head.offset.plus(1);
             let is_undone =
-                follows && !self.head.offset.is_zero() && published.previous_epoch != self.head.epoch;
+                follows && !self.head.offset.is_zero() && published.previous_era != self.head.era();
             if !follows || is_undone {
                 run.hand_over(&self.level, out);
                 self.break_off(is_undone);
             }
             self.head = position;
             if let Some(unsettled) = &mut self.unsettled {
-                unsettled.published(self.epoch, position, &published, out);
+                unsettled.published(self.era, position, &published, out);
             }
             if !self.level.is_empty() {
                 run.entries.push(published);
@@ -165,17 +187,11 @@ impl Run {
 
 impl Unsettled {
     /// An entry for sessions that are not level: few are there, and fewer stand just before it.
-    fn published(
-        &mut self,
-        epoch: Epoch,
-        position: Position,
-        published: &Arc<Published>,
-        out: &mut Vec<Output>,
-    ) {
+    fn published(&mut self, era: Era, position: Position, published: &Arc<Published>, out: &mut Vec<Output>) {
         let mut someone_lacks = false;
         for (session, member) in &mut self.members {
-            // A session that was checked in a later epoch takes nothing more of this one.
-            let is_here = member.state == State::Current && member.checked <= epoch;
+            // A session that was checked in a later era takes nothing more of this one.
+            let is_here = member.state == State::Current && member.checked <= era;
             if is_here && member.position.offset.plus(1) == position.offset {
                 let entries = vec![Arc::clone(published)];
                 out.push(Output::Deliver { entries, after: member.position, to: vec![*session] });

@@ -11,13 +11,13 @@ impl Feed {
     /// do not know yet how far the log is replicated.
     pub(super) fn settle(&mut self, out: &mut Vec<Output>) -> Vec<SessionId> {
         let Some(unsettled) = self.unsettled.as_deref_mut() else { return Vec::new() };
-        let (head, epoch) = (self.head, self.epoch);
+        let (head, era) = (self.head, self.era);
         let mut lacking: BTreeMap<Position, Vec<SessionId>> = BTreeMap::new();
         let mut meeting: BTreeMap<Position, Vec<SessionId>> = BTreeMap::new();
         let tail_from = unsettled.tail.front().and_then(|first| first.record.position());
         for (session, member) in &mut unsettled.members {
             if member.state == State::Checking && member.position == Position::START {
-                member.checked = epoch;
+                member.checked = era;
                 member.state = State::Lacking;
             }
             let behind = member.position.offset < head.offset;
@@ -27,7 +27,7 @@ impl Feed {
                     member.state = State::Lacking;
                     match tail_from {
                         Some(first)
-                            if first.offset <= member.position.offset.plus(1) && member.checked <= epoch =>
+                            if first.offset <= member.position.offset.plus(1) && member.checked <= era =>
                         {
                             meeting.entry(member.position).or_default().push(*session);
                         }
@@ -37,8 +37,8 @@ impl Feed {
                 State::Lacking if self.subscribed.is_none() => {
                     lacking.entry(member.position).or_default().push(*session);
                 }
-                // What is beyond the bus must be of the bus's own epoch, and what is level with it the same.
-                State::Lacking if member.position == head || member.position.epoch >= epoch => {
+                // What is beyond the bus must be of the bus's own era, and what is level with it the same.
+                State::Lacking if member.position == head || member.position.era() >= era => {
                     member.state = State::Current;
                 }
                 State::Lacking => member.state = State::Stuck { checking: true },
@@ -67,7 +67,7 @@ impl Feed {
             entry.record.position().is_some_and(|position| position.offset == after.offset.plus(1))
         });
         let Some(first) = first else { return };
-        let stands = after.offset.is_zero() || after.epoch == unsettled.tail[first].previous_epoch;
+        let stands = after.offset.is_zero() || after.era() == unsettled.tail[first].previous_era;
         for session in &sessions {
             let Some(member) = unsettled.members.get_mut(session) else { continue };
             if stands {
@@ -110,10 +110,10 @@ impl Feed {
 
     /// Puts those that stand at the head to the level ones.
     fn level(&mut self) -> Vec<SessionId> {
-        let (head, epoch, replicated) = (self.head, self.epoch, self.replicated);
+        let (head, era, replicated) = (self.head, self.era, self.replicated);
         let mut untold = Vec::new();
         let is_level = |member: &Member| {
-            member.state == State::Current && member.position == head && member.checked == epoch
+            member.state == State::Current && member.position == head && member.checked == era
         };
         let Some(unsettled) = &mut self.unsettled else { return untold };
         let level = &mut self.level;
@@ -190,7 +190,7 @@ impl Feed {
         unsettled.checks.remove(&position);
         let asked = |member: &Member| member.state == State::Checking && member.position == position;
         match answer {
-            Ok(LocateAnswer { epoch, located, .. }) if *epoch >= self.epoch => {
+            Ok(LocateAnswer { generation, epoch, located, .. }) if (*generation, *epoch) >= self.era => {
                 for (session, member) in unsettled.members.iter_mut().filter(|(_, member)| asked(member)) {
                     match located {
                         Located::Continue => {}
@@ -204,7 +204,7 @@ impl Feed {
                             continue;
                         }
                     }
-                    member.checked = *epoch;
+                    member.checked = (*generation, *epoch);
                     member.state = State::Lacking;
                 }
             }
@@ -228,7 +228,7 @@ impl Feed {
     /// Tells how far the log is replicated to those who have it that far: to the level ones all at once, to
     /// those that have just become level (`untold`) what they missed.
     pub(super) fn tick_replicated(&mut self, untold: Vec<SessionId>, out: &mut Vec<Output>) {
-        let (position, head, epoch) = (self.replicated, self.head, self.epoch);
+        let (position, head, era) = (self.replicated, self.head, self.era);
         if position != Position::START && reaches(head, position) {
             let to = if self.is_told { untold } else { self.level.to_vec() };
             self.is_told = true;
@@ -238,7 +238,7 @@ impl Feed {
         }
         let Some(unsettled) = &mut self.unsettled else { return };
         for (session, member) in &mut unsettled.members {
-            let is_checked = member.checked >= epoch
+            let is_checked = member.checked >= era
                 && !matches!(member.state, State::Checking | State::Stuck { checking: true });
             if is_checked && member.told < position && reaches(member.position, position) {
                 member.told = position;

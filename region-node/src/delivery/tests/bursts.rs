@@ -7,16 +7,21 @@ use crate::delivery::feed::LINGER_MS;
 fn level_feed(sessions: impl IntoIterator<Item = u64>) -> (Feed, Log) {
     let mut log = Log::default();
     log.append(Epoch::FIRST);
-    let mut feed = Feed::new(PARTITION);
+    let mut feed = Feed::new(PIN);
     let mut out = Vec::new();
     feed.handle(0, Input::Route(Some(route(1))), &mut out);
-    let answer = Subscribed { head: at(1, 1), replicated: Position::START, epoch: Epoch::FIRST };
+    let answer = Subscribed {
+        head: at(1, 1),
+        replicated: Position::START,
+        epoch: Epoch::FIRST,
+        generation: Generation::FIRST,
+    };
     feed.handle(0, Input::Subscribed(route(1), Some(answer)), &mut out);
     for session in sessions {
         let join = Input::Join {
             session: SessionId(session),
             position: at(1, 1),
-            checked: Epoch::FIRST,
+            checked: (Generation::FIRST, Epoch::FIRST),
             at_end: false,
         };
         feed.handle(0, join, &mut out);
@@ -65,7 +70,12 @@ fn a_session_that_is_filled_gets_the_rest_of_the_bursts_from_the_tail() {
     let session = SessionId(2);
     let out = handle(
         &mut feed,
-        Input::Join { session, position: Position::START, checked: Epoch::FIRST, at_end: false },
+        Input::Join {
+            session,
+            position: Position::START,
+            checked: (Generation::FIRST, Epoch::FIRST),
+            at_end: false,
+        },
     );
     assert_eq!(out, [Output::Fill { after: Position::START, to: vec![(session, 1)], known_head: at(1, 1) }]);
     let burst = publish(&mut log, 1, 3);
@@ -87,7 +97,12 @@ fn an_entry_of_a_later_epoch_in_a_burst_stops_it() {
     let out = handle(&mut feed, Input::Published(burst));
     let deliver = Output::Deliver { entries: known, after: at(1, 1), to: vec![SessionId(1)] };
     assert_eq!(out, [Output::SubscribeAt(route(1)), deliver]);
-    let answer = Subscribed { head: at(2, 5), replicated: Position::START, epoch: Epoch::new(2) };
+    let answer = Subscribed {
+        head: at(2, 5),
+        replicated: Position::START,
+        epoch: Epoch::new(2),
+        generation: Generation::FIRST,
+    };
     let out = handle(&mut feed, Input::Subscribed(route(1), Some(answer)));
     assert_eq!(out, [Output::Check { position: at(1, 3), session: SessionId(1) }]);
 }
@@ -98,7 +113,7 @@ fn an_undone_head_stops_a_burst_and_is_checked() {
     let mut burst = publish(&mut log, 1, 1);
     // The home has written its head again, in the epoch of the feed, and goes on from there.
     let mut next = log.append(Epoch::FIRST);
-    next.previous_epoch = Epoch::ZERO;
+    next.previous_era = Position::START.era();
     burst.push(Arc::new(next));
     let out = handle(&mut feed, Input::Published(burst.clone()));
     burst.truncate(1);
@@ -128,26 +143,42 @@ fn a_quiet_feed_is_small() {
 
 #[test]
 fn who_has_all_that_is_known_waits_for_the_subscription_and_is_not_filled() {
-    let mut feed = Feed::new(PARTITION);
+    let mut feed = Feed::new(PIN);
     handle(&mut feed, Input::Route(Some(route(1))));
     for session in 1..=2 {
         let (session, position) = (SessionId(session), at(1, 3));
-        let out = handle(&mut feed, Input::Join { session, position, checked: Epoch::FIRST, at_end: true });
+        let out = handle(
+            &mut feed,
+            Input::Join { session, position, checked: (Generation::FIRST, Epoch::FIRST), at_end: true },
+        );
         assert_eq!(out, []);
     }
-    let answer = Subscribed { head: at(1, 3), replicated: Position::START, epoch: Epoch::FIRST };
+    let answer = Subscribed {
+        head: at(1, 3),
+        replicated: Position::START,
+        epoch: Epoch::FIRST,
+        generation: Generation::FIRST,
+    };
     assert_eq!(handle(&mut feed, Input::Subscribed(route(1), Some(answer))), []);
     assert!(feed.is_settled(), "{feed:?}");
 }
 
 #[test]
 fn who_waits_is_filled_when_the_home_knows_more_or_does_not_answer() {
-    let more = Subscribed { head: at(1, 5), replicated: Position::START, epoch: Epoch::FIRST };
+    let more = Subscribed {
+        head: at(1, 5),
+        replicated: Position::START,
+        epoch: Epoch::FIRST,
+        generation: Generation::FIRST,
+    };
     for answer in [Some(more), None] {
-        let mut feed = Feed::new(PARTITION);
+        let mut feed = Feed::new(PIN);
         handle(&mut feed, Input::Route(Some(route(1))));
         let (session, position) = (SessionId(1), at(1, 3));
-        handle(&mut feed, Input::Join { session, position, checked: Epoch::FIRST, at_end: true });
+        handle(
+            &mut feed,
+            Input::Join { session, position, checked: (Generation::FIRST, Epoch::FIRST), at_end: true },
+        );
         let known_head = answer.map_or(Position::START, |answer| answer.head);
         let out = handle(&mut feed, Input::Subscribed(route(1), answer));
         assert_eq!(out, [Output::Fill { after: at(1, 3), to: vec![(session, 1)], known_head }]);
@@ -160,8 +191,12 @@ fn a_session_that_joins_behind_a_lingering_feed_is_in_it() {
     let mut out = handle(&mut feed, Input::Leave(SessionId(1)));
     let late_ms = LINGER_MS + 1;
     feed.handle(late_ms, Input::Route(Some(route(1))), &mut out);
-    let join =
-        Input::Join { session: SessionId(2), position: at(1, 1), checked: Epoch::FIRST, at_end: false };
+    let join = Input::Join {
+        session: SessionId(2),
+        position: at(1, 1),
+        checked: (Generation::FIRST, Epoch::FIRST),
+        at_end: false,
+    };
     feed.handle(late_ms, join, &mut out);
     feed.handle(late_ms, Input::Tick, &mut out);
     assert!(out.is_empty(), "{out:?}");
@@ -177,5 +212,5 @@ fn a_feed_that_nobody_follows_goes_by_a_tick() {
     feed.handle(LINGER_MS - 1, Input::Tick, &mut out);
     assert!(out.is_empty(), "{out:?}");
     feed.handle(LINGER_MS, Input::Tick, &mut out);
-    assert_eq!(out, [Output::Unsubscribe(route(1)), Output::Drop]);
+    assert_eq!(out, [Output::Unsubscribe(route(1), PARTITION), Output::Drop]);
 }

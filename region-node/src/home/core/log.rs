@@ -1,10 +1,10 @@
 //! A log as its home keeps it in memory, and what waits for it to be loaded.
 
-use super::{Ticket, recent::Known};
+use super::{Ticket, recent::Known, rehoming::Rehoming};
 use crate::service::Write;
-use log_store::fold::LogState;
+use log_store::fold::{LogState, Standing};
 use std::collections::{HashMap, HashSet, VecDeque};
-use types::{DedupKey, Generation, Lsn, Position, Refusal, UserId};
+use types::{BodyHash, DedupKey, Generation, Lsn, Offset, Position, Refusal, UserId};
 
 /// What the home needs to know of a log from outside of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,6 +59,7 @@ impl Queued {
 pub(super) enum Item {
     Write(Box<Queued>),
     Subscribe(Ticket),
+    Rehome(Box<Rehoming>),
 }
 
 /// What is on its way about a log.
@@ -96,8 +97,14 @@ pub(super) struct Log {
     pub(super) asked: Asked,
     /// The first entry, once somebody needed it.
     pub(super) first: Option<Known>,
-    /// Where a log without a record is pinned: the answer that the front of the queue asked for.
+    /// Where the log is pinned: the answer that the front of the queue asked for, or that was asked for because
+    /// the log's own records do not tell whether it is written here.
     pub(super) pin: Option<Result<Generation, PinProblem>>,
+    /// The log was sealed or imported: its pin is asked for until it tells what became of that.
+    pub(super) is_watched: bool,
+    /// The import that was sequenced in this epoch: a lookup from before it has not seen the entries that it
+    /// stands for.
+    pub(super) imported_at: Lsn,
     pub(super) queue: VecDeque<Item>,
     /// What the store said of the message ids of the queue.
     pub(super) lookups: HashMap<DedupKey, Lookup>,
@@ -115,13 +122,15 @@ pub(super) struct Place {
     pub(super) published: Option<Position>,
     /// Up to where it is known to be replicated.
     pub(super) replicated: Position,
+    /// The generation in which it is written.
+    pub(super) generation: Generation,
 }
 
 /// Why a log's first record cannot be written here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PinProblem {
-    /// It is pinned to another partition, or to none.
-    Elsewhere,
+    /// It is pinned to another partition, in this generation, or to none.
+    Elsewhere(Generation),
     /// The directory could not be asked.
     Refused(Refusal),
 }
@@ -166,7 +175,20 @@ impl Log {
 
     /// Whether the store tells everything about it, and nothing is under way in it.
     pub(super) fn can_rest(&self, released: Lsn) -> bool {
-        self.queue.is_empty() && self.state.is_some() && self.last_lsn() <= released
+        self.queue.is_empty() && !self.is_watched && self.state.is_some() && self.last_lsn() <= released
+    }
+
+    /// Where it stands by its records here.
+    pub(super) fn standing(&self) -> Standing {
+        self.state.as_ref().and_then(Option::as_ref).map(LogState::standing).unwrap_or_default()
+    }
+
+    /// The first entry, as far as the state tells: that of a log which was imported is elsewhere, and was
+    /// replicated long ago.
+    pub(super) fn first_elsewhere(&self) -> Option<Known> {
+        let state = self.state.as_ref()?.as_ref()?;
+        let position = state.position_at(Offset::FIRST).filter(|_| state.is_elsewhere(Offset::FIRST))?;
+        Some(Known { lsn: Lsn::ZERO, position, hash: BodyHash([0; 16]), accepted_at_ms: state.created_at_ms })
     }
 
     /// The LSN of its last record; zero where it has none or is not loaded.

@@ -1,6 +1,6 @@
 //! What is said to a home's core, and what it says.
 
-use super::{FollowerView, Membership, Need, Pressure, Proposal, ProposalOutcome};
+use super::{FollowerView, Handed, Membership, Need, Pressure, Proposal, ProposalOutcome, Rehoming};
 use crate::{
     bus::Published,
     clock::Now,
@@ -10,8 +10,8 @@ use host::planted::{Bug, is_planted};
 use log_store::{AppendError, Deduped, PartitionEnd, fold::LogState};
 use std::sync::Arc;
 use types::{
-    DedupKey, Epoch, LogId, Lsn, MoveId, PartitionId, PartitionPosition, Pin, Position, Record, Refusal,
-    Replica,
+    DedupKey, Epoch, Generation, LogId, Lsn, MoveId, PartitionId, PartitionPosition, Pin, Position, Record,
+    Refusal, Replica,
 };
 
 /// Names a call, so that its answer finds back.
@@ -78,6 +78,8 @@ pub struct Loaded {
     pub pin: Option<Result<Option<Pin>, Refusal>>,
     /// What stands under message ids.
     pub found: Vec<(DedupKey, Option<Deduped>)>,
+    /// Message ids that an earlier stretch of the log could not be asked for.
+    pub failed: Vec<(DedupKey, Refusal)>,
 }
 
 /// Why a batch was not appended.
@@ -125,6 +127,8 @@ pub enum Input {
         /// The log.
         log: LogId,
     },
+    /// The directory re-homes a log: from here, or to here.
+    Rehome(Box<Rehoming>),
     /// The answer to [`Output::Load`].
     Loaded {
         /// The log.
@@ -236,6 +240,20 @@ pub enum Output {
         log: LogId,
         /// Where publishing begins.
         result: Result<Subscribed, NotHome>,
+    },
+    /// A step of a re-homing is replicated.
+    Rehomed {
+        /// Which.
+        ticket: Ticket,
+        /// What is handed on.
+        handed: Handed,
+    },
+    /// A log is written elsewhere from this generation on: whoever follows it is to follow it there.
+    Moved {
+        /// The log.
+        log: LogId,
+        /// The generation.
+        generation: Generation,
     },
     /// Publish an entry of a followed log.
     Publish(Arc<Published>),

@@ -26,6 +26,7 @@ mod marks;
 mod message;
 mod pressure;
 mod recent;
+mod rehoming;
 pub(crate) mod rules;
 mod seal;
 mod sequence;
@@ -37,6 +38,7 @@ pub use in_sync::{FollowerView, IsrSet, Membership, Proposal, ProposalOutcome};
 pub use log::Need;
 pub use message::{Context, EndReason, Failure, Input, Loaded, Open, Output, Row, Ticket, View};
 pub use pressure::Pressure;
+pub use rehoming::{Handed, Rehoming, RehomingStep};
 pub(crate) use sequence::bytes_at_most;
 
 use crate::{clock::Now, service::NotHome};
@@ -52,8 +54,8 @@ use marks::Marks;
 use recent::Recent;
 use seal::Sealing;
 use settle::Waiter;
-use std::collections::{BTreeMap, VecDeque};
-use types::{Epoch, Lsn, NodeId, PartitionId, PartitionPosition, Record, Replica};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use types::{Epoch, Generation, LogId, Lsn, NodeId, PartitionId, PartitionPosition, Record, Replica};
 
 /// Records of a partition that may be sequenced and not released, or wait to be sequenced.
 pub const PENDING_MAX: usize = 8_192;
@@ -88,6 +90,8 @@ pub struct Core {
     announced: Lsn,
 
     logs: Logs,
+    /// The logs whose pins are watched.
+    watched: BTreeSet<LogId>,
     /// Items in the queues of logs.
     queued: usize,
     recent: Recent,
@@ -132,6 +136,7 @@ impl Core {
             watermark: watermark.min(last),
             announced: watermark.min(last),
             logs: Logs::default(),
+            watched: BTreeSet::new(),
             queued: 0,
             recent: Recent::new(last, now.boot_ms),
             marks: Marks::default(),
@@ -162,6 +167,7 @@ impl Core {
             }
             Input::Subscribe { ticket, log } => self.subscribe(cx, ticket, log, out),
             Input::Unsubscribe { log } => self.logs.unfollow(log),
+            Input::Rehome(rehoming) => self.admit_rehoming(cx, rehoming, out),
             Input::Loaded { log, as_of, loaded } => self.loaded(cx, log, as_of, *loaded, out),
             Input::Durable { last } => self.durable(cx, last, out),
             Input::AppendFailed { first, failure } => self.failed(first, failure, out),
@@ -206,7 +212,13 @@ impl Core {
     }
 
     fn not_home(&self, moving: bool) -> NotHome {
-        NotHome { partition: self.partition, epoch: self.epoch, home: Some(self.me.clone()), moving }
+        let (home, closed) = (Some(self.me.clone()), Generation::ZERO);
+        NotHome { partition: self.partition, epoch: self.epoch, home, moving, closed }
+    }
+
+    /// The log is written here in no generation up to this one.
+    fn closed(&self, closed: Generation) -> NotHome {
+        NotHome { closed, ..self.not_home(false) }
     }
 
     /// A position counts only when this home holds the very same record, and the follower obeys this epoch:
@@ -248,6 +260,7 @@ impl Core {
         self.move_watermark(out);
         let lag_ms = self.in_sync.set_lag_ms(&self.lag, cx.now.boot_ms);
         self.push_back(Pressure::of(lag_ms, self.isr_pressure_ms, self.marks.at_risk()), lag_ms);
+        self.watch_pins(out);
         self.logs.rest(cx.now.boot_ms, self.released);
         self.recent.age(cx.now.boot_ms, self.last, self.durable.lsn);
         let at = ProposeAt {

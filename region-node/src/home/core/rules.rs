@@ -159,5 +159,9 @@ fn deletable(write: &Write, state: &LogState, offsets: &[Offset]) -> Result<Verd
     if offsets.last().is_some_and(|last| *last > state.head.offset) {
         return bad("names an offset that is not there");
     }
+    // An acked deletion takes the body off every disk, and only its own partition can do that.
+    if offsets.iter().any(|offset| state.is_elsewhere(*offset)) {
+        return bad("names an offset that an earlier partition of the chat holds");
+    }
     Ok(Verdict::Append)
 }

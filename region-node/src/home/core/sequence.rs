@@ -5,15 +5,16 @@ use super::{
     log::{Asked, Item, Log, Lookup, Need, PinProblem, Place, Queued},
     pressure,
     recent::Known,
+    rehoming::Next,
     rules::{self, Verdict},
     settle::Waiter,
 };
 use crate::service::{NotHome, Salvaged, Subscribed, Target, Write, WriteError};
-use log_store::Deduped;
+use log_store::{Deduped, fold::Standing};
 use std::collections::BTreeSet;
 use types::{
     AckPolicy, Body, BodyHash, Class, Code, DedupKey, Entry, EntryBody, Generation, LogId, Lsn, PartitionId,
-    Pin, Position, Record, Refusal, limits,
+    Pin, Position, Record, Refusal, StateUpdate, limits,
 };
 
 /// Bytes that a record takes beside its body, at most: ids, names and numbers.
@@ -121,10 +122,25 @@ impl Core {
         if let Some(pin) = loaded.pin {
             log.asked.pin = false;
             log.pin = Some(generation_here(pin, self.partition));
+            if log.is_watched {
+                self.watched(id, out);
+            }
         }
+        let Some(log) = self.logs.get_mut(id) else { return };
         for (key, found) in loaded.found {
             log.asked.keys.remove(&key);
             log.lookups.insert(key, Lookup { found: found.map(Known::from), as_of });
+        }
+        for (key, refusal) in loaded.failed {
+            log.asked.keys.remove(&key);
+            let needs_it = |item: &mut Item| match item {
+                Item::Write(write) => write.key() == key || write.predecessor_key().as_ref() == Some(&key),
+                Item::Subscribe(_) | Item::Rehome(_) => false,
+            };
+            if let Some(Item::Write(write)) = log.queue.pop_front_if(needs_it) {
+                self.queued -= 1;
+                out.push(Output::Reply { ticket: write.ticket, result: Err(refusal.into()) });
+            }
         }
         if let Some(state) = loaded.state
             && std::mem::take(&mut log.asked.state)
@@ -141,6 +157,7 @@ impl Core {
         let state = log.state.as_ref().and_then(Option::as_ref);
         let (head, last) = state.map_or((Position::START, Lsn::ZERO), |state| (state.head, state.last.lsn));
         log.place.published.get_or_insert(head);
+        log.place.generation = log.place.generation.max(head.generation).max(Generation::FIRST);
         if last <= self.announced {
             log.place.replicated = head;
         } else {
@@ -148,9 +165,10 @@ impl Core {
         }
     }
 
-    fn subscribed(&self, place: &Place) -> Subscribed {
+    pub(super) fn subscribed(&self, place: &Place) -> Subscribed {
         let head = place.published.unwrap_or(Position::START);
-        Subscribed { head, replicated: place.replicated, epoch: self.epoch }
+        let Place { replicated, generation, .. } = *place;
+        Subscribed { head, replicated, epoch: self.epoch, generation }
     }
 
     /// Goes through a log's queue as far as everything is known.
@@ -162,13 +180,20 @@ impl Core {
                 return;
             };
             let step = match &item {
-                Item::Subscribe(_) if log.state.is_none() => Step::Need(Need::default()),
-                Item::Subscribe(ticket) => {
-                    log.followed = true;
-                    let result = Ok(self.subscribed(&log.place));
-                    out.push(Output::Subscribed { ticket: *ticket, log: id, result });
+                Item::Subscribe(_) | Item::Rehome(_) if log.state.is_none() => Step::Need(Need::default()),
+                Item::Subscribe(ticket) => match self.followed_here(&mut log) {
+                    Next::Need(need) => Step::Need(need),
+                    Next::Is(result) => {
+                        out.push(Output::Subscribed { ticket: *ticket, log: id, result });
+                        self.queued -= 1;
+                        self.put_watched(id, log);
+                        continue;
+                    }
+                },
+                Item::Rehome(rehoming) => {
+                    self.rehome_step(cx, rehoming, id, &mut log, out);
                     self.queued -= 1;
-                    self.logs.put(id, log);
+                    self.put_watched(id, log);
                     continue;
                 }
                 Item::Write(queued) => self.step(cx, queued, &mut log),
@@ -202,10 +227,7 @@ impl Core {
             return Step::Refuse(self.not_home(true).into());
         }
         let Some(found) = found else { return Step::Need(Need { keys: vec![key], ..Need::default() }) };
-        let policy = match (&write.body, state) {
-            (_, Some(state)) => state.ack_policy,
-            _ => AckPolicy::Home,
-        };
+        let policy = state.as_ref().map_or(AckPolicy::Home, |state| state.ack_policy);
         let due = rules::due(write, policy, self.in_sync.one_region());
         if let Some(known) = found {
             return match known.hash == write.body.hash() || is_restored_deletion(write) {
@@ -217,24 +239,27 @@ impl Core {
             let message = format!("the deadline of the write to {} passed before it was begun", write.log);
             return Step::Refuse(Refusal::new(Code::HomeUnavailable, message).into());
         }
+        let standing = log.standing();
+        if !standing.closed().is_zero() && write.generation <= standing.closed() {
+            return Step::Refuse(self.closed(standing.closed()).into());
+        }
         if self.pressure == Pressure::Full && due == AckPolicy::Home && !self.in_sync.one_region() {
             return Step::Refuse(self.pushed_back().into());
         }
         match rules::judge(write, state.as_ref(), cx.now.wall_ms) {
             Err(refusal) => Step::Refuse(refusal.into()),
-            Ok(Verdict::AlreadyCreated) => match log.first {
+            Ok(Verdict::AlreadyCreated) => match log.first.or_else(|| log.first_elsewhere()) {
                 Some(first) => Step::Join(first, due),
                 None => Step::Need(Need { first: true, ..Need::default() }),
             },
             Ok(Verdict::Restore) => self.restore(write, log, due),
             Ok(Verdict::Append) => match (state, queued.predecessor_key()) {
-                (Some(state), Some(key)) => match self.holds_predecessor(write.log, &key, log) {
+                (Some(_), Some(key)) => match self.holds_predecessor(write.log, &key, log) {
                     None => Step::Need(Need { keys: vec![key], ..Need::default() }),
                     Some(false) => Step::Refuse(out_of_order(write).into()),
-                    Some(true) => Step::Append(state.head.generation, due),
+                    Some(true) => self.next_record(log, due),
                 },
-                (Some(state), None) => Step::Append(state.head.generation, due),
-                (None, _) => self.first_record(log, due),
+                _ => self.next_record(log, due),
             },
         }
     }
@@ -247,10 +272,8 @@ impl Core {
     }
 
     /// A deletion that is put back deletes what its targets are now.
-    fn restore(&self, write: &Write, log: &Log, due: AckPolicy) -> Step {
-        let (Some(Some(state)), Some(salvaged)) = (&log.state, &write.salvage) else {
-            return Step::Need(Need::default());
-        };
+    fn restore(&self, write: &Write, log: &mut Log, due: AckPolicy) -> Step {
+        let Some(salvaged) = &write.salvage else { return Step::Need(Need::default()) };
         let looked_up =
             salvaged.targets.iter().map(|target| (target, self.lookup(write.log, &target.key, log)));
         let (mut keys, mut found) = (Vec::new(), Vec::new());
@@ -260,20 +283,32 @@ impl Core {
                 None => keys.push(target.key.clone()),
             }
         }
-        if keys.is_empty() {
-            Step::Delete(state.head.generation, due, found)
-        } else {
-            Step::Need(Need { keys, ..Need::default() })
+        if !keys.is_empty() {
+            return Step::Need(Need { keys, ..Need::default() });
+        }
+        match self.next_record(log, due) {
+            Step::Append(generation, due) => Step::Delete(generation, due, found),
+            other => other,
         }
     }
 
-    /// A log's first record is written only at a generation that was read linearizably for it.
-    fn first_record(&self, log: &mut Log, due: AckPolicy) -> Step {
+    /// A log's first record, and the first one behind a seal or an import, is written only at a generation that
+    /// was read linearizably for it.
+    fn next_record(&self, log: &mut Log, due: AckPolicy) -> Step {
+        let standing = log.standing();
+        if standing.is_settled() {
+            return Step::Append(standing.head.generation, due);
+        }
         match log.pin.take() {
             None => Step::Need(Need { pin: true, ..Need::default() }),
-            Some(Ok(generation)) => Step::Append(generation, due),
+            Some(Ok(generation)) if standing == Standing::default() || standing.may_begin(generation) => {
+                Step::Append(generation, due)
+            }
+            Some(Ok(generation)) => Step::Refuse(self.closed(standing.closed().max(generation)).into()),
             Some(Err(PinProblem::Refused(refusal))) => Step::Refuse(refusal.into()),
-            Some(Err(PinProblem::Elsewhere)) => Step::Refuse(self.not_home(false).into()),
+            Some(Err(PinProblem::Elsewhere(generation))) => {
+                Step::Refuse(self.closed(standing.closed().max(before(generation))).into())
+            }
         }
     }
 
@@ -291,7 +326,8 @@ impl Core {
             return Some(None);
         }
         let lookup = log.lookups.get(key)?;
-        (lookup.found.is_some() || lookup.as_of >= self.recent.from()).then_some(lookup.found)
+        let bar = self.recent.from().max(log.imported_at);
+        (lookup.found.is_some() || lookup.as_of >= bar).then_some(lookup.found)
     }
 
     fn take(&mut self, cx: Context, queued: Queued, step: Step, log: &mut Log, out: &mut Vec<Output>) {
@@ -317,7 +353,7 @@ impl Core {
             Step::Join(known, due) => (known, due),
             Step::Append(generation, due) => match self.sequence(cx, write, generation, log, out) {
                 Ok((known, content)) => {
-                    let waiter = Waiter { ticket, known, due, deadline_ms, content };
+                    let waiter = Waiter { ticket, known, due, deadline_ms, content, handed: None };
                     self.wait(waiter);
                     return;
                 }
@@ -327,7 +363,7 @@ impl Core {
                 }
             },
         };
-        self.wait(Waiter { ticket, known, due, deadline_ms, content: None });
+        self.wait(Waiter { ticket, known, due, deadline_ms, content: None, handed: None });
     }
 
     /// Gives a deletion the offsets that its targets have now. A target that is not there yet gets its place
@@ -415,6 +451,7 @@ impl Core {
         }
         self.recent.trim(self.durable.lsn, RECENT_MAX);
         self.marks.note(record.lsn, record.log, known.position, self.durable.lsn);
+        log.place.generation = generation;
         self.last = record.lsn;
         self.put(record, out);
         Ok((known, content))
@@ -459,6 +496,9 @@ impl Core {
                 Item::Write(queued) => {
                     Output::Reply { ticket: queued.ticket, result: Err(write_error.clone()) }
                 }
+                Item::Rehome(rehoming) => {
+                    Output::Reply { ticket: rehoming.ticket, result: Err(write_error.clone()) }
+                }
                 Item::Subscribe(ticket) => {
                     Output::Subscribed { ticket, log: id, result: Err(not_home.clone()) }
                 }
@@ -480,6 +520,7 @@ pub(crate) fn bytes_at_most(record: &Record) -> usize {
             Deleted { offsets } => offsets.len() * 10,
             Erased { .. } => 20,
         },
+        Body::Update(StateUpdate::LogImported(import)) => proto::encode_import(import).len(),
         Body::Update(_) => 0,
     };
     body + RECORD_OVERHEAD_BYTES
@@ -492,8 +533,14 @@ fn generation_here(
     let pin = pin.map_err(PinProblem::Refused)?;
     match pin.as_ref().and_then(Pin::current) {
         Some(segment) if segment.partition == partition => Ok(segment.generation),
-        _ => Err(PinProblem::Elsewhere),
+        Some(segment) => Err(PinProblem::Elsewhere(segment.generation)),
+        None => Err(PinProblem::Elsewhere(Generation::ZERO)),
     }
+}
+
+/// The generation below one.
+pub(super) const fn before(generation: Generation) -> Generation {
+    Generation::new(generation.get().saturating_sub(1))
 }
 
 fn known_of(record: &Record) -> Option<Known> {

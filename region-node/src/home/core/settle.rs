@@ -2,6 +2,7 @@
 
 use super::{
     Context, Core, EndReason, Failure, Input, Output, Ticket, bytes_at_most, log::Item, recent::Known,
+    rehoming::Handed,
 };
 use crate::{
     bus::Published,
@@ -9,7 +10,9 @@ use crate::{
 };
 use log_store::EpochBegin;
 use std::{collections::BTreeMap, sync::Arc};
-use types::{AckPolicy, Code, Epoch, LogId, Lsn, PartitionPosition, Record, Refusal};
+use types::{
+    AckPolicy, Body, Code, Epoch, LogId, Lsn, PartitionPosition, Position, Record, Refusal, StateUpdate,
+};
 
 /// Why an answer did not come in time.
 const OVERDUE: &str = "the deadline passed";
@@ -25,6 +28,8 @@ pub(super) struct Waiter {
     pub(super) deadline_ms: u64,
     /// The log, where its ack at `home` puts new content at risk.
     pub(super) content: Option<LogId>,
+    /// What a step of a re-homing answers in place of an ack.
+    pub(super) handed: Option<Handed>,
 }
 
 impl Core {
@@ -92,6 +97,7 @@ impl Core {
         }
         let mut stalled = Vec::new();
         for (id, log) in self.logs.iter_mut() {
+            log.imported_at = log.imported_at.min(end);
             if log.last_lsn() > end {
                 log.state = None;
                 log.first = log.first.filter(|first| first.lsn <= end);
@@ -121,10 +127,10 @@ impl Core {
             if let (AckPolicy::Home, Some(log)) = (ack, waiter.content) {
                 self.marks.acked(waiter.known.lsn, log);
             }
-            out.push(ack_of(&waiter, ack, self.epoch));
+            out.push(ack_of(waiter, ack, self.epoch));
         }
         for waiter in take_up_to(&mut self.replicated_waiters, replicated) {
-            out.push(ack_of(&waiter, AckPolicy::Replicated, self.epoch));
+            out.push(ack_of(waiter, AckPolicy::Replicated, self.epoch));
         }
         self.announce(replicated, out);
         self.seal_if_finished(cx, out);
@@ -135,15 +141,15 @@ impl Core {
             let Some(record) = self.unreleased.pop_front() else { return };
             self.pending_bytes -= bytes_at_most(&record);
             self.released = record.lsn;
-            let (Some((place, is_followed)), Some(position)) =
-                (self.logs.place_mut(record.log), record.position())
-            else {
-                continue;
-            };
+            let Some((place, is_followed)) = self.logs.place_mut(record.log) else { continue };
+            if let Body::Update(StateUpdate::LogImported(import)) = &record.body {
+                place.published = Some(import.head);
+            }
+            let Some(position) = record.position() else { continue };
             let before = place.published.replace(position);
             if is_followed {
-                let previous_epoch = before.map_or(Epoch::ZERO, |before| before.epoch);
-                out.push(Output::Publish(Arc::new(Published { record, previous_epoch })));
+                let previous_era = before.map_or(Position::START.era(), |before| before.era());
+                out.push(Output::Publish(Arc::new(Published { record, previous_era })));
             }
         }
     }
@@ -183,6 +189,7 @@ impl Core {
         for (id, log) in self.logs.iter_mut() {
             let is_overdue = |item: &Item| match item {
                 Item::Write(write) => write.deadline_ms <= now_ms,
+                Item::Rehome(rehoming) => rehoming.deadline_ms <= now_ms,
                 Item::Subscribe(_) => false,
             };
             if !log.queue.iter().any(is_overdue) {
@@ -196,6 +203,11 @@ impl Core {
                         let message = format!("the deadline of the write to {id} passed before it was begun");
                         let refusal = Refusal::new(Code::HomeUnavailable, message);
                         out.push(Output::Reply { ticket: write.ticket, result: Err(refusal.into()) });
+                    }
+                    Item::Rehome(rehoming) if rehoming.deadline_ms <= now_ms => {
+                        *queued -= 1;
+                        let refusal = Refusal::new(Code::HomeUnavailable, "it was not begun in time");
+                        out.push(Output::Reply { ticket: rehoming.ticket, result: Err(refusal.into()) });
                     }
                     item => log.queue.push_back(item),
                 }
@@ -238,6 +250,9 @@ impl Core {
             Input::Subscribe { ticket, log } => {
                 out.push(Output::Subscribed { ticket, log, result: Err(not_home) });
             }
+            Input::Rehome(rehoming) => {
+                out.push(Output::Reply { ticket: rehoming.ticket, result: Err(not_home.into()) });
+            }
             _ => {}
         }
     }
@@ -248,7 +263,10 @@ fn take_up_to(waiters: &mut BTreeMap<Lsn, Vec<Waiter>>, last: Lsn) -> impl Itera
     std::mem::replace(waiters, rest).into_values().flatten()
 }
 
-const fn ack_of(waiter: &Waiter, ack: AckPolicy, epoch: Epoch) -> Output {
+fn ack_of(waiter: Waiter, ack: AckPolicy, epoch: Epoch) -> Output {
+    if let Some(handed) = waiter.handed {
+        return Output::Rehomed { ticket: waiter.ticket, handed };
+    }
     let Known { position, accepted_at_ms, .. } = waiter.known;
     Output::Reply { ticket: waiter.ticket, result: Ok(Acked { position, accepted_at_ms, ack, epoch }) }
 }

@@ -2,6 +2,7 @@
 
 mod cases;
 mod in_sync;
+mod rehoming;
 mod salvage;
 mod sealing;
 
@@ -16,7 +17,7 @@ use std::{
 };
 use types::{
     AckPolicy, Code, DedupKey, DeviceId, EntryBody, Generation, LogId, MemberRole, MessageId, MoveId, Offset,
-    Pin, PinSegment, RegionId, StoreId, UserId,
+    Pin, PinSegment, Position, RegionId, StoreId, UserId,
 };
 
 const EPOCH: Epoch = Epoch::new(3);
@@ -107,6 +108,10 @@ struct World {
     published: HashMap<LogId, u64>,
     next_ticket: u64,
     out: Vec<Output>,
+    /// Where logs are pinned that are not pinned here from the beginning.
+    pins: HashMap<LogId, Vec<PinSegment>>,
+    handed: HashMap<Ticket, Handed>,
+    moved: Vec<(LogId, Generation)>,
 }
 
 impl World {
@@ -142,6 +147,9 @@ impl World {
             published: HashMap::new(),
             next_ticket: 0,
             out: Vec::new(),
+            pins: HashMap::new(),
+            handed: HashMap::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -187,8 +195,9 @@ impl World {
                     let offset = published.record.entry().expect("an entry").offset.get();
                     let before = self.published.insert(published.record.log, offset).unwrap_or(0);
                     assert_eq!(offset, before + 1, "entries are published in order");
-                    let previous_epoch = if offset == 1 { Epoch::ZERO } else { EPOCH };
-                    assert_eq!(published.previous_epoch, previous_epoch);
+                    let era = (Generation::FIRST, EPOCH);
+                    let previous_era = if offset == 1 { Position::START.era() } else { era };
+                    assert_eq!(published.previous_era, previous_era);
                     assert!(published.record.lsn.get() <= self.store.len() as u64, "and durable");
                 }
                 Output::Subscribed { log, result: Ok(subscribed), .. } => {
@@ -196,6 +205,11 @@ impl World {
                     let published = *self.published.entry(log).or_insert(head);
                     assert_eq!(published, head, "what is published follows the head that was told");
                 }
+                Output::Rehomed { ticket, handed } => {
+                    assert!(releasing, "a step is answered like an ack");
+                    self.handed.insert(ticket, handed);
+                }
+                Output::Moved { log, generation } => self.moved.push((log, generation)),
                 Output::Subscribed { result: Err(_), .. } | Output::Ended(_) => {}
                 Output::Durable { .. } | Output::Watermark(_) | Output::Replicated { .. } => {}
             }
@@ -209,7 +223,13 @@ impl World {
             let write = &self.asked[&ticket];
             let stands =
                 |record: &&Record| record.log == write.log && record.position() == Some(acked.position);
-            let record = self.store.iter().find(stands).expect("what is acked is durable");
+            let Some(record) = self.store.iter().find(stands) else {
+                // It stands in a partition that the log was in before.
+                assert!(self.pins.contains_key(&write.log), "what is acked is durable");
+                assert_eq!(acked.ack, AckPolicy::Replicated);
+                assert!(self.answered.insert(ticket, result).is_none(), "one answer a call");
+                return;
+            };
             let entry = record.entry().expect("an entry");
             let same_message = entry.message_id == write.message_id;
             let same_creation = matches!(write.body, EntryBody::Created { .. }) && entry.body == write.body;
@@ -279,15 +299,20 @@ impl World {
                 accepted_at_ms: record.accepted_at_ms,
             })
         };
-        let segment =
-            PinSegment { generation: Generation::FIRST, partition: PARTITION, first_offset: Offset::FIRST };
         let loaded = Loaded {
             state: need.state.then(|| (!mine.is_empty()).then(|| Arc::new(state))),
             first: mine.first().filter(|_| need.first).map(|record| (*record).clone()),
-            pin: need.pin.then(|| Ok(Some(Pin { log, segments: vec![segment] }))),
+            pin: need.pin.then(|| Ok(Some(Pin { log, segments: self.segments(log) }))),
             found: need.keys.iter().map(|key| (key.clone(), find(key))).collect(),
+            failed: Vec::new(),
         };
         self.say(Input::Loaded { log, as_of, loaded: Box::new(Ok(loaded)) });
+    }
+
+    fn segments(&self, log: LogId) -> Vec<PinSegment> {
+        let first =
+            PinSegment { generation: Generation::FIRST, partition: PARTITION, first_offset: Offset::FIRST };
+        self.pins.get(&log).cloned().unwrap_or_else(|| vec![first])
     }
 
     fn load_all(&mut self) {

@@ -1,0 +1,62 @@
+//! What a log's records add up to, as one partition hands it to the next when the log is re-homed.
+
+use crate::{
+    AckPolicy, CursorKind, DeviceId, Epoch, Generation, MemberRole, MessageId, Offset, Position, RegionId,
+    RehomeId, UserId,
+};
+
+/// Where an era, a (generation, epoch), begins in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EraBegin {
+    /// The pin generation.
+    pub generation: Generation,
+    /// The partition's epoch.
+    pub epoch: Epoch,
+    /// The offset of its first entry.
+    pub first_offset: Offset,
+}
+
+/// One device that has written to a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceMark {
+    /// Whose.
+    pub sender: UserId,
+    /// Which.
+    pub device: DeviceId,
+    /// The id of its last entry.
+    pub latest: MessageId,
+    /// None of its entries has a higher id.
+    pub highest: MessageId,
+    /// The offset of its last entry.
+    pub offset: Offset,
+}
+
+/// The fold of a log up to where its former partition sealed it. At most
+/// [`crate::limits::IMPORT_MAX_BYTES`] encoded.
+///
+/// It holds no entry: those stay where they were written, and are found through the pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The re-homing that brings it.
+    pub rehome: RehomeId,
+    /// The last entry; the next one follows it.
+    pub head: Position,
+    /// The eras that the log has entries of, oldest first.
+    pub eras: Vec<EraBegin>,
+    /// The `accepted_at` of the first entry, in ms since 1970.
+    pub created_at_ms: u64,
+    /// The `accepted_at` of the last record, in ms since 1970.
+    pub accepted_at_ms: u64,
+    /// Who may read and write, by name.
+    pub members: Vec<(UserId, MemberRole)>,
+    /// When content is acked.
+    pub ack_policy: AckPolicy,
+    /// The regions that may hold the log; empty means all.
+    pub allowed_regions: Vec<RegionId>,
+    /// Up to where each device has received and read.
+    pub cursors: Vec<(UserId, DeviceId, CursorKind, Offset)>,
+    /// The newest message ids of the devices that write, ascending by device and sender.
+    pub devices: Vec<DeviceMark>,
+    /// No entry of a device that is not among `devices` has a higher message id.
+    pub devices_floor: MessageId,
+}
