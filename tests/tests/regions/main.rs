@@ -11,6 +11,7 @@ mod paused;
 mod pipe;
 mod proxied;
 mod refill;
+mod rehoming;
 mod replicated;
 mod replicators;
 mod retry;
