@@ -2,7 +2,7 @@
 
 use crate::history::{BodySum, Kind, Log, LogSum, Message, Recorder, Region};
 use futures_util::FutureExt as _;
-use log_store::{LogStore, Scan, memory::MemoryStore};
+use log_store::{Archive, LogStore, Scan, memory::MemoryStore};
 use std::collections::BTreeMap;
 use types::{
     Generation, LogId, NodeId, Offset, PartitionId, PartitionPosition, Placement, Position, Record, RegionId,
@@ -64,6 +64,14 @@ pub(super) fn agree(copies: &[Copy<'_>], placement: &Placement) -> bool {
         let first = ends.next();
         first.is_some() && ends.all(|end| Some(end) == first)
     })
+}
+
+/// Whether every copy's archives are settled: back in their logs, or listed as refused.
+pub(super) fn are_salvaged(copies: &[Copy<'_>]) -> bool {
+    let is_done = |copy: &Copy<'_>| {
+        now(copy.store.archives()).is_ok_and(|archives| archives.iter().all(Archive::is_settled))
+    };
+    copies.iter().all(is_done)
 }
 
 /// The last position of each log, as its first copy has it.

@@ -60,6 +60,8 @@ enum Packet {
     Reset {
         pipe: PipeId,
     },
+    /// What a cut has held goes on.
+    Mended,
 }
 
 /// A packet on its way.
@@ -195,12 +197,19 @@ impl Net {
         while self.queue.peek().is_some_and(|Reverse(next)| next.at_us <= until_us) {
             let Some(Reverse(flying)) = self.queue.pop() else { return };
             self.now_us = self.now_us.max(flying.at_us);
-            if self.links.is_cut(flying.link) || self.dark.contains(&flying.link.to) {
-                self.held.entry(flying.link).or_default().push_back(flying.packet);
-                continue;
+            let Flying { at_us, number, link, packet } = flying;
+            let is_stopped = self.links.is_cut(link) || self.dark.contains(&link.to);
+            if matches!(packet, Packet::Mended) {
+                let held = if is_stopped { None } else { self.held.remove(&link) };
+                for packet in held.unwrap_or_default() {
+                    self.arrive(Flying { at_us, number, link, packet }, later);
+                }
+            } else if is_stopped || self.held.contains_key(&link) {
+                // Behind what is held already, so that nothing is overtaken.
+                self.held.entry(link).or_default().push_back(packet);
+            } else {
+                self.arrive(Flying { at_us, number, link, packet }, later);
             }
-            self.note(&flying);
-            self.arrive(flying, later);
         }
         self.now_us = until_us;
     }
@@ -220,14 +229,17 @@ impl Net {
                 Packet::Data { pipe, bytes } => format!("pipe {} {} bytes", pipe.index(), bytes.len()),
                 Packet::Fin { pipe } => format!("pipe {} ends", pipe.index()),
                 Packet::Reset { pipe } => format!("pipe {} is reset", pipe.index()),
+                Packet::Mended => "mended".to_owned(),
             };
             println!("{:>10.3} ms  net {} -> {}: {what}", *at_us as f64 / 1e3, link.from, link.to);
         }
     }
 
     fn arrive(&mut self, flying: Flying, later: &mut Later) {
+        self.note(&flying);
         let Flying { link, packet, .. } = flying;
         match packet {
+            Packet::Mended => {}
             Packet::Open { port, dial } => {
                 let pipes = self.accept(link, port, later);
                 self.send(self.now_us, link.back(), 0, Packet::Opened { dial, pipes });
@@ -286,13 +298,8 @@ impl Net {
     }
 
     fn release(&mut self, link: Link) {
-        if self.links.is_cut(link) || self.dark.contains(&link.to) {
-            return;
-        }
-        let drawn = self.rng.random_range(0.0..1.0);
-        let at_us = self.now_us + self.links.delay_us(link, drawn);
-        for packet in self.held.remove(&link).unwrap_or_default() {
-            self.schedule(at_us, link, packet);
+        if self.held.contains_key(&link) {
+            self.send(self.now_us, link, 0, Packet::Mended);
         }
     }
 

@@ -91,10 +91,11 @@ fn one(seed: u64, args: &Args) -> anyhow::Result<ExitCode> {
     tell(seed, &outcome);
     let Outcome { lasted_us, history, .. } = &outcome;
     eprintln!(
-        "{:.1} s in {:.2} s, {} events",
+        "{:.1} s in {:.2} s, {} events{}",
         *lasted_us as f64 / 1e6,
         began.elapsed().as_secs_f64(),
-        history.events().len()
+        history.events().len(),
+        if outcome.is_at_rest { "" } else { ", and never at rest" }
     );
     Ok(if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
