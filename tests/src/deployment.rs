@@ -1,6 +1,6 @@
 //! Deployments to be hurt.
 
-use lab::{Lab, Options};
+use lab::{DirectoryShape, Lab, Options};
 use std::{path::Path, time::Duration};
 
 /// The regions of a test, unless it says otherwise.
@@ -21,9 +21,11 @@ pub fn patience() -> Duration {
     lease() * 15
 }
 
-/// Three regions with few partitions and short links; `program` is the binary under test.
+/// Three regions with few partitions and short links, and a directory that faults of regions do not hit;
+/// `program` is the binary under test.
 pub fn options(program: impl AsRef<Path>) -> Options {
     let mut options = Options::new(program.as_ref());
+    options.directory = Some(DirectoryShape::One);
     options.partitions_per_region = Some(4);
     options.lease_ttl = lease();
     options

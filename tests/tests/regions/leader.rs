@@ -19,7 +19,9 @@ async fn inspect(address: String) -> Result<InspectReply, tonic::Status> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_dies_with_the_leader_of_the_directory_and_comes_back() {
-    let lab = start(options(PROGRAM)).await;
+    let mut options = options(PROGRAM);
+    options.directory = Some(lab::DirectoryShape::Group);
+    let lab = start(options).await;
     let seen = inspect(lab.directory_address()).await.expect("a replica answers");
     assert_eq!(seen.replicas.iter().filter(|one| one.voter).count(), 3);
     let leader = seen.replicas.iter().find(|one| one.replica == seen.leader).expect("there is a leader");

@@ -44,6 +44,8 @@ fn with_ack(log: &str, body: &str, ack: AckPolicy, deadline: Duration) -> wire::
 async fn nothing_is_called_replicated_while_one_region_holds_it() {
     let mut options = options(PROGRAM);
     options.overlay.node.insert("isr-lag-ms".to_owned(), ISR_LAG_MS.into());
+    // Nobody slows the writers meanwhile.
+    options.overlay.node.insert("isr-pressure-ms".to_owned(), 600_000.into());
     let lab = start(options).await;
     let [home, near, far] = REGIONS;
     let mut ann = connect(&lab.edge(home).expect("a region"), "ann").await.expect("connects");
