@@ -7,7 +7,7 @@ use crate::{
     },
     event::Event,
     folder::Folder,
-    health::Health,
+    health,
     place::{Place, Target},
     placement,
     plan::Roads,
@@ -20,11 +20,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{
-    sync::{broadcast, watch},
-    time::sleep,
-};
-use types::{NodeId, RegionId};
+use tokio::{sync::broadcast, time::sleep};
+use types::{NodeId, PlacementDelta, RegionId};
 
 /// Events that a slow reader may be behind; it misses the oldest ones then.
 pub(crate) const EVENTS_MAX: usize = 256;
@@ -90,7 +87,6 @@ pub(crate) struct Service {
 pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) service: Service,
-    pub(crate) health: watch::Receiver<Health>,
 }
 
 impl Node {
@@ -357,12 +353,12 @@ impl Deployment {
     }
 
     pub(crate) async fn wait_ready(&self, patience: Duration) -> Result<(), LabError> {
-        self.wait("ready", patience, placement::all_homed).await
+        self.wait("ready", patience, placement::lacks_home).await
     }
 
     pub(crate) async fn wait_in_sync(&self, patience: Duration) -> Result<(), LabError> {
         let regions = self.regions.len();
-        self.wait("in sync", patience, |rows| placement::all_in_sync(rows, regions)).await
+        self.wait("in sync", patience, |rows| placement::lacks_copies(rows, regions)).await
     }
 
     pub(crate) fn describe(&self) -> Description {
@@ -432,14 +428,14 @@ impl Deployment {
         &self,
         wanted: &'static str,
         patience: Duration,
-        placed: impl Fn(&types::PlacementDelta) -> bool,
+        lacks: impl Fn(&PlacementDelta) -> Option<String>,
     ) -> Result<(), LabError> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(ended) = self.processes().find_map(|process| self.ended(process)) {
                 return Err(ended);
             }
-            let Some(why) = self.lacking(&placed).await else { return Ok(()) };
+            let Some(why) = self.lacking(&lacks).await else { return Ok(()) };
             if Instant::now() >= deadline {
                 return Err(LabError::NotYet { wanted, patience, why });
             }
@@ -456,14 +452,15 @@ impl Deployment {
         })
     }
 
-    async fn lacking(&self, placed: &impl Fn(&types::PlacementDelta) -> bool) -> Option<String> {
-        let mut nodes = self.regions.iter().flat_map(|region| &region.nodes).filter(|node| !node.is_idle());
-        if let Some(node) = nodes.find(|node| *node.health.borrow() != Health::Ready) {
-            return Some(format!("{} is not ready", node.id));
+    /// Asks the nodes themselves: what was seen of one before it was killed says nothing of it now.
+    async fn lacking(&self, lacks: &impl Fn(&PlacementDelta) -> Option<String>) -> Option<String> {
+        for node in self.regions.iter().flat_map(|region| &region.nodes).filter(|node| !node.is_idle()) {
+            if !health::is_ready(node.service.address).await {
+                return Some(format!("{} is not ready", node.id));
+            }
         }
         match placement::snapshot(&format!("http://{}", self.directory().address), PLACEMENT_TIMEOUT).await {
-            Ok(rows) if placed(&rows) => None,
-            Ok(rows) => Some(format!("not all {} partitions are placed", rows.partitions.len())),
+            Ok(rows) => lacks(&rows),
             Err(error) => Some(error.to_string()),
         }
     }

@@ -24,6 +24,11 @@ pub(crate) enum Health {
     Unreachable,
 }
 
+/// Asks a node once whether it is ready.
+pub(crate) async fn is_ready(node: SocketAddr) -> bool {
+    matches!(http::call(Method::GET, node, "/readyz", None, POLL_TIMEOUT).await, Ok((StatusCode::OK, _)))
+}
+
 /// Looks at `GET /readyz` again and again, until `stop`.
 pub(crate) fn follow(node: SocketAddr, stop: CancellationToken) -> watch::Receiver<Health> {
     let (changes, health) = watch::channel(Health::Unreachable);

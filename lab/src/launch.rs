@@ -82,7 +82,7 @@ pub(crate) async fn launch(
         let ways = builder.ways(planned, &health);
         let (edges, ways) = ways.into_iter().unzip();
         let directory = directories.remove(&planned.place());
-        regions.push(builder.region(planned, directory, edges, &health)?);
+        regions.push(builder.region(planned, directory, edges)?);
         let front = Front::new(planned.place(), ways, Arc::clone(&wan));
         tokio::spawn(front.serve(listener.into_listener()?, stop.clone()));
     }
@@ -147,7 +147,6 @@ impl Builder<'_> {
         planned: &Planned,
         directory: Option<Service>,
         edges: Vec<Edge>,
-        health: &Healths,
     ) -> Result<Region, StartError> {
         let place = planned.place();
         let directories = self.roads.directories(&place, self.plan, &self.options.table);
@@ -166,7 +165,7 @@ impl Builder<'_> {
         )?;
         let nodes = planned.nodes.iter().map(|node| {
             let service = self.node(planned, node, &directories, &dial)?;
-            Ok(Node { id: node.id.clone(), service, health: health[&node.id].clone() })
+            Ok(Node { id: node.id.clone(), service })
         });
         Ok(Region {
             name: planned.name.clone(),

@@ -4,7 +4,7 @@ use proto::directory::{self as wire, directory_client::DirectoryClient};
 use std::{error::Error, time::Duration};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
-use types::{PartitionState, PlacementDelta};
+use types::{NodeRow, PartitionRow, PartitionState, PlacementDelta, Replica};
 
 const PROTOCOL_VERSION: u32 = 1;
 /// The largest snapshot that is read: 64 regions of 1,024 partitions with room to spare.
@@ -51,15 +51,47 @@ pub async fn directory_status(
 
 /// Whether every partition has a home.
 pub fn all_homed(placement: &PlacementDelta) -> bool {
-    let homed = |row: &types::PartitionRow| row.state == PartitionState::Homed && row.home.is_some();
-    !placement.partitions.is_empty() && placement.partitions.iter().all(homed)
+    lacks_home(placement).is_none()
 }
 
-/// Whether every partition is in sync at all its replicas, and has as many as `regions` allow (at most 3).
-pub fn all_in_sync(placement: &PlacementDelta, regions: usize) -> bool {
+/// The first partition without a home, if there is one, as a text for people.
+pub(crate) fn lacks_home(placement: &PlacementDelta) -> Option<String> {
+    if placement.partitions.is_empty() {
+        return Some("there are no partitions".to_owned());
+    }
+    let homed = |row: &PartitionRow| row.state == PartitionState::Homed && row.home.is_some();
+    placement.partitions.iter().find(|row| !homed(row)).map(describe)
+}
+
+/// The first partition that is not in sync at all its replicas, or has fewer than `regions` allow (at most 3),
+/// if there is one. A copy is in sync while its node has the store that the row speaks of.
+pub(crate) fn lacks_copies(placement: &PlacementDelta, regions: usize) -> Option<String> {
     const REPLICAS: usize = 3;
-    let in_sync = |row: &types::PartitionRow| row.isr.len() >= regions.min(REPLICAS) && row.lost.is_empty();
-    all_homed(placement) && placement.partitions.iter().all(in_sync)
+    let is_there = |replica: &Replica| {
+        let of = |node: &&NodeRow| node.node == replica.node && node.store == replica.store && node.live;
+        placement.nodes.iter().any(|node| of(&node))
+    };
+    let in_sync = |row: &PartitionRow| {
+        row.isr.len() >= regions.min(REPLICAS) && row.lost.is_empty() && row.isr.iter().all(is_there)
+    };
+    lacks_home(placement).or_else(|| placement.partitions.iter().find(|row| !in_sync(row)).map(describe))
+}
+
+fn describe(row: &PartitionRow) -> String {
+    let names = |replicas: &[Replica]| {
+        let names: Vec<&str> = replicas.iter().map(|replica| replica.node.as_str()).collect();
+        names.join(", ")
+    };
+    format!(
+        "partition {} is {:?} in epoch {} at {}, with copies at [{}], in sync at [{}], lost at [{}]",
+        row.partition,
+        row.state,
+        row.epoch,
+        row.home.as_ref().map_or("nobody", |home| home.node.as_str()),
+        names(&row.replicas),
+        names(&row.isr),
+        names(&row.lost),
+    )
 }
 
 type Cause = Box<dyn Error + Send + Sync>;
