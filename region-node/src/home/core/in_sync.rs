@@ -14,6 +14,9 @@
 //! a bounded time. Otherwise one that is farther away than the members would never be at the watermark of a
 //! partition that is always written to.
 //!
+//! A follower may report before the home has heard that the row names it: the directory's replicas tell their
+//! watchers at different times. It has nothing more to say until there is more to copy, so what it said is kept.
+//!
 //! Invariants: while a proposal is in doubt or superseded, both the set in force and the set proposed count
 //! for the watermark. A follower counts only while it is matched. The watermark moves only over two regions.
 
@@ -122,7 +125,10 @@ pub(super) struct InSync {
     doubts: Vec<Doubt>,
     proposals: u64,
     propose_not_before_ms: u64,
+    /// The replicas that have reported.
     followers: BTreeMap<Replica, Follower>,
+    /// Those that have reported and are no replicas, as far as the row is known: they count for nothing.
+    strangers: BTreeMap<Replica, Follower>,
     opened_at_ms: u64,
     /// An operator's word that one region is enough is in force.
     alone_allowed: bool,
@@ -131,6 +137,9 @@ pub(super) struct InSync {
     /// Before this nobody is awaited again.
     await_not_before_ms: u64,
 }
+
+/// Of how many strangers a report is kept.
+const STRANGERS_MAX: usize = 16;
 
 /// How long the watermark waits for a follower that is about to join, in ms.
 const AWAIT_MS: u64 = 2_000;
@@ -149,6 +158,7 @@ impl InSync {
             proposals: 0,
             propose_not_before_ms: 0,
             followers: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             opened_at_ms,
             alone_allowed: false,
             awaited: None,
@@ -170,8 +180,18 @@ impl InSync {
             self.membership.set = known;
         }
         self.settle_by_version();
+        self.sort_reports();
+    }
+
+    /// A replica's report counts, a stranger's is kept for the row that makes it a replica.
+    fn sort_reports(&mut self) {
+        let reports =
+            std::mem::take(&mut self.followers).into_iter().chain(std::mem::take(&mut self.strangers));
         let replicas = &self.membership.replicas;
-        self.followers.retain(|replica, _| replicas.contains_key(replica));
+        (self.followers, self.strangers) = reports.partition(|(replica, _)| replicas.contains_key(replica));
+        while self.strangers.len() > STRANGERS_MAX {
+            self.strangers.pop_first();
+        }
     }
 
     fn settle_by_version(&mut self) {
@@ -184,14 +204,19 @@ impl InSync {
 
     /// A follower holds everything up to `lsn`; `None`: what it holds is not what is held here.
     pub(super) fn report(&mut self, replica: &Replica, matched: Option<Lsn>, now_ms: u64) {
-        if *replica == self.me || !self.membership.replicas.contains_key(replica) {
+        if *replica == self.me {
             return;
         }
-        let unmatched_at_ms = match self.followers.get(replica) {
+        let is_replica = self.membership.replicas.contains_key(replica);
+        let known = if is_replica { &mut self.followers } else { &mut self.strangers };
+        if !is_replica && known.len() >= STRANGERS_MAX && !known.contains_key(replica) {
+            return;
+        }
+        let unmatched_at_ms = match known.get(replica) {
             Some(Follower { matched: None, unmatched_at_ms }) => *unmatched_at_ms,
             _ => now_ms,
         };
-        self.followers.insert(replica.clone(), Follower { matched, unmatched_at_ms });
+        known.insert(replica.clone(), Follower { matched, unmatched_at_ms });
     }
 
     /// The highest LSN that every counting member holds; `None` while one of them is not matched, or one of

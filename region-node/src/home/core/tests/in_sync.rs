@@ -43,6 +43,22 @@ fn a_follower_that_lags_leaves_and_comes_back_when_it_has_caught_up() {
 }
 
 #[test]
+fn one_that_reports_before_the_row_names_it_joins_when_it_does() {
+    let mut world = World::with_chat();
+    let whole = row(false, &world.committed);
+    let mut without = whole.clone();
+    without.membership.replicas.remove(&replica(2));
+    world.say(Input::Row(without));
+    world.report(1, 1);
+    renewed(&mut world, 100);
+    assert!(world.proposals.is_empty(), "it is no replica");
+    world.say(Input::Row(whole));
+    renewed(&mut world, 100);
+    world.directory(Directory::Accepts);
+    assert!(world.committed.isr.contains(&replica(2)), "{:?}", world.committed);
+}
+
+#[test]
 fn a_follower_that_is_farther_away_joins_a_partition_that_is_always_written_to() {
     let mut world = World::with_chat();
     for number in 1..200_u8 {
