@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     "hearth/node/v1/node.proto",
     "hearth/node/v1/salvage.proto",
     "hearth/node/v1/rehoming.proto",
+    "hearth/node/v1/canary.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

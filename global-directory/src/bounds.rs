@@ -103,6 +103,9 @@ pub const REHOME_ANSWERS_MAX: usize = 256;
 pub const TICK_MS: u64 = 50;
 /// The controller was stopped when it has not looked for this long, in ms.
 pub const STALL_MS: u64 = 1_000;
+/// For how long a node whose boot was ended because observers failed at it is given no home after they last did,
+/// in ms: longer than they take to find out how its next boot is.
+pub const SHUN_MS: u64 = 10_000;
 /// How long a controller that was started or stopped listens before it judges anyone, in ms.
 pub const LISTEN_MS: u64 = 1_500;
 /// How long a shutdown waits for open requests, in ms.

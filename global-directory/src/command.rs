@@ -42,7 +42,7 @@ mod waiting;
 pub use bump::BumpError;
 pub use deployment::{Deployment, DeploymentError, found};
 pub use drain::{FailbackWish, RegionError, RegionWish};
-pub use emergency::{AloneWish, EmergencyError, UnsafePromotion};
+pub use emergency::{AloneWish, EmergencyError, FailOverWish, UnsafePromotion};
 pub use home::FirstHome;
 pub use isr::{IsrError, IsrProposal};
 pub use moving::{AbortedMove, MoveError, NewMove, SealedMove};
@@ -115,6 +115,8 @@ pub enum Command {
     PromoteUnsafe(UnsafePromotion),
     /// Lets one region do without another for a time.
     AllowAlone(AloneWish),
+    /// Takes the leases of all nodes of a region away, by an operator's word.
+    FailOver(FailOverWish),
     /// Pins the logs that are not pinned yet.
     Pin(Vec<PinWish>),
     /// A log is to be homed in another region.
@@ -151,6 +153,7 @@ impl Command {
             Self::SetFailback(_) => "set_failback",
             Self::PromoteUnsafe(_) => "promote_unsafe",
             Self::AllowAlone(_) => "allow_alone",
+            Self::FailOver(_) => "fail_over",
             Self::Pin(_) => "pin",
             Self::BeginRehome(_) => "begin_rehome",
             Self::FinishRehome(_) => "finish_rehome",
@@ -292,6 +295,7 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::SetFailback(wish) => drain::set_failback(rows, wish),
         Command::PromoteUnsafe(promotion) => emergency::promote_unsafe(rows, promotion),
         Command::AllowAlone(wish) => emergency::allow_alone(rows, wish),
+        Command::FailOver(wish) => emergency::fail_over(rows, wish),
         Command::Pin(wishes) => pin::pin(rows, wishes),
         Command::BeginRehome(new) => rehome::begin(rows, new),
         Command::FinishRehome(imported) => rehome::finish(rows, imported),

@@ -37,6 +37,13 @@ pub struct Config {
     /// A node that has not renewed for this long is suspect.
     #[serde(default = "default_silence_ms")]
     pub silence_ms: u32,
+    /// A node at which a majority of the observers outside its region have had no canary acked for this long is
+    /// suspect, even if it renews.
+    #[serde(default = "default_canary_failing_ms")]
+    pub canary_failing_ms: u32,
+    /// Whether canaries end homes. They are shown in any case.
+    #[serde(default = "default_canary_failover")]
+    pub canary_failover: bool,
     /// A node that has been gone for this long has its copies replaced by other nodes of its region, or by
     /// another region where there is one without a copy.
     #[serde(default = "default_replace_replicas_after_ms")]
@@ -125,6 +132,14 @@ const fn default_silence_ms() -> u32 {
     3_000
 }
 
+const fn default_canary_failing_ms() -> u32 {
+    3_000
+}
+
+const fn default_canary_failover() -> bool {
+    true
+}
+
 const fn default_replace_replicas_after_ms() -> u32 {
     300_000
 }
@@ -156,6 +171,8 @@ impl Config {
             lease_ttl_ms: default_lease_ttl_ms(),
             renew_interval_ms: default_renew_interval_ms(),
             silence_ms: default_silence_ms(),
+            canary_failing_ms: default_canary_failing_ms(),
+            canary_failover: default_canary_failover(),
             replace_replicas_after_ms: default_replace_replicas_after_ms(),
             rebalance_after_ms: default_rebalance_after_ms(),
             fills_per_node_max: default_fills_per_node_max(),
@@ -179,6 +196,8 @@ impl Config {
         controller::Settings {
             automatic_failover: false,
             silence_ms: u64::from(self.silence_ms),
+            canary_failing_ms: u64::from(self.canary_failing_ms),
+            canary_failover: self.canary_failover,
             renew_interval_ms: u64::from(self.renew_interval_ms),
             replace_after_ms: u64::from(self.replace_replicas_after_ms),
             rebalance_after_ms: u64::from(self.rebalance_after_ms),
@@ -247,6 +266,13 @@ impl Config {
             format!(
                 "silence-ms is {}: it is at least twice renew-interval-ms ({}), or one late renewal is a failure",
                 self.silence_ms, self.renew_interval_ms
+            ),
+        );
+        wrong(
+            self.canary_failing_ms < self.renew_interval_ms.saturating_mul(2),
+            format!(
+                "canary-failing-ms is {}: it is at least twice renew-interval-ms ({}), which is how old a report gets",
+                self.canary_failing_ms, self.renew_interval_ms
             ),
         );
         wrong(

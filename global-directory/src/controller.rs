@@ -36,6 +36,7 @@
 //! depends on a clock. The wait protects the rest: no `home` ack of the former home may pass its lease check
 //! after the first ack of the new one.
 
+pub mod canaries;
 mod copies;
 mod failover;
 mod judge;
@@ -49,6 +50,7 @@ pub use moving::{
 };
 
 use crate::{bounds, command::Command, lease::LeaseTable};
+use canaries::Verdicts;
 use moving::{At, Moving};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{
@@ -63,6 +65,10 @@ pub struct Settings {
     pub automatic_failover: bool,
     /// A node that has not renewed for this long is suspect.
     pub silence_ms: u64,
+    /// A node at which a majority of outside observers have failed for this long is suspect.
+    pub canary_failing_ms: u64,
+    /// Whether that ends a boot.
+    pub canary_failover: bool,
     /// How often nodes renew.
     pub renew_interval_ms: u64,
     /// A node that has been gone for this long has its copies replaced.
@@ -173,6 +179,12 @@ pub struct Controller {
     /// Since when it has listened without a break.
     listens_from_ms: u64,
     brake: Option<Brake>,
+    /// The nodes at which outside observers fail.
+    verdicts: Verdicts,
+    /// The boots that were ended for that with their whole regions, while rows wait for them.
+    canary_bumps: BTreeSet<Home>,
+    /// Until when no home is given to their nodes, whatever is said of their next boots.
+    shunned: BTreeMap<NodeId, u64>,
     attempts: BTreeMap<PartitionId, failover::Attempt>,
     retry_at_ms: BTreeMap<PartitionId, u64>,
     stuck: BTreeSet<PartitionId>,
@@ -190,6 +202,9 @@ impl Controller {
             looked_ms: now_ms,
             listens_from_ms: now_ms,
             brake: None,
+            verdicts: Verdicts::new(),
+            canary_bumps: BTreeSet::new(),
+            shunned: BTreeMap::new(),
             attempts: BTreeMap::new(),
             retry_at_ms: BTreeMap::new(),
             stuck: BTreeSet::new(),
@@ -207,6 +222,16 @@ impl Controller {
     /// What stops automatic failover now.
     pub const fn brake(&self) -> Option<&Brake> {
         self.brake.as_ref()
+    }
+
+    /// The nodes at which outside observers fail now.
+    pub const fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
+    }
+
+    /// Since when it has listened without a break.
+    pub const fn listens_from_ms(&self) -> u64 {
+        self.listens_from_ms
     }
 
     /// Takes one input; what to do is added to `out`.
@@ -232,8 +257,10 @@ impl Controller {
         }
         self.looked_ms = now_ms;
         clear_waiting(now_ms, view, leases, out);
+        self.hear(now_ms, view, leases);
         self.judge(now_ms, view, leases, out);
-        self.fail_over(now_ms, view, out);
+        let unwell = self.unwell();
+        self.fail_over(now_ms, view, &unwell, out);
         self.report_lost(view, out);
         self.seen.look(now_ms, view);
         placing::assign_homes(&self.settings, &self.seen, now_ms, view, leases, out);
@@ -243,7 +270,7 @@ impl Controller {
             && view
                 .partitions()
                 .all(|row| row.state != PartitionState::FailingOver && row.waiting.is_empty());
-        let at = At { now_ms, silence_ms: self.settings.silence_ms, view, leases, is_calm };
+        let at = At { now_ms, silence_ms: self.settings.silence_ms, view, leases, unwell: &unwell, is_calm };
         if let Some(input) = about_moves {
             self.moving.take(at, input, out);
         }

@@ -55,6 +55,8 @@ impl Driver {
                 Some((_, controller)) => {
                     controller.allow_failover(decides.is_ok());
                     self.drive(controller, input, &answers).await;
+                    self.state.set_listens_from_ms(controller.listens_from_ms());
+                    metrics::gauge!("hearth_nodes_failing_canaries").set(controller.verdicts().len() as f64);
                     controller.brake().map(ToString::to_string)
                 }
                 None => {

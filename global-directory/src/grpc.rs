@@ -3,13 +3,14 @@
 mod emergency;
 pub(crate) mod members;
 mod moves;
+mod observers;
 pub(crate) mod replicas;
 mod request;
 
 use crate::{
     bounds, clock,
     command::{Answer, Command, Envelope, Rehome},
-    controller::Failback,
+    controller::{Settings, canaries::Hearing},
     engine::{Engine, RenewFailure},
     kv::Kv,
     movers::Asked,
@@ -42,7 +43,8 @@ pub(crate) struct Service {
 pub(crate) struct Facts {
     pub(crate) lease_ttl_ms: u32,
     pub(crate) renew_interval_ms: u32,
-    pub(crate) failback: Failback,
+    /// What the controller goes by.
+    pub(crate) settings: Settings,
 }
 
 impl Service {
@@ -153,8 +155,12 @@ impl Directory for Service {
         &self,
         request: Request<wire::RenewRequest>,
     ) -> Result<Response<wire::RenewReply>, Status> {
-        let home: Home = request::renew(&request.into_inner())?;
-        let renewed = self.engine.renew(home).await;
+        let (home, observed) = request::renew(&request.into_inner())?;
+        let heard_ms = clock::boot_ms();
+        let renewed = self.engine.renew(home.clone()).await;
+        if renewed.is_ok() {
+            self.state.observe(&home, observed, heard_ms);
+        }
         let outcome = match &renewed {
             Ok(()) => "renewed",
             Err(RenewFailure::Refused(_)) => "refused",
@@ -296,8 +302,8 @@ impl Directory for Service {
         Ok(Response::new(wire::MovesReply {
             moves: under_way,
             regions,
-            failback: self.facts.failback.on,
-            failback_cooldown_ms: self.facts.failback.cooldown_ms,
+            failback: self.facts.settings.failback.on,
+            failback_cooldown_ms: self.facts.settings.failback.cooldown_ms,
         }))
     }
 
@@ -327,6 +333,25 @@ impl Directory for Service {
         let reply = emergency::promoted(&promotion);
         self.submit(id, Command::PromoteUnsafe(promotion)).await?;
         Ok(Response::new(reply))
+    }
+
+    async fn fail_over(
+        &self,
+        request: Request<wire::FailOverRequest>,
+    ) -> Result<Response<wire::FailOverReply>, Status> {
+        let (id, wish, even_if_heard) = request::fail_over(request.into_inner())?;
+        self.read_barrier().await?;
+        // A repetition is answered as the first one was, whatever has become of the region.
+        if self.answered(id)?.is_none() && !even_if_heard {
+            let silence_ms = self.facts.settings.silence_ms;
+            emergency::check_is_silent(&self.state, &wish.region, silence_ms, clock::boot_ms())?;
+        }
+        match self.submit(id, Command::FailOver(wish)).await? {
+            Answer::Applied(homes) => Ok(Response::new(wire::FailOverReply { homes })),
+            Answer::Done | Answer::Registered(_) | Answer::IsrVersion(_) | Answer::Moving(_) => {
+                Err(Status::already_exists(format!("request id {id} was used for another command")))
+            }
+        }
     }
 
     async fn allow_alone(
@@ -373,13 +398,16 @@ impl Directory for Service {
     async fn status(&self, _: Request<wire::StatusRequest>) -> Result<Response<wire::StatusReply>, Status> {
         self.read_barrier().await?;
         let now_ms = clock::boot_ms();
-        let (placement_version, nodes) = self.state.look(|view, leases| {
+        let listens_from_ms = self.state.listens_from_ms();
+        let (placement_version, nodes, observers, failing) = self.state.look(|view, leases| {
+            let hearing = Hearing::new(&self.facts.settings, now_ms, listens_from_ms, view, leases);
             let nodes = view.nodes().filter_map(|row| {
                 let home = Home { node: row.node.clone(), incarnation: row.incarnation };
                 let renewed_ago_ms = leases.silent_ms(&home, now_ms)?;
                 Some(wire::NodeLiveness { node: row.node.to_string(), renewed_ago_ms })
             });
-            (view.version(), nodes.collect())
+            let (observers, failing) = (observers::observers(&hearing), observers::failing(&hearing));
+            (view.version(), nodes.collect(), observers, failing)
         });
         let (automatic_failover, automatic_failover_note) = self.state.failover();
         let (mut pins, mut events) = (0, Vec::new());
@@ -397,6 +425,8 @@ impl Directory for Service {
             pins,
             nodes,
             events: events.into_iter().map(event_to_wire).collect(),
+            observers,
+            failing,
         }))
     }
 }

@@ -12,14 +12,16 @@
 //!
 //! Times are ms of a clock that counts suspend and never goes back.
 
+use crate::observations::Observations;
 use std::collections::BTreeMap;
 use types::Home;
 
-/// When each incarnation was last heard from.
+/// When each incarnation was last heard from, and what it told of others then.
 #[derive(Debug, Clone)]
 pub struct LeaseTable {
     ttl_ms: u64,
     stamps: BTreeMap<Home, Stamp>,
+    observations: Observations,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -27,34 +29,55 @@ struct Stamp {
     at_ms: u64,
     /// When the node itself last spoke; a stamp that was put on its behalf is not one.
     heard_ms: Option<u64>,
+    /// Since when its lease has run without a break.
+    since_ms: u64,
 }
 
 impl LeaseTable {
     /// An empty table for leases of `ttl_ms`.
     pub const fn new(ttl_ms: u64) -> Self {
-        Self { ttl_ms, stamps: BTreeMap::new() }
+        Self { ttl_ms, stamps: BTreeMap::new(), observations: Observations::new() }
     }
 
     /// Stamps on behalf of a holder that has no stamp: it may have renewed until now.
     pub fn presume(&mut self, home: &Home, now_ms: u64) {
         if !self.stamps.contains_key(home) {
-            self.stamps.insert(home.clone(), Stamp { at_ms: now_ms, heard_ms: None });
+            self.stamps.insert(home.clone(), Stamp { at_ms: now_ms, heard_ms: None, since_ms: now_ms });
         }
     }
 
     /// Stamps a registration or a renewal.
     pub fn renew(&mut self, home: &Home, now_ms: u64) {
-        self.stamps.insert(home.clone(), Stamp { at_ms: now_ms, heard_ms: Some(now_ms) });
+        let known = self.stamps.get(home).filter(|stamp| now_ms.saturating_sub(stamp.at_ms) < self.ttl_ms);
+        let since_ms = known.map_or(now_ms, |stamp| stamp.since_ms);
+        self.stamps.insert(home.clone(), Stamp { at_ms: now_ms, heard_ms: Some(now_ms), since_ms });
     }
 
-    /// Drops every stamp.
+    /// Takes what a holder has told of others with a renewal.
+    pub fn observe(&mut self, home: &Home, failing_ms: BTreeMap<Home, u64>, now_ms: u64) {
+        self.observations.take(home, failing_ms, now_ms);
+    }
+
+    /// What holders have told of others.
+    pub const fn observations(&self) -> &Observations {
+        &self.observations
+    }
+
+    /// Since when a holder's lease has run without a break, as far as is known here.
+    pub fn leased_since_ms(&self, home: &Home) -> Option<u64> {
+        self.stamps.get(home).map(|stamp| stamp.since_ms)
+    }
+
+    /// Drops every stamp and every report.
     pub fn forget(&mut self) {
         self.stamps.clear();
+        self.observations.retain(|_| false);
     }
 
-    /// Drops the stamps of those whom nobody will ask for again.
+    /// Drops the stamps and the reports of those whom nobody will ask for again.
     pub fn retain(&mut self, wanted: impl Fn(&Home) -> bool) {
         self.stamps.retain(|home, _| wanted(home));
+        self.observations.retain(wanted);
     }
 
     /// For how long a holder has been silent; `None` for one that has no stamp.
@@ -118,5 +141,17 @@ mod tests {
         table.presume(&home(1), 900);
         assert_eq!(table.silent_ms(&home(1), 900), Some(500));
         assert!(table.heard_within(&home(1), 501, 900));
+    }
+
+    #[test]
+    fn a_lease_that_lapsed_begins_anew() {
+        let mut table = LeaseTable::new(4_000);
+        for at_ms in [100, 3_000, 6_999] {
+            table.renew(&home(1), at_ms);
+        }
+        assert_eq!(table.leased_since_ms(&home(1)), Some(100));
+        table.renew(&home(1), 10_999);
+        assert_eq!(table.leased_since_ms(&home(1)), Some(10_999));
+        assert_eq!(table.leased_since_ms(&home(2)), None);
     }
 }

@@ -34,6 +34,7 @@ pub mod invariants;
 pub mod kv;
 pub mod lease;
 mod movers;
+pub mod observations;
 mod raft;
 mod random;
 mod rehoming;
@@ -165,7 +166,7 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
     let facts = Facts {
         lease_ttl_ms: config.lease_ttl_ms,
         renew_interval_ms: config.renew_interval_ms,
-        failback: config.controller().failback,
+        settings: config.controller(),
     };
     let service = Service::new(state.clone(), engine.clone(), kv, facts, desk, stop.clone());
     let driving = tokio::spawn(driver.run());

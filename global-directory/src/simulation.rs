@@ -9,6 +9,7 @@
 //! * P2: no `home` ack of an epoch follows the first ack of a later one;
 //! * I7: (epoch, LSN) never names two records.
 
+mod gray;
 mod moves;
 mod node;
 mod scenarios;
@@ -77,6 +78,8 @@ pub(crate) struct World {
     delay_ms: u64,
     directory_stopped: bool,
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// Since when an observer has had no canary acked by a boot.
+    failing_since_ms: BTreeMap<(NodeId, Home), u64>,
     replicated: BTreeMap<PartitionId, Vec<Record>>,
     acks: BTreeMap<PartitionId, BTreeMap<Epoch, (u64, u64)>>,
     names: BTreeMap<(PartitionId, Epoch, Lsn), u64>,
@@ -111,6 +114,8 @@ impl World {
         let settings = Settings {
             automatic_failover,
             silence_ms: SILENCE_MS,
+            canary_failing_ms: SILENCE_MS,
+            canary_failover: true,
             renew_interval_ms: RENEW_MS,
             replace_after_ms: REPLACE_MS,
             rebalance_after_ms: REBALANCE_MS,
@@ -130,6 +135,7 @@ impl World {
             delay_ms: 50,
             directory_stopped: false,
             cut: BTreeSet::new(),
+            failing_since_ms: BTreeMap::new(),
             replicated: BTreeMap::new(),
             acks: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -229,6 +235,7 @@ impl World {
             self.control(Input::Tick);
         }
         self.nodes_act();
+        self.send_canaries();
         self.check();
     }
 
@@ -306,6 +313,7 @@ impl World {
         match call {
             Call::Renewal { home, sent_ms } if !self.directory_stopped => {
                 if self.state.renew(&home, self.now_ms).is_ok() {
+                    self.state.observe(&home, self.observed(&home.node), self.now_ms);
                     self.calls.push((back_ms, Call::Renewed { home, sent_ms }));
                 }
             }

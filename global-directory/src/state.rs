@@ -6,7 +6,7 @@
 
 use crate::{lease::LeaseTable, watch::Changes};
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::{Notify, watch};
 use types::{Home, Placement, PlacementDelta};
 
@@ -27,6 +27,8 @@ struct Inner {
     automatic_failover: bool,
     /// Why automatic failover does nothing; empty where nothing stops it.
     failover_note: String,
+    /// Since when the one who decides here has listened.
+    listens_from_ms: u64,
 }
 
 /// A renewal of a boot that is not the node's current one.
@@ -49,6 +51,7 @@ impl State {
             changes,
             automatic_failover: false,
             failover_note: String::new(),
+            listens_from_ms: now_ms,
         };
         inner.presume_leases(now_ms);
         Self { inner: Mutex::new(inner), version, rehomings: Notify::new() }
@@ -86,6 +89,14 @@ impl State {
         inner.check(home)?;
         inner.leases.renew(home, now_ms);
         Ok(())
+    }
+
+    /// Takes what a boot whose renewal was acknowledged tells of others.
+    pub(crate) fn observe(&self, home: &Home, failing_ms: BTreeMap<Home, u64>, now_ms: u64) {
+        let mut inner = self.inner.lock();
+        if inner.check(home).is_ok() {
+            inner.leases.observe(home, failing_ms, now_ms);
+        }
     }
 
     /// Whether a renewal of this boot may be acknowledged.
@@ -141,6 +152,15 @@ impl State {
         let mut inner = self.inner.lock();
         inner.automatic_failover = is_on;
         inner.failover_note = note;
+    }
+
+    pub(crate) fn set_listens_from_ms(&self, listens_from_ms: u64) {
+        self.inner.lock().listens_from_ms = listens_from_ms;
+    }
+
+    /// Since when the one who decides here has listened.
+    pub(crate) fn listens_from_ms(&self) -> u64 {
+        self.inner.lock().listens_from_ms
     }
 
     /// Whether automatic failover is on, and what stops it.

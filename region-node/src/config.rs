@@ -50,6 +50,15 @@ pub struct Config {
     /// How long a store's canary may be under way before the lease is no longer renewed.
     #[serde(default = "default_stall_limit_ms")]
     pub stall_limit_ms: u64,
+    /// Whether this node watches nodes of other regions, by canaries. It answers those of others in any case.
+    #[serde(default = "default_canaries")]
+    pub canaries: bool,
+    /// How often it sends each of them a canary.
+    #[serde(default = "default_canary_interval_ms")]
+    pub canary_interval_ms: u64,
+    /// How long one may take until it is acked, the connection included.
+    #[serde(default = "default_canary_timeout_ms")]
+    pub canary_timeout_ms: u64,
     /// What a segment of the store is prepared with, in bytes. Smaller ones let a small disk be used further.
     #[serde(default = "default_segment_bytes")]
     pub segment_bytes: u32,
@@ -93,6 +102,15 @@ const fn default_drain_ms() -> u64 {
     10_000
 }
 const fn default_stall_limit_ms() -> u64 {
+    2_000
+}
+const fn default_canaries() -> bool {
+    true
+}
+const fn default_canary_interval_ms() -> u64 {
+    1_000
+}
+const fn default_canary_timeout_ms() -> u64 {
     2_000
 }
 const fn default_segment_bytes() -> u32 {
@@ -166,6 +184,8 @@ impl Config {
             ("session-silence-ms", self.session_silence_ms),
             ("parked-max", self.parked_max as u64),
             ("stall-limit-ms", self.stall_limit_ms),
+            ("canary-interval-ms", self.canary_interval_ms),
+            ("canary-timeout-ms", self.canary_timeout_ms),
             ("isr-lag-ms", self.isr_lag_ms),
             ("refill-bytes-per-s", self.refill_bytes_per_s),
             ("reclaim-interval-ms", self.reclaim_interval_ms),

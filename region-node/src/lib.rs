@@ -11,6 +11,7 @@
 //! acked. [`service`] is the seam between the two halves.
 
 pub mod bus;
+mod canary;
 pub mod clock;
 mod config;
 mod delivery;

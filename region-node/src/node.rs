@@ -1,7 +1,9 @@
 //! A whole node: its parts put together on one port.
 
 use crate::{
-    Config, Connection, Edge, EdgeListener, Engine, Parts, PlacementView, clock,
+    Config, Connection, Edge, EdgeListener, Engine, Parts, PlacementView,
+    canary::{CanaryService, Observer, Watcher},
+    clock,
     directory::{Directory, DirectoryPins, Registration, StoreCanary, watch_placement},
     follower::Followers,
     grpc::NodeService,
@@ -23,6 +25,8 @@ use log_store::{
     memory::MemoryStore,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
+use proto::node::canaries_server::CanariesServer;
 use std::{io, path::Path, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
@@ -159,6 +163,7 @@ struct Node {
     edge: Edge,
     grpc: NodeService,
     salvage: SalvageService,
+    canaries: CanaryService,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -197,6 +202,16 @@ impl Node {
             identity: Arc::clone(&identity),
         };
         let canary = StoreCanary::spawn(Arc::clone(&store), Arc::clone(&readiness), shutdown.clone());
+        let observer = Observer::new(config.node.clone(), config.region.clone(), config.canary_interval_ms);
+        let observer = Arc::new(Mutex::new(observer));
+        let watcher = Watcher {
+            config: Arc::clone(&config),
+            view: Arc::clone(&view),
+            identity: Arc::clone(&identity),
+            observer: Arc::clone(&observer),
+        };
+        tasks.push(tokio::spawn(watcher.run(shutdown.clone())));
+        let canaries = CanaryService::new(Arc::clone(&homes), Arc::clone(&identity), leases.clone());
         let registration = Registration {
             config: Arc::clone(&config),
             directory: directory.clone(),
@@ -204,6 +219,7 @@ impl Node {
             identity: Arc::clone(&identity),
             readiness: Arc::clone(&readiness),
             canary: Arc::clone(&canary),
+            observer,
             leases: lease_sender,
         };
         tasks.push(tokio::spawn(registration.run(shutdown.clone())));
@@ -242,6 +258,7 @@ impl Node {
         Ok(Self {
             grpc: NodeService { peer, fetches, followers, status },
             salvage,
+            canaries,
             parts,
             canary,
             edge,
@@ -255,12 +272,13 @@ impl Node {
         metrics: PrometheusHandle,
         told_to_end: CancellationToken,
     ) -> Result<(), Error> {
-        let Self { parts, edge, grpc, salvage, tasks, .. } = self;
+        let Self { parts, edge, grpc, salvage, canaries, tasks, .. } = self;
         let shutdown = parts.shutdown.clone();
         let rehoming = grpc.rehoming();
         let app = tonic::service::Routes::new(grpc.into_server())
             .add_service(salvage.into_server())
             .add_service(rehoming)
+            .add_service(CanariesServer::new(canaries))
             .into_axum_router()
             .merge(edge.routes())
             .merge(health::router(Arc::clone(&parts.readiness), metrics.clone()))

@@ -21,13 +21,14 @@ pub fn patience() -> Duration {
     lease() * 15
 }
 
-/// Three regions with few partitions and short links, and a directory that faults of regions do not hit;
-/// `program` is the binary under test.
+/// Three regions with few partitions and short links, and a directory that faults of regions do not hit, and that
+/// goes by silence alone: tests cut links for longer than observers would bear. `program` is the binary under test.
 pub fn options(program: impl AsRef<Path>) -> Options {
     let mut options = Options::new(program.as_ref());
     options.directory = Some(DirectoryShape::One);
     options.partitions_per_region = Some(4);
     options.lease_ttl = lease();
+    options.overlay.directory.insert("canary-failover".to_owned(), false.into());
     options
 }
 

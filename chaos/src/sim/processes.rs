@@ -66,6 +66,7 @@ pub(super) fn node(
         "directory": directories,
         "engine": "memory",
         "development": true,
+        "canaries": false,
     }));
     let deps = region_node::Deps { store: Some(Arc::new(store)), ..Default::default() };
     Box::pin(async move { told("node", region_node::run(config, deps).await) })

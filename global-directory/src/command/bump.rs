@@ -74,9 +74,7 @@ pub(super) fn bump(rows: &mut Rows<'_>, boots: &[Home]) -> Result<Answer, Failur
         }
     }
     let names = boots.iter().map(|boot| boot.node.as_str()).collect::<Vec<_>>().join(", ");
-    rows.note(format!(
-        "bumped {names} after silence, which ends {ended} homes and leaves {left} in-sync sets"
-    ))?;
+    rows.note(format!("bumped {names}, which ends {ended} homes and leaves {left} in-sync sets"))?;
     note_moves(rows, &moves)?;
     Ok(Answer::Applied(ended))
 }

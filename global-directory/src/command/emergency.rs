@@ -1,7 +1,7 @@
-//! What only an operator may do, loudly: promote a copy that may lack acked messages (I6), and let one region
-//! do without another (I5). Both are recorded.
+//! What only an operator may do, loudly: promote a copy that may lack acked messages (I6), let one region do
+//! without another (I5), and say that a region is lost where the directory does not decide (I10). All is recorded.
 
-use super::{Answer, Failure};
+use super::{Answer, Failure, bump};
 use crate::{bounds, rows::Rows};
 use serde::{Deserialize, Serialize};
 use types::{Epoch, EpochStart, Home, Lsn, PartitionId, PartitionState, RegionId, Replica};
@@ -30,6 +30,15 @@ pub struct AloneWish {
     pub until_ms: u64,
 }
 
+/// A region is failed over, whatever stops the directory from doing so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailOverWish {
+    /// The region.
+    pub region: RegionId,
+    /// In whose name.
+    pub by: String,
+}
+
 /// An operator's wish was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmergencyError {
@@ -39,6 +48,9 @@ pub enum EmergencyError {
     /// There is no such region.
     #[error("region {0} does not exist")]
     UnknownRegion(RegionId),
+    /// Nothing there can be home of anything.
+    #[error("no node of region {0} is live: it is failed over already")]
+    NothingLive(RegionId),
     /// The partition has a home, or is about to get a safe one.
     #[error("partition {partition} is not without a home: {why}")]
     NotStuck {
@@ -57,6 +69,23 @@ pub enum EmergencyError {
         /// What is wrong with it.
         why: &'static str,
     },
+}
+
+/// What follows is what follows any silence: fences, the most advanced in-sync copy, and the wait for the leases.
+pub(super) fn fail_over(rows: &mut Rows<'_>, wish: &FailOverWish) -> Result<Answer, Failure> {
+    let FailOverWish { region, by } = wish;
+    if rows.region(region)?.is_none() {
+        return Err(EmergencyError::UnknownRegion(region.clone()).into());
+    }
+    let nodes = rows.nodes()?;
+    let live = nodes.values().filter(|node| node.live && node.region == *region);
+    let boots: Vec<Home> =
+        live.map(|node| Home { node: node.node.clone(), incarnation: node.incarnation }).collect();
+    if boots.is_empty() {
+        return Err(EmergencyError::NothingLive(region.clone()).into());
+    }
+    rows.note_by(by, format!("region {region} is failed over by an operator's word"))?;
+    bump::bump(rows, &boots)
 }
 
 /// The copy is all that counts of the in-sync set from now on. What former members hold and it does not is archived by

@@ -62,7 +62,14 @@ impl Controller {
         }
     }
 
-    pub(super) fn fail_over(&mut self, now_ms: u64, view: &Placement, out: &mut Vec<Action>) {
+    /// Nodes that are `unwell` are given nothing: a former home that failed is the most advanced of all.
+    pub(super) fn fail_over(
+        &mut self,
+        now_ms: u64,
+        view: &Placement,
+        unwell: &BTreeSet<NodeId>,
+        out: &mut Vec<Action>,
+    ) {
         let is_open = |partition: &PartitionId| {
             view.partition(*partition).is_some_and(|row| row.state == PartitionState::FailingOver)
         };
@@ -76,13 +83,13 @@ impl Controller {
             let partition = row.partition;
             let has_way_on = match self.attempts.get(&partition) {
                 Some(attempt) if attempt.is_over(row, now_ms) => {
-                    let promotion = attempt.promotion(row, view);
+                    let promotion = attempt.promotion(row, view, unwell);
                     self.attempts.remove(&partition);
                     self.retry_at_ms.insert(partition, now_ms.saturating_add(bounds::FAILOVER_RETRY_MS));
                     promotion.map(|promotion| promotions.push(promotion)).is_some()
                 }
                 None if self.retry_at_ms.get(&partition).is_none_or(|at_ms| now_ms >= *at_ms) => {
-                    self.start(row, now_ms, view, &mut asks)
+                    self.start(row, now_ms, view, unwell, &mut asks)
                 }
                 Some(_) | None => true,
             };
@@ -102,11 +109,12 @@ impl Controller {
         row: &'a PartitionRow,
         now_ms: u64,
         view: &'a Placement,
+        unwell: &BTreeSet<NodeId>,
         asks: &mut Asks<'a>,
     ) -> bool {
         let Ok(raised_to) = row.epoch.next() else { return false };
         let mut outstanding = BTreeSet::new();
-        for node in candidates(row, view) {
+        for node in candidates(row, view).filter(|node| !unwell.contains(&node.node)) {
             outstanding.insert(node.node.clone());
             asks.entry(&node.node).or_insert((node, Vec::new())).1.push((row.partition, raised_to));
         }
@@ -127,11 +135,17 @@ impl Attempt {
 
     /// The most advanced of those that were fenced. Among equals one wins whose region is not being drained, then
     /// the preferred region, and then the partitions spread over the nodes.
-    fn promotion(&self, row: &PartitionRow, view: &Placement) -> Option<Promotion> {
+    fn promotion(
+        &self,
+        row: &PartitionRow,
+        view: &Placement,
+        unwell: &BTreeSet<NodeId>,
+    ) -> Option<Promotion> {
         if self.epoch != row.epoch {
             return None;
         }
         let (node, last) = candidates(row, view)
+            .filter(|node| !unwell.contains(&node.node))
             .filter_map(|node| Some((node, *self.fenced.get(&replica(node))?)))
             .max_by_key(|(node, last)| {
                 let partition = row.partition.get().to_be_bytes();

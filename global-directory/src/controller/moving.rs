@@ -206,13 +206,16 @@ pub(super) struct At<'a> {
     pub(super) silence_ms: u64,
     pub(super) view: &'a Placement,
     pub(super) leases: &'a LeaseTable,
+    /// Nodes that no home is given to.
+    pub(super) unwell: &'a BTreeSet<NodeId>,
     /// No failover is under way, and nothing stops one.
     pub(super) is_calm: bool,
 }
 
 impl At<'_> {
     fn is_heard(&self, node: &NodeRow) -> bool {
-        self.leases.silent_ms(&boot(node), self.now_ms).is_some_and(|silent_ms| silent_ms < self.silence_ms)
+        let silent_ms = self.leases.silent_ms(&boot(node), self.now_ms);
+        silent_ms.is_some_and(|silent_ms| silent_ms < self.silence_ms) && !self.unwell.contains(&node.node)
     }
 }
 

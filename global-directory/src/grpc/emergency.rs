@@ -1,9 +1,9 @@
-//! On the way to an unsafe promotion: the copy is fenced first, like that of any promotion.
+//! What operators answer for. On the way to an unsafe promotion the copy is fenced first, like that of any promotion.
 
 use crate::{command::UnsafePromotion, controller::Input, fence, state::State};
 use proto::directory as wire;
 use tonic::Status;
-use types::{Home, NodeId, PartitionId, Replica};
+use types::{Home, NodeId, PartitionId, RegionId, Replica};
 
 /// Fences a node's copy of a partition at the next epoch; answers the promotion that it makes possible.
 pub(super) async fn fenced(
@@ -32,4 +32,28 @@ pub(super) async fn fenced(
 
 pub(super) fn promoted(promotion: &UnsafePromotion) -> wire::PromoteUnsafeReply {
     wire::PromoteUnsafeReply { epoch: promotion.epoch.plus(1).get(), start_lsn: promotion.start_lsn.get() }
+}
+
+/// Whether a region may be failed over: not while it is heard, unless the operator has said so.
+pub(super) fn check_is_silent(
+    state: &State,
+    region: &RegionId,
+    silence_ms: u64,
+    now_ms: u64,
+) -> Result<(), Status> {
+    let heard = state.look(|view, leases| {
+        let live = view.nodes().filter(|node| node.live && node.region == *region);
+        let mut ages = live.filter_map(|node| {
+            let home = Home { node: node.node.clone(), incarnation: node.incarnation };
+            Some((leases.silent_ms(&home, now_ms)?, home.node))
+        });
+        ages.find(|(silent_ms, _)| *silent_ms < silence_ms)
+    });
+    match heard {
+        None => Ok(()),
+        Some((silent_ms, node)) => Err(Status::failed_precondition(format!(
+            "region {region} is heard: node {node} has renewed {silent_ms} ms ago, and would lose its homes; \
+             --even-if-heard takes them away even so"
+        ))),
+    }
 }

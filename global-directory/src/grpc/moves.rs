@@ -16,7 +16,7 @@ use types::{MoveId, PartitionId, PartitionRow, PartitionState, Placement, Region
 /// What is said of an operator whose request names none.
 const SOMEBODY: &str = "an operator";
 
-fn by(name: String) -> String {
+pub(super) fn by(name: String) -> String {
     if name.is_empty() { SOMEBODY.to_owned() } else { name }
 }
 

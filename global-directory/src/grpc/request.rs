@@ -1,12 +1,16 @@
 //! From the wire to commands: every field is checked, and a wrong one is named.
 
+use super::moves;
 use crate::{
     bounds,
-    command::{AbortedRehome, AloneWish, IsrProposal, NewRehome, NodeRetirement, PinWish, Registration},
+    command::{
+        AbortedRehome, AloneWish, FailOverWish, IsrProposal, NewRehome, NodeRetirement, PinWish, Registration,
+    },
     config::check_address,
     status,
 };
 use proto::{Malformed, directory as wire};
+use std::collections::BTreeMap;
 use tonic::Status;
 use types::{
     Epoch, Home, IdError, Incarnation, LogId, Lsn, NodeId, PartitionId, RegionId, Replica, RequestId, limits,
@@ -38,9 +42,28 @@ pub(super) fn register(wire: wire::RegisterRequest) -> Result<(RequestId, Regist
     Ok((request, registration))
 }
 
-pub(super) fn renew(wire: &wire::RenewRequest) -> Result<Home, Status> {
-    let node = name("renew.node", NodeId::new(&wire.node))?;
-    Ok(Home { node, incarnation: Incarnation::new(wire.incarnation) })
+pub(super) fn renew(wire: &wire::RenewRequest) -> Result<(Home, BTreeMap<Home, u64>), Status> {
+    bounded("renew.observed", wire.observed.len(), bounds::NODES_MAX)?;
+    let boot = |field, node: &str, incarnation| {
+        Ok::<Home, Status>(Home {
+            node: name(field, NodeId::new(node))?,
+            incarnation: Incarnation::new(incarnation),
+        })
+    };
+    let mut observed = BTreeMap::new();
+    for one in &wire.observed {
+        let watched = boot("renew.observed.node", &one.node, one.incarnation)?;
+        if observed.insert(watched, u64::from(one.failing_ms)).is_some() {
+            return Err(Status::invalid_argument(format!("field renew.observed names {} twice", one.node)));
+        }
+    }
+    Ok((boot("renew.node", &wire.node, wire.incarnation)?, observed))
+}
+
+pub(super) fn fail_over(wire: wire::FailOverRequest) -> Result<(RequestId, FailOverWish, bool), Status> {
+    let request = request_id(&wire.request_id)?;
+    let region = name("fail_over.region", RegionId::new(&wire.region))?;
+    Ok((request, FailOverWish { region, by: moves::by(wire.by) }, wire.even_if_heard))
 }
 
 pub(super) fn pin(wire: wire::PinRequest) -> Result<(RequestId, Vec<PinWish>), Status> {

@@ -90,6 +90,10 @@ impl Node {
         self.is_up && !self.is_paused
     }
 
+    pub(super) fn is_leased(&self, now_ms: u64) -> bool {
+        self.is_running() && now_ms < self.leased_until_ms
+    }
+
     pub(super) fn reaches_directory(&self) -> bool {
         self.is_running() && !self.is_cut_off
     }

@@ -227,12 +227,14 @@ impl FakeNode {
     }
 
     pub(crate) async fn renew(&self, directory: &Running) -> Result<(), Status> {
-        let request = wire::RenewRequest { node: self.name.clone(), incarnation: self.incarnation };
+        let request =
+            wire::RenewRequest { node: self.name.clone(), incarnation: self.incarnation, observed: vec![] };
         directory.client.clone().renew(request).await.map(drop)
     }
 
     fn renew_forever(&self, directory: &Running) {
-        let request = wire::RenewRequest { node: self.name.clone(), incarnation: self.incarnation };
+        let request =
+            wire::RenewRequest { node: self.name.clone(), incarnation: self.incarnation, observed: vec![] };
         let (mut client, alive) = (directory.client.clone(), self.alive.clone());
         tokio::spawn(async move {
             while !alive.is_cancelled() {

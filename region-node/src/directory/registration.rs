@@ -3,6 +3,7 @@
 use super::client::{Directory, is_answer};
 use crate::{
     Config,
+    canary::Observer,
     clock::boot_ms,
     lease::{Canary, Lease},
     ready::{Identity, Readiness},
@@ -109,6 +110,8 @@ pub struct Registration {
     pub readiness: Arc<Readiness>,
     /// Asked before each renewal.
     pub canary: Arc<StoreCanary>,
+    /// Asked before each renewal what it tells of other nodes.
+    pub(crate) observer: Arc<Mutex<Observer>>,
     /// Told of each new lease, and again when it is over.
     pub leases: watch::Sender<Option<Arc<Lease>>>,
 }
@@ -189,7 +192,7 @@ impl Registration {
                     if !self.canary.allows_renewal(stall_limit_ms) {
                         tracing::warn!("the store does not write: the lease is not renewed");
                     } else if attempts.len() < RENEWALS_MAX {
-                        attempts.spawn(renew(self.directory.clone(), self.identity.clone(), lease.clone()));
+                        attempts.spawn(renew(self.directory.clone(), self.identity.clone(), lease.clone(), self.observer.clone()));
                     }
                 }
                 Some(_) = attempts.join_next() => {}
@@ -203,12 +206,25 @@ impl Registration {
 
 /// Asks one replica of the directory after the other until one answers, so that the loss of one costs no
 /// lease. Each attempt is a renewal of its own, counted from when it was sent.
-async fn renew(directory: Directory, identity: Arc<Identity>, lease: Arc<Lease>) {
-    let request =
-        wire::RenewRequest { node: identity.node().to_string(), incarnation: lease.incarnation().get() };
+async fn renew(
+    directory: Directory,
+    identity: Arc<Identity>,
+    lease: Arc<Lease>,
+    observer: Arc<Mutex<Observer>>,
+) {
     for _ in 0..directory.replicas() {
         let sent_at_ms = boot_ms();
-        let attempt = request.clone();
+        let observed =
+            observer.lock().report(sent_at_ms).into_iter().map(|(boot, failing_ms)| wire::Observed {
+                node: boot.node.to_string(),
+                incarnation: boot.incarnation.get(),
+                failing_ms: u32::try_from(failing_ms).unwrap_or(u32::MAX),
+            });
+        let attempt = wire::RenewRequest {
+            node: identity.node().to_string(),
+            incarnation: lease.incarnation().get(),
+            observed: observed.collect(),
+        };
         let renew = |mut client: DirectoryClient<Channel>| async move { client.renew(attempt).await };
         match directory.call_within(RENEW_TIMEOUT, renew).await {
             Ok(_) => return lease.renewed(sent_at_ms),

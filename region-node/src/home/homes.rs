@@ -1,6 +1,7 @@
 //! The calls of the rest of the node, sent to the shard that owns the partition.
 
 use super::{
+    canary::{SingReply, Turn},
     core::{Handed, Membership, PENDING_MAX, RehomingStep, Row, View},
     expected::expects,
     feed::OpenHomes,
@@ -50,6 +51,7 @@ pub(super) enum Command {
     Fenced { partition: PartitionId, epoch: Epoch, done: oneshot::Sender<()> },
     View { reply: oneshot::Sender<Vec<(PartitionId, Epoch, View)>> },
     Rehome { partition: PartitionId, log: LogId, step: RehomingStep, deadline_ms: u64, reply: RehomeReply },
+    Sing { writes: bool, reply: SingReply },
 }
 
 pub(super) type RehomeReply = oneshot::Sender<Result<Handed, WriteError>>;
@@ -104,8 +106,9 @@ impl fmt::Debug for HomeDeps {
 #[derive(Debug)]
 pub struct NodeHomes {
     deps: HomeDeps,
-    shards: Vec<mpsc::Sender<Command>>,
+    pub(super) shards: Vec<mpsc::Sender<Command>>,
     open: Arc<OpenHomes>,
+    pub(super) canary_turn: Turn,
 }
 
 impl NodeHomes {
@@ -122,7 +125,7 @@ impl NodeHomes {
             tasks.push(tokio::spawn(Shard::new(parts).run(mailbox, shutdown.clone())));
             shards.push(sender);
         }
-        (Arc::new(Self { deps, shards, open }), tasks)
+        (Arc::new(Self { deps, shards, open, canary_turn: Turn::default() }), tasks)
     }
 
     /// The homes that are open here.

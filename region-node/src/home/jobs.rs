@@ -1,6 +1,7 @@
 //! What a shard waits for: the store and the directory. Each job ends in one [`Done`].
 
 use super::{
+    canary::{SingError, SingReply, Sung},
     core::{Loaded, Need, Open, Proposal, ProposalOutcome, Row},
     homes::HomeDeps,
 };
@@ -49,6 +50,10 @@ pub(super) enum Done {
         number: u64,
         outcome: ProposalOutcome,
     },
+    Sung {
+        reply: SingReply,
+        result: Result<Sung, SingError>,
+    },
 }
 
 /// Why a home could not open.
@@ -77,6 +82,16 @@ pub(super) struct OpenWish {
 pub(super) fn on_boot_clock(deadline: Instant) -> u64 {
     let left = deadline.saturating_duration_since(Instant::now());
     boot_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Has the store write a canary.
+pub(super) fn sing(deps: &HomeDeps, sung: Sung, reply: SingReply) -> BoxFuture<'static, Done> {
+    let store = Arc::clone(&deps.store);
+    async move {
+        let result = store.canary().await.map(|()| sung).map_err(SingError::from);
+        Done::Sung { reply, result }
+    }
+    .boxed()
 }
 
 /// Fences the store at the epoch and reads where it ends.

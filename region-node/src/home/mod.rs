@@ -4,6 +4,7 @@
 //! [`Feed`] is what replicators see of an open home.
 
 mod calls;
+mod canary;
 pub mod core;
 mod expected;
 mod feed;

@@ -5,6 +5,7 @@
 
 use super::{
     calls::Calls,
+    canary::{SingReply, Sung},
     core::{Context, Core, EndReason, Failure, Input, Open, Output, Rehoming},
     expected::{Expected, Held, expects},
     feed::{Feed, OpenHomes},
@@ -179,11 +180,33 @@ impl Shard {
                     let _ = reply.send(Err(self.not_home(partition).into()));
                 }
             }
+            Command::Sing { writes, reply } => self.sing(writes, reply),
             Command::View { reply } => {
                 let now = Now::read();
                 let views = self.homes.iter().map(|(id, home)| (*id, home.epoch, home.core.view(now)));
                 let _ = reply.send(views.collect());
             }
+        }
+    }
+
+    /// Lets a canary go where a write would.
+    fn sing(&mut self, writes: bool, reply: SingReply) {
+        if self.switches.holds(Hold::BeforeAppend) || self.switches.holds(Hold::BeforeAck) {
+            return;
+        }
+        let (placement, me) = (self.parts.deps.view.load(), self.parts.deps.identity.home());
+        let given = placement.partitions().filter(|row| {
+            self.owns(row.partition) && row.state == PartitionState::Homed && row.home.as_ref() == Some(&me)
+        });
+        let (mut sung, open) = (Sung::default(), &self.homes);
+        for row in given {
+            sung.homes += 1;
+            sung.unopened += u32::from(!open.contains_key(&row.partition));
+        }
+        if writes {
+            self.jobs.push(jobs::sing(&self.parts.deps, sung, reply));
+        } else {
+            let _gone = reply.send(Ok(sung));
         }
     }
 
@@ -256,6 +279,9 @@ impl Shard {
                 if self.is_open(partition, epoch) {
                     self.say(partition, Input::Loaded { log, as_of, loaded });
                 }
+            }
+            Done::Sung { reply, result } => {
+                let _gone = reply.send(result);
             }
             Done::Proposed { partition, epoch, number, outcome } => {
                 if self.is_open(partition, epoch) {

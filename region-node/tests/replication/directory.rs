@@ -161,7 +161,7 @@ impl directory_server::Directory for Directory {
         &self,
         request: Request<wire::RenewRequest>,
     ) -> Result<Response<wire::RenewReply>, Status> {
-        let wire::RenewRequest { node, incarnation } = request.into_inner();
+        let wire::RenewRequest { node, incarnation, .. } = request.into_inner();
         if self.rows.lock().mute {
             return Err(Status::unavailable("the directory says nothing"));
         }
@@ -249,6 +249,13 @@ impl directory_server::Directory for Directory {
     async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditReply>, Status> {
         Err(Status::unimplemented("no test asks"))
     }
+    async fn fail_over(
+        &self,
+        _: Request<wire::FailOverRequest>,
+    ) -> Result<Response<wire::FailOverReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+
     async fn promote_unsafe(
         &self,
         _: Request<wire::PromoteUnsafeRequest>,

@@ -6,6 +6,7 @@ mod history;
 mod leader;
 mod moves;
 mod nodes;
+mod observers;
 mod order;
 mod paused;
 mod pipe;

@@ -1,7 +1,9 @@
-//! `hearth admin promote-unsafe` and `allow-one-region`: what an operator answers for.
+//! `hearth admin promote-unsafe`, `allow-one-region` and `fail-over`: what an operator answers for.
 
 use anyhow::{Context as _, bail};
-use proto::directory::{AllowAloneRequest, PromoteUnsafeRequest, directory_client::DirectoryClient};
+use proto::directory::{
+    AllowAloneRequest, FailOverRequest, PromoteUnsafeRequest, directory_client::DirectoryClient,
+};
 use std::time::Duration;
 use tonic::transport::Channel;
 
@@ -29,6 +31,19 @@ pub(super) struct AllowOneRegion {
     /// For how long; 0 ends it.
     #[arg(long, value_name = "MINUTES")]
     minutes: u64,
+}
+
+/// Says that a region is lost: its homes go to in-sync copies elsewhere, whatever stops automatic failover.
+#[derive(Debug, clap::Args)]
+pub(super) struct FailOver {
+    /// The region.
+    region: String,
+    /// Take its homes away although its nodes are heard.
+    #[arg(long)]
+    even_if_heard: bool,
+    /// In whose name, for the audit trail [default: the name of whoever is logged in]
+    #[arg(long)]
+    by: Option<String>,
 }
 
 async fn connect(directory: &str) -> anyhow::Result<DirectoryClient<Channel>> {
@@ -72,6 +87,23 @@ pub(super) async fn allow_one_region(args: AllowOneRegion, directory: &str) -> a
             args.region
         ),
     }
+    Ok(())
+}
+
+pub(super) async fn fail_over(args: FailOver, directory: &str) -> anyhow::Result<()> {
+    let request = FailOverRequest {
+        request_id: request_id(),
+        region: args.region.clone(),
+        even_if_heard: args.even_if_heard,
+        by: args.by.or_else(|| std::env::var("USER").ok()).unwrap_or_default(),
+    };
+    let reply = connect(directory).await?.fail_over(request).await;
+    let reply = reply.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner();
+    println!(
+        "{} homes in {} have ended, and go to in-sync copies elsewhere once the leases there are over; hearth admin \
+         status shows how far that is. It is recorded.",
+        reply.homes, args.region
+    );
     Ok(())
 }
 

@@ -35,6 +35,8 @@ enum Action {
     PromoteUnsafe(Emergency<emergency::PromoteUnsafe>),
     /// UNSAFE: lets one region do without another for a time.
     AllowOneRegion(Emergency<emergency::AllowOneRegion>),
+    /// Say that a region is lost, where automatic failover has stopped or is off: its homes go elsewhere.
+    FailOver(Emergency<emergency::FailOver>),
     /// List nodes, and let them leave.
     Node(Asked<members::NodeAction>),
     /// Let regions join and leave.
@@ -133,6 +135,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Action::AllowOneRegion(Emergency { at, args }) => {
             emergency::allow_one_region(args, &at.directory().await?).await
         }
+        Action::FailOver(Emergency { at, args }) => emergency::fail_over(args, &at.directory().await?).await,
         Action::Node(Asked { at, action }) => members::node(action, &at.directory().await?).await,
         Action::Region(Asked { at, action }) => members::region(action, &at.directory().await?).await,
         Action::Rehome(Rehome { at, args }) => rehome::run(args, &at.directory().await?).await,

@@ -11,9 +11,14 @@ const EVENTS_SHOWN: usize = 10;
 /// Tables, one behind the other.
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
-    for section in
-        [directory(report), regions(report), nodes(report), partitions(report), replication(report)]
-    {
+    for section in [
+        directory(report),
+        regions(report),
+        nodes(report),
+        observers(report),
+        partitions(report),
+        replication(report),
+    ] {
         text.push_str(&section);
         text.push('\n');
     }
@@ -120,6 +125,34 @@ fn nodes(report: &Report) -> String {
         }
     }
     text
+}
+
+fn observers(report: &Report) -> String {
+    let mut rows = vec![row!["OBSERVER", "TOLD", "JUDGES", "CANARIES ACKED BY", "NOT ACKED BY"]];
+    for observer in &report.observers {
+        let failing = observer.failing.iter().map(|(node, ms)| format!("{node} for {ms} ms"));
+        rows.push(row![
+            observer.observer,
+            format!("{} ms ago", observer.reported_ago_ms),
+            if observer.judges { "yes" } else { "NO" },
+            listed(observer.acked.clone()),
+            listed(failing.collect()),
+        ]);
+    }
+    let mut text = tables::render(&rows);
+    for failing in &report.failing {
+        text.push_str(&format!(
+            "NO CANARY IS ACKED BY {} for {} ms, as seen from {}\n",
+            failing.node,
+            failing.failing_ms,
+            failing.seen_from.join(", ")
+        ));
+    }
+    text
+}
+
+fn listed(names: Vec<String>) -> String {
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
 }
 
 fn state(node: &NodeReport) -> &'static str {
@@ -239,6 +272,8 @@ mod tests {
             "eu-west  DOWN",
             "UNREACHABLE",
             "b-1 does not answer: it is dead",
+            "b-1 for 2100 ms",
+            "NO CANARY IS ACKED BY b-1 for 2000 ms, as seen from us-east, ap-south",
             "at risk (acked home, not yet replicated): 7, and unknown for 1 partitions",
             "FAILING OVER",
             "by up to 5100 ms; writers of 1 partitions are slowed, of 0 refused",

@@ -15,6 +15,10 @@ pub(super) struct Report {
     pub(super) directory: DirectoryReport,
     pub(super) regions: Vec<RegionReport>,
     pub(super) nodes: Vec<NodeReport>,
+    /// What nodes see of nodes of other regions.
+    pub(super) observers: Vec<ObserverReport>,
+    /// Nodes at which a majority of the regions outside their own fail.
+    pub(super) failing: Vec<FailingReport>,
     pub(super) partitions: PartitionsReport,
     /// By the region that lags.
     pub(super) replication: Vec<ReplicationReport>,
@@ -47,6 +51,25 @@ pub(super) struct DirectoryReport {
     pub(super) pins: u64,
     /// The newest last.
     pub(super) events: Vec<EventReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ObserverReport {
+    pub(super) observer: String,
+    pub(super) reported_ago_ms: u64,
+    /// It is not cut off itself, and was heard lately.
+    pub(super) judges: bool,
+    /// At whom its canaries are acked.
+    pub(super) acked: Vec<String>,
+    /// At whom they are not, and for how long.
+    pub(super) failing: Vec<(String, u32)>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct FailingReport {
+    pub(super) node: String,
+    pub(super) failing_ms: u64,
+    pub(super) seen_from: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,6 +172,8 @@ pub(super) fn report(seen: &Seen, list_partitions: bool) -> Report {
         directory: directory(seen),
         regions: regions(seen),
         nodes: seen.placement.nodes.iter().map(|row| node(seen, row)).collect(),
+        observers: seen.directory.observers.iter().map(observer).collect(),
+        failing: seen.directory.failing.iter().map(failing).collect(),
         partitions: partitions(rows, seen.placement.regions.len()),
         replication: replication(seen, &homes),
         at_risk_messages: homes.said.values().map(|status| status.at_risk_messages).sum(),
@@ -206,6 +231,22 @@ impl<'a> Homes<'a> {
 fn alone(seen: &Seen) -> Vec<AloneReport> {
     let regions = seen.placement.regions.iter().filter(|row| row.alone_until_ms > 0);
     regions.map(|row| AloneReport { region: row.region.clone(), until_ms: row.alone_until_ms }).collect()
+}
+
+fn observer(told: &proto::directory::Observer) -> ObserverReport {
+    let (failing, acked): (Vec<_>, Vec<_>) = told.observed.iter().partition(|one| one.failing_ms > 0);
+    ObserverReport {
+        observer: told.node.clone(),
+        reported_ago_ms: told.reported_ago_ms,
+        judges: told.judges,
+        acked: acked.into_iter().map(|one| one.node.clone()).collect(),
+        failing: failing.into_iter().map(|one| (one.node.clone(), one.failing_ms)).collect(),
+    }
+}
+
+fn failing(told: &proto::directory::Failing) -> FailingReport {
+    let (node, seen_from) = (told.node.clone(), told.seen_from.clone());
+    FailingReport { node, failing_ms: told.failing_ms, seen_from }
 }
 
 fn directory(seen: &Seen) -> DirectoryReport {

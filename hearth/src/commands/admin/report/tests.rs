@@ -2,7 +2,7 @@
 
 use super::*;
 use proto::{
-    directory::{AuditEvent, NodeLiveness, StatusReply},
+    directory::{AuditEvent, Failing, NodeLiveness, Observed, Observer, StatusReply},
     node,
 };
 use types::{Epoch, Home, Incarnation, NodeRow, PlacementDelta, RegionRow, Replica, Retirement, StoreId};
@@ -93,6 +93,17 @@ pub(in crate::commands::admin) fn seen() -> Seen {
         pins: 5,
         nodes: vec![NodeLiveness { node: "a-1".to_owned(), renewed_ago_ms: 300 }],
         events: vec![AuditEvent { at_ms: 2_005, what: "it was born".to_owned(), who: String::new() }],
+        observers: vec![Observer {
+            node: "a-1".to_owned(),
+            reported_ago_ms: 300,
+            judges: true,
+            observed: vec![Observed { node: "b-1".to_owned(), incarnation: 1, failing_ms: 2_100 }],
+        }],
+        failing: vec![Failing {
+            node: "b-1".to_owned(),
+            failing_ms: 2_000,
+            seen_from: vec!["us-east".to_owned(), "ap-south".to_owned()],
+        }],
     };
     let alive = node::StatusReply {
         node: "a-1".to_owned(),
