@@ -47,15 +47,21 @@ pub const BATCH_MAX_ROWS: usize = 512;
 pub const GROUPS_UNDER_WAY: usize = 4;
 /// The encoded size of the commands that share one entry of the log; one command may be greater.
 pub const GROUP_MAX_BYTES: usize = 512 * 1024;
+/// The encoded size of one command: what is greater could not be sent to the other replicas.
+pub const COMMAND_MAX_BYTES: usize = 1024 * 1024;
 /// Entries in one message between replicas.
 pub const APPEND_MAX_ENTRIES: usize = 64;
 /// The encoded size of the entries, or of the rows of a snapshot, in one message between replicas; one entry
 /// may be greater.
 pub const APPEND_MAX_BYTES: usize = 1024 * 1024;
+/// How long a replica has to answer an append at least, in ms: a disk that is slow for a moment is not dead.
+pub const APPEND_TIMEOUT_MIN_MS: u64 = 2_000;
 /// The pause before a replica that did not answer is asked again, in ms.
 pub const REPLICA_RETRY_MS: u64 = 200;
 /// Keys deleted or copied at a time.
 pub const LOG_PAGE: usize = 1_024;
+/// Entries after which a snapshot that nobody reads is let go.
+pub const SNAPSHOT_OPEN: u64 = 500;
 /// Entries of the log between two snapshots.
 pub const SNAPSHOT_EVERY: u64 = 10_000;
 /// Entries that stay in the log behind a snapshot, so that a replica that was away for a while needs none.
@@ -89,6 +95,16 @@ pub const ELECTION_MIN_MS: u32 = 100;
 pub const COMMIT_TIMEOUT_MS: u64 = 2_000;
 /// How long a replica may take to join or to leave, in ms; repeating it is safe.
 pub const MEMBERSHIP_TIMEOUT_MS: u64 = 60_000;
+/// After how many election times without a leader a replica tells watchers to go elsewhere.
+pub const CUT_OFF_ELECTIONS: u32 = 3;
+/// Between two words to a watcher, at most, in ms: well under [`types::limits::WATCH_SILENCE_MAX`].
+pub const WATCH_BEAT_MAX_MS: u32 = 1_000;
+/// How long a watcher may leave what it is sent unread, in ms: one that has vanished keeps its place no longer.
+pub const WATCHER_STALL_MS: u64 = 5_000;
+/// For how long a leader that lacks a majority keeps what its controller knows, in ms.
+pub const LEADS_AGAIN_MS: u64 = 3_000;
+/// How long a command of the controller that changed nothing is not repeated on the same placement, in ms.
+pub const FUTILE_AGAIN_MS: u64 = 1_000;
 /// How long a request that was handed on to a leader is left with it after the leader was missed, in ms.
 pub const LEADER_MISSED_MS: u64 = 500;
 /// How long a re-homing may take before it is given up, in ms: writes to the log pause meanwhile.

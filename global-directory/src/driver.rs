@@ -11,8 +11,12 @@ use crate::{
     random,
     state::State,
 };
+use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 use types::{NodeId, PartitionState, Placement};
 
@@ -25,7 +29,16 @@ pub(crate) struct Driver {
     pub(crate) settings: Settings,
     pub(crate) dial: BTreeMap<NodeId, String>,
     pub(crate) movers: Movers,
+    /// By name, the last command that changed nothing: it is not written to the log at each tick.
+    pub(crate) futile: Mutex<BTreeMap<&'static str, (Futile, Instant)>>,
     pub(crate) shutdown: CancellationToken,
+}
+
+/// A command that the rows did not allow, and the version of the placement that it was meant for.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Futile {
+    command: Command,
+    version: u64,
 }
 
 impl Driver {
@@ -35,8 +48,10 @@ impl Driver {
         let mut ticks = tokio::time::interval(Duration::from_millis(bounds::TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut versions = self.state.versions();
-        // There is a controller where this process leads, a new one each time that it begins to.
+        // There is a controller where this process leads, a new one for each term. A leader that lacks a majority
+        // for a moment keeps it: what is under way, and its time limits, go on.
         let mut leading: Option<(u64, Controller)> = None;
+        let mut lost_ms = None;
         loop {
             let input = tokio::select! {
                 () = self.shutdown.cancelled() => return,
@@ -46,12 +61,20 @@ impl Driver {
                 _ = ticks.tick() => Input::Tick,
             };
             let leads = self.engine.leads();
-            if leading.as_ref().map(|(term, _)| *term) != leads {
+            let now_ms = clock::boot_ms();
+            let is_over = match leads {
+                Some(term) => leading.as_ref().is_none_or(|(known, _)| *known != term),
+                None => now_ms.saturating_sub(*lost_ms.get_or_insert(now_ms)) > bounds::LEADS_AGAIN_MS,
+            };
+            if is_over {
                 leading = self.begin(leads).await;
                 self.movers.forget_calls();
             }
+            if leads.is_some() {
+                lost_ms = None;
+            }
             let decides = self.policy.decides(&self.engine.voter_regions());
-            let brake = match &mut leading {
+            let brake = match leading.as_mut().filter(|_| leads.is_some()) {
                 Some((_, controller)) => {
                     controller.allow_failover(decides.is_ok());
                     self.drive(controller, input, &answers).await;
@@ -59,10 +82,7 @@ impl Driver {
                     metrics::gauge!("hearth_nodes_failing_canaries").set(controller.verdicts().len() as f64);
                     controller.brake().map(ToString::to_string)
                 }
-                None => {
-                    self.movers.forget_calls();
-                    None
-                }
+                None => None,
             };
             metrics::gauge!("hearth_failover_stopped").set(if brake.is_some() { 1.0 } else { 0.0 });
             match decides {
@@ -126,9 +146,21 @@ impl Driver {
 
     async fn submit(&self, command: Command) -> bool {
         let name = command.name();
+        let version = self.state.look(|view, _| view.version());
+        let futile = Futile { command: command.clone(), version };
+        if self.futile.lock().get(name).is_some_and(|(known, since)| {
+            *known == futile && since.elapsed() < Duration::from_millis(bounds::FUTILE_AGAIN_MS)
+        }) {
+            return false;
+        }
         match self.engine.submit(envelope(command)).await {
             Ok(Answer::Applied(rows)) => {
-                tracing::info!(command = name, rows, "the placement has changed");
+                if rows == 0 {
+                    tracing::debug!(command = name, "the rows did not allow it");
+                    self.futile.lock().insert(name, (futile, Instant::now()));
+                } else {
+                    tracing::info!(command = name, rows, "the placement has changed");
+                }
                 rows > 0
             }
             Ok(Answer::Done | Answer::Registered(_) | Answer::IsrVersion(_) | Answer::Moving(_)) => true,
@@ -136,9 +168,7 @@ impl Driver {
                 tracing::warn!(command = name, %error, "the rows have moved on");
                 false
             }
-            Err(
-                error @ (SubmitError::Overloaded | SubmitError::NotLeader(_) | SubmitError::Indeterminate(_)),
-            ) => {
+            Err(error) => {
                 tracing::error!(command = name, %error, "a command of the controller got no answer");
                 false
             }

@@ -34,6 +34,9 @@ pub(crate) enum SubmitError {
     /// Too many commands are waiting; it was not taken.
     #[error("{} commands are waiting for the directory's writer already", bounds::QUEUE_MAX)]
     Overloaded,
+    /// The command is too long; it was not taken.
+    #[error("the command is {0} bytes long: at most {max} are allowed", max = bounds::COMMAND_MAX_BYTES)]
+    TooLarge(usize),
     /// Another replica has to be asked; it was not carried out.
     #[error("this replica of the directory does not lead the others{}", hint(*.0))]
     NotLeader(Option<ReplicaId>),
@@ -106,6 +109,11 @@ impl Engine {
             Self::One { .. } => Ok(()),
             Self::Group(group) => group.found(deployment).await,
         }
+    }
+
+    /// Whether what it tells watchers may be old, because it has lost the others.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.group().is_some_and(Group::is_cut_off)
     }
 
     /// The group, if there is one.

@@ -19,12 +19,12 @@ use crate::{
     status, watch,
 };
 use proto::directory::{self as wire, directory_server::Directory};
-use std::{pin::Pin as StdPin, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin as StdPin, sync::Arc};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use types::{Home, LogId, Pin, RequestId, limits};
+use types::{Home, LogId, NodeId, Pin, RequestId, limits};
 
 /// What the service asks.
 pub(crate) struct Service {
@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) renew_interval_ms: u32,
     /// What the controller goes by.
     pub(crate) settings: Settings,
+    /// Where nodes are dialled instead of where they say.
+    pub(crate) dial: BTreeMap<NodeId, String>,
 }
 
 impl Service {
@@ -187,15 +189,19 @@ impl Directory for Service {
                 request.from_version
             )));
         }
+        if self.engine.is_cut_off() {
+            return Err(Status::unavailable("this replica of the directory has lost the others"));
+        }
         let Ok(permit) = self.watchers.clone().try_acquire_owned() else {
             let max = bounds::WATCHERS_MAX;
             return Err(Status::resource_exhausted(format!("{max} watchers are there already")));
         };
         let (sender, deltas) = watch::queue();
-        let (state, beat_ms) = (self.state.clone(), u64::from(self.facts.renew_interval_ms));
-        let shutdown = self.shutdown.clone();
+        let beat_ms = u64::from(self.facts.renew_interval_ms.min(bounds::WATCH_BEAT_MAX_MS));
+        let (state, engine, shutdown) = (self.state.clone(), self.engine.clone(), self.shutdown.clone());
         tokio::spawn(async move {
-            watch::feed(state, request.from_version, beat_ms, sender, shutdown).await;
+            let is_cut_off = || engine.is_cut_off();
+            watch::feed(state, request.from_version, beat_ms, is_cut_off, sender, shutdown).await;
             drop(permit);
         });
         let deltas = ReceiverStream::new(deltas).map(|delta| Ok(wire::PlacementDelta::from(&delta)));
@@ -329,7 +335,10 @@ impl Directory for Service {
     ) -> Result<Response<wire::PromoteUnsafeReply>, Status> {
         let (id, partition, node) = request::promote_unsafe(request.into_inner())?;
         self.read_barrier().await?;
-        let promotion = emergency::fenced(&self.state, partition, &node).await?;
+        if self.answered(id)?.is_some() {
+            return Ok(Response::new(emergency::promoted_before(&self.state, partition)?));
+        }
+        let promotion = emergency::fenced(&self.state, &self.facts.dial, partition, &node).await?;
         let reply = emergency::promoted(&promotion);
         self.submit(id, Command::PromoteUnsafe(promotion)).await?;
         Ok(Response::new(reply))

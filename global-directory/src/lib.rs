@@ -154,6 +154,7 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         settings: config.controller(),
         dial: config.dial.clone(),
         movers,
+        futile: parking_lot::Mutex::default(),
         shutdown: stop.clone(),
     };
     let rehoming = Rehoming {
@@ -167,6 +168,7 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         lease_ttl_ms: config.lease_ttl_ms,
         renew_interval_ms: config.renew_interval_ms,
         settings: config.controller(),
+        dial: config.dial.clone(),
     };
     let service = Service::new(state.clone(), engine.clone(), kv, facts, desk, stop.clone());
     let driving = tokio::spawn(driver.run());

@@ -131,8 +131,9 @@ fn library_config(election: Duration) -> openraft::Config {
     let lease_ms = u64::try_from(election.as_millis()).unwrap_or(u64::MAX);
     openraft::Config {
         cluster_name: "directory".into(),
-        // The library gives up on a message after this long; own signs of life come more often.
-        heartbeat_interval: lease_ms * 2 / 5,
+        // The library gives up on an append after this long, the other replica's fsync included. Own signs of life
+        // come more often, and a connection that is dead ends by its keep-alive.
+        heartbeat_interval: (lease_ms * 2).max(bounds::APPEND_TIMEOUT_MIN_MS),
         election_timeout_min: lease_ms * 7 / 10,
         // How long a follower keeps its vote from others after a word of the leader.
         election_timeout_max: lease_ms,
@@ -256,6 +257,14 @@ impl Group {
         };
         let is_followed = |at: Instant| at.elapsed() <= self.heard.patience();
         (is_leader && self.majority_at.lock().is_some_and(is_followed)).then_some(term)
+    }
+
+    /// Whether it has been without a leader, or has led without a majority, for so long that what it knows of the
+    /// placement may be old.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let majority = self.majority_at.lock().map(|at| at.elapsed());
+        let silence = majority.map_or(self.heard.silence(), |majority| majority.min(self.heard.silence()));
+        silence > self.heard.patience() * bounds::CUT_OFF_ELECTIONS
     }
 
     /// Who is to be asked now.

@@ -43,6 +43,7 @@ pub(crate) fn submit(error: &SubmitError) -> Status {
     let code = match error {
         SubmitError::Refused(refusal) => refusal_code(refusal),
         SubmitError::Overloaded => Code::ResourceExhausted,
+        SubmitError::TooLarge(_) => Code::InvalidArgument,
         // A retry with the same request id answers what became of it.
         SubmitError::NotLeader(_) | SubmitError::Indeterminate(_) => Code::Unavailable,
     };

@@ -55,22 +55,25 @@ impl Changes {
 }
 
 /// Sends a watcher what it lacks, then every change, until it goes or the directory stops. Every `beat_ms`
-/// without a change an empty delta says that the stream is alive.
+/// without a change an empty delta says that the stream is alive. Ends as well once `is_cut_off` says that this replica
+/// may know less than others, and when the watcher reads nothing for too long.
 pub(crate) async fn feed(
     state: Arc<State>,
     from_version: u64,
     beat_ms: u64,
+    is_cut_off: impl Fn() -> bool + Send,
     deltas: mpsc::Sender<PlacementDelta>,
     shutdown: CancellationToken,
 ) {
     let mut versions = state.versions();
     let mut has = from_version;
-    loop {
+    let stall = Duration::from_millis(bounds::WATCHER_STALL_MS);
+    while !is_cut_off() {
         versions.mark_unchanged();
         let delta = state.changes_since(has);
         has = delta.to_version;
         tokio::select! {
-            sent = deltas.send(delta) => if sent.is_err() { return },
+            sent = deltas.send_timeout(delta, stall) => if sent.is_err() { return },
             () = shutdown.cancelled() => return,
         }
         tokio::select! {

@@ -258,6 +258,26 @@ async fn a_watcher_follows_every_change_and_hears_that_the_stream_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_has_a_home_is_not_fenced_for_an_unsafe_promotion() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = Running::start(config(folder.path(), true)).await;
+    let nodes = three_nodes(&directory).await;
+    let view = all_in_sync(&directory, &nodes).await;
+    let row = view.partitions().next().expect("there are some");
+    for node in &nodes {
+        let request = wire::PromoteUnsafeRequest {
+            request_id: request_id().into(),
+            partition: row.partition.get(),
+            node: node.replica().node,
+        };
+        let status = directory.client.clone().promote_unsafe(request).await.expect_err("refused");
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+        assert!(!node.fences.raised.lock().contains_key(&row.partition.get()), "it obeys its home");
+    }
+    directory.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_requests_are_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let directory = Running::start(config(folder.path(), true)).await;
@@ -301,6 +321,17 @@ async fn bad_requests_are_refused_by_name() {
     assert_eq!(status.code(), Code::NotFound, "{status}");
     let status = client.pin(wish("us-east", vec!["eu-west".into()])).await.expect_err("refused");
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    let drain = |by: String| wire::DrainRequest {
+        request_id: request_id().into(),
+        region: "us-east".into(),
+        dry_run: false,
+        by,
+    };
+    for by in ["o".repeat(65), "two\nlines".into(), "o".repeat(3 * 1024 * 1024)] {
+        let status = client.drain(drain(by)).await.expect_err("refused");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains("drain.by"), "{status}");
+    }
     assert_eq!(directory.status().await.pins, 0);
     client.pin(wish("us-east", vec![])).await.expect("a region without a node still has partitions");
     directory.stop().await;

@@ -28,6 +28,8 @@ pub(crate) struct ForReplica<'a> {
     pub(crate) peers: &'a BTreeMap<u64, SocketAddr>,
     /// Where this one reaches the others.
     pub(crate) dial: &'a BTreeMap<u64, SocketAddr>,
+    /// Between any two of them.
+    pub(crate) longest_rtt: Duration,
 }
 
 /// What a node is told.
@@ -70,8 +72,8 @@ impl ForDirectory<'_> {
     }
 }
 
-/// Replicas that hear no leader for a quarter of a lease choose another one, if that is not too short for the
-/// links between them.
+/// Replicas that hear no leader for a quarter of a lease choose another one; or for five times the longest round
+/// trip between them, if that is longer.
 const ELECTION_MIN: Duration = Duration::from_millis(500);
 
 impl ForReplica<'_> {
@@ -82,7 +84,10 @@ impl ForReplica<'_> {
         table.insert("advertise".to_owned(), text(directory.listen));
         table.insert("peers".to_owned(), replicas(self.peers));
         table.insert("dial-replicas".to_owned(), replicas(self.dial));
-        table.insert("election-ms".to_owned(), ms((directory.lease_ttl / 4).max(ELECTION_MIN)));
+        table.insert(
+            "election-ms".to_owned(),
+            ms((directory.lease_ttl / 4).max(ELECTION_MIN).max(self.longest_rtt * 5)),
+        );
         table
     }
 }

@@ -117,6 +117,9 @@ impl Builder<'_> {
     fn directories(&self) -> Result<BTreeMap<Place, Service>, StartError> {
         let numbered = |directory: &PlannedDirectory| Some((directory.replica?, directory.address));
         let peers: BTreeMap<u64, SocketAddr> = self.plan.directories.iter().filter_map(numbered).collect();
+        let places: Vec<&Place> = self.plan.directories.iter().map(|directory| &directory.place).collect();
+        let pairs = places.iter().flat_map(|a| places.iter().map(move |b| (*a, *b)));
+        let longest_rtt = pairs.map(|(a, b)| self.options.table.rtt(a, b)).max().unwrap_or_default();
         let mut services = BTreeMap::new();
         for directory in &self.plan.directories {
             let others = peers.iter().filter(|(id, _)| Some(**id) != directory.replica);
@@ -133,7 +136,13 @@ impl Builder<'_> {
                 partitions_per_region: self.shape.partitions_per_region,
                 lease_ttl: self.options.lease_ttl,
                 dial: &self.roads.dial(&directory.place, self.plan),
-                replica: directory.replica.map(|id| ForReplica { id, region, peers: &peers, dial: &dial }),
+                replica: directory.replica.map(|id| ForReplica {
+                    id,
+                    region,
+                    peers: &peers,
+                    dial: &dial,
+                    longest_rtt,
+                }),
             };
             let table = config.table(&self.options.overlay);
             let service = self.service("directory", &directory.name, directory.address, &table)?;

@@ -11,7 +11,7 @@ use types::{Placement, PlacementDelta, limits};
 enum WatchError {
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
-    #[error("no answer within {} ms", bounds::CONNECT_TIMEOUT.as_millis())]
+    #[error("no word in time")]
     Timeout(#[from] tokio::time::error::Elapsed),
     #[error("{}: {}", .0.code(), .0.message())]
     Status(Box<tonic::Status>),
@@ -61,7 +61,7 @@ async fn watch_one(
     };
     let mut deltas = timeout(bounds::CONNECT_TIMEOUT, opening).await??;
     backoff.connected();
-    while let Some(delta) = deltas.message().await? {
+    while let Some(delta) = timeout(limits::WATCH_SILENCE_MAX, deltas.message()).await?? {
         let delta = PlacementDelta::try_from(delta)?;
         let mut next = Placement::clone(&placement.borrow());
         if !next.apply(delta) {

@@ -1,5 +1,7 @@
 //! The bounds of what crosses a process boundary, in one place.
 
+use std::time::Duration;
+
 /// The longest message body, in bytes of ciphertext.
 pub const BODY_MAX_BYTES: usize = 64 * 1024;
 /// The longest client frame, in bytes: a full body as base64 in JSON and its envelope.
@@ -39,3 +41,5 @@ pub const DEADLINE_DEFAULT_MS: u64 = 15_000;
 pub const PROTOCOL_VERSION: u32 = 1;
 /// The version of the protocol between nodes, and of nodes with replicators, said in each hello.
 pub const NODE_PROTOCOL_VERSION: u32 = 2;
+/// A watch of the placement that says nothing for so long is opened anew, at another replica of the directory.
+pub const WATCH_SILENCE_MAX: Duration = Duration::from_secs(5);

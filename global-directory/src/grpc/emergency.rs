@@ -1,13 +1,23 @@
 //! What operators answer for. On the way to an unsafe promotion the copy is fenced first, like that of any promotion.
 
-use crate::{command::UnsafePromotion, controller::Input, fence, state::State};
+use crate::{
+    command::{EmergencyError, UnsafePromotion},
+    controller::Input,
+    engine::SubmitError,
+    fence,
+    state::State,
+    status,
+};
 use proto::directory as wire;
+use std::collections::BTreeMap;
 use tonic::Status;
-use types::{Home, NodeId, PartitionId, RegionId, Replica};
+use types::{Home, NodeId, PartitionId, PartitionRow, PartitionState, RegionId, Replica};
 
-/// Fences a node's copy of a partition at the next epoch; answers the promotion that it makes possible.
+/// Fences a node's copy of a partition at the next epoch; answers the promotion that it makes possible. A partition
+/// that has a home is left alone: a fence above its epoch would end that home, or cut a follower off from it.
 pub(super) async fn fenced(
     state: &State,
+    dial: &BTreeMap<NodeId, String>,
     partition: PartitionId,
     node: &NodeId,
 ) -> Result<UnsafePromotion, Status> {
@@ -15,9 +25,11 @@ pub(super) async fn fenced(
     let (Some(row), Some(node)) = known else {
         return Err(Status::not_found(format!("there is no partition {partition}, or no node {node}")));
     };
+    check(&row, node.node.clone())?;
     let epoch = row.epoch;
     let raised = epoch.next().map_err(|error| Status::failed_precondition(error.to_string()))?;
-    let fenced = fence::raise(node.node.clone(), node.address.clone(), vec![(partition, raised)]).await;
+    let address = dial.get(&node.node).unwrap_or(&node.address).clone();
+    let fenced = fence::raise(node.node.clone(), address, vec![(partition, raised)]).await;
     let unfenced = |why: String| Status::unavailable(format!("{} could not be fenced: {why}", node.node));
     let Input::Fenced { answers, .. } = fenced else { return Err(unfenced("it did not answer".to_owned())) };
     let answer = answers.into_iter().next().ok_or_else(|| unfenced("it did not answer".to_owned()))?;
@@ -28,6 +40,33 @@ pub(super) async fn fenced(
     let home = Home { node: node.node.clone(), incarnation: node.incarnation };
     let replica = Replica { node: node.node, store: answer.store };
     Ok(UnsafePromotion { partition, epoch, home, replica, start_lsn })
+}
+
+/// What a repetition is told: where the partition is now.
+pub(super) fn promoted_before(
+    state: &State,
+    partition: PartitionId,
+) -> Result<wire::PromoteUnsafeReply, Status> {
+    let row = state.look(|view, _| view.partition(partition).cloned());
+    let row = row.ok_or_else(|| Status::not_found(format!("there is no partition {partition}")))?;
+    Ok(wire::PromoteUnsafeReply { epoch: row.epoch.get(), start_lsn: row.start_lsn().get() })
+}
+
+fn refused(error: EmergencyError) -> Status {
+    status::submit(&SubmitError::Refused(error.into()))
+}
+
+fn check(row: &PartitionRow, node: NodeId) -> Result<(), Status> {
+    let partition = row.partition;
+    if row.state != PartitionState::FailingOver {
+        let why = format!("it is {:?} in epoch {}", row.state, row.epoch);
+        return Err(refused(EmergencyError::NotStuck { partition, why }));
+    }
+    if !row.replicas.iter().any(|replica| replica.node == node) {
+        let (node, why) = (node.to_string(), "has no copy of it");
+        return Err(refused(EmergencyError::NoCopy { partition, node, why }));
+    }
+    Ok(())
 }
 
 pub(super) fn promoted(promotion: &UnsafePromotion) -> wire::PromoteUnsafeReply {

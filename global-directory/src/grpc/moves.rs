@@ -1,6 +1,6 @@
 //! Planned moves, drains and failback, as operators see them.
 
-use super::request::{name, request_id};
+use super::request::{name, operator, request_id};
 use crate::{
     bounds,
     command::{AbortedMove, Command, FailbackWish, RegionWish},
@@ -13,29 +13,30 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 use types::{MoveId, PartitionId, PartitionRow, PartitionState, Placement, RegionId, RegionRow, RequestId};
 
-/// What is said of an operator whose request names none.
-const SOMEBODY: &str = "an operator";
-
-pub(super) fn by(name: String) -> String {
-    if name.is_empty() { SOMEBODY.to_owned() } else { name }
-}
-
 pub(super) fn drain(request: wire::DrainRequest) -> Result<(RequestId, RegionWish, bool), Status> {
     let id = request_id(&request.request_id)?;
     let region = name("drain.region", RegionId::new(&request.region))?;
-    Ok((id, RegionWish { region, by: by(request.by) }, request.dry_run))
+    Ok((id, RegionWish { region, by: operator("drain.by", request.by)? }, request.dry_run))
 }
 
 pub(super) fn undrain(request: wire::UndrainRequest) -> Result<(RequestId, RegionWish), Status> {
     let id = request_id(&request.request_id)?;
     let region = name("undrain.region", RegionId::new(&request.region))?;
-    Ok((id, RegionWish { region, by: by(request.by) }))
+    Ok((id, RegionWish { region, by: operator("undrain.by", request.by)? }))
 }
 
 pub(super) fn abort(request: wire::AbortMoveRequest) -> Result<(RequestId, Command), Status> {
     let id = request_id(&request.request_id)?;
     let (partition, why) = (PartitionId::new(request.partition), "asked for".to_owned());
-    Ok((id, Command::AbortMove(AbortedMove { partition, id: None, by: by(request.by), why })))
+    Ok((
+        id,
+        Command::AbortMove(AbortedMove {
+            partition,
+            id: None,
+            by: operator("abort_move.by", request.by)?,
+            why,
+        }),
+    ))
 }
 
 pub(super) fn set_failback(request: wire::SetFailbackRequest) -> Result<(RequestId, Command), Status> {
@@ -44,7 +45,14 @@ pub(super) fn set_failback(request: wire::SetFailbackRequest) -> Result<(Request
         "" => None,
         region => Some(name("set_failback.region", RegionId::new(region))?),
     };
-    Ok((id, Command::SetFailback(FailbackWish { region, on: request.on, by: by(request.by) })))
+    Ok((
+        id,
+        Command::SetFailback(FailbackWish {
+            region,
+            on: request.on,
+            by: operator("set_failback.by", request.by)?,
+        }),
+    ))
 }
 
 /// Hands a wish to the controller, and waits until the move has begun or cannot.
@@ -53,7 +61,7 @@ pub(super) async fn wish(desk: &mpsc::Sender<Asked>, request: wire::MoveRequest)
     let region = name("move.region", RegionId::new(&request.region))?;
     let (reply, answer) = oneshot::channel();
     let partition = PartitionId::new(request.partition);
-    let asked = Asked { request: id, partition, region, by: by(request.by), reply };
+    let asked = Asked { request: id, partition, region, by: operator("move.by", request.by)?, reply };
     desk.try_send(asked).map_err(|_| {
         let max = bounds::WISHES_MAX;
         Status::resource_exhausted(format!("{max} moves are asked for already"))

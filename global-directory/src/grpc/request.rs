@@ -1,6 +1,5 @@
 //! From the wire to commands: every field is checked, and a wrong one is named.
 
-use super::moves;
 use crate::{
     bounds,
     command::{
@@ -15,6 +14,9 @@ use tonic::Status;
 use types::{
     Epoch, Home, IdError, Incarnation, LogId, Lsn, NodeId, PartitionId, RegionId, Replica, RequestId, limits,
 };
+
+/// What is said of an operator whose request names none.
+const SOMEBODY: &str = "an operator";
 
 pub(super) fn check_version(version: u32) -> Result<(), Status> {
     if version == limits::PROTOCOL_VERSION {
@@ -63,7 +65,7 @@ pub(super) fn renew(wire: &wire::RenewRequest) -> Result<(Home, BTreeMap<Home, u
 pub(super) fn fail_over(wire: wire::FailOverRequest) -> Result<(RequestId, FailOverWish, bool), Status> {
     let request = request_id(&wire.request_id)?;
     let region = name("fail_over.region", RegionId::new(&wire.region))?;
-    Ok((request, FailOverWish { region, by: moves::by(wire.by) }, wire.even_if_heard))
+    Ok((request, FailOverWish { region, by: operator("fail_over.by", wire.by)? }, wire.even_if_heard))
 }
 
 pub(super) fn pin(wire: wire::PinRequest) -> Result<(RequestId, Vec<PinWish>), Status> {
@@ -134,13 +136,23 @@ pub(super) fn rehome(wire: wire::RehomeRequest) -> Result<(RequestId, NewRehome)
     let request = request_id(&wire.request_id)?;
     let log = read(proto::log_id("rehome.log", &wire.log))?;
     let region = name("rehome.region", RegionId::new(&wire.region))?;
-    Ok((request, NewRehome { log, region, by: wire.by }))
+    Ok((request, NewRehome { log, region, by: operator("rehome.by", wire.by)? }))
 }
 
 pub(super) fn abort_rehome(wire: wire::AbortRehomeRequest) -> Result<(RequestId, AbortedRehome), Status> {
     let request = request_id(&wire.request_id)?;
     let log = read(proto::log_id("abort_rehome.log", &wire.log))?;
-    Ok((request, AbortedRehome { log, id: None, by: wire.by, why: "an operator gave it up".into() }))
+    let by = operator("abort_rehome.by", wire.by)?;
+    Ok((request, AbortedRehome { log, id: None, by, why: "an operator gave it up".into() }))
+}
+
+/// Whom an audit event is by; somebody, where the request names nobody.
+pub(super) fn operator(field: &'static str, name: String) -> Result<String, Status> {
+    bounded(field, name.len(), bounds::OPERATOR_MAX_BYTES)?;
+    if name.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(format!("field {field} holds a control character")));
+    }
+    Ok(if name.is_empty() { SOMEBODY.to_owned() } else { name })
 }
 
 pub(super) fn request_id(bytes: &[u8]) -> Result<RequestId, Status> {

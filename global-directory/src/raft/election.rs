@@ -60,6 +60,11 @@ impl Heard {
         self.leads.load(Ordering::Relaxed) || self.at.lock().elapsed() <= self.lease
     }
 
+    /// For how long no leader has been heard.
+    pub(super) fn silence(&self) -> Duration {
+        self.at.lock().elapsed()
+    }
+
     /// For how long a leader may go without a majority before nobody relies on it.
     pub(super) fn patience(&self) -> Duration {
         self.lease

@@ -53,6 +53,10 @@ impl Queue {
     }
 
     pub(super) async fn submit(&self, envelope: Envelope) -> Result<Answer, SubmitError> {
+        let bytes = encoded_len(&envelope);
+        if bytes > bounds::COMMAND_MAX_BYTES {
+            return Err(SubmitError::TooLarge(bytes));
+        }
         let (reply, answer) = oneshot::channel();
         self.push(Job::Command(Box::new(envelope), reply))?;
         in_time(answer).await.unwrap_or_else(|why| Err(SubmitError::Indeterminate(why)))
@@ -112,13 +116,18 @@ async fn propose_all(raft: Raft, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
+/// As it stands in an entry of the log.
+fn encoded_len(envelope: &Envelope) -> usize {
+    serde_json::to_vec(envelope).map_or(usize::MAX, |json| json.len())
+}
+
 /// Takes as many jobs as make one entry, and leaves the others.
 fn take_group(waiting: &mut Vec<Job>) -> (Proposal, Waiting) {
     let (mut proposal, mut asked, mut bytes) = (Proposal::default(), Waiting::default(), 0);
     let mut taken = 0;
     for job in waiting.iter() {
         if let Job::Command(envelope, _) = job {
-            bytes += serde_json::to_vec(envelope).map_or(0, |json| json.len());
+            bytes += encoded_len(envelope);
             if taken > 0 && bytes > bounds::GROUP_MAX_BYTES {
                 break;
             }

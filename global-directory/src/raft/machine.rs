@@ -37,7 +37,19 @@ pub(crate) struct Machine {
     disk: Disk,
     state: Arc<State>,
     applied: Applied,
-    current: Arc<Mutex<Option<Snapshot>>>,
+    current: Arc<Mutex<Kept>>,
+}
+
+/// The newest snapshot.
+#[derive(Clone, Default)]
+enum Kept {
+    /// There is none yet.
+    #[default]
+    Nothing,
+    /// It can be read.
+    Open(Snapshot),
+    /// There was one; it is taken anew when it is asked for.
+    LetGo,
 }
 
 /// What one entry did to the rows.
@@ -58,6 +70,24 @@ impl Machine {
             Ok(())
         })?;
         Ok(Self { disk, state, applied, current: Arc::default() })
+    }
+
+    /// Drops a snapshot's view of the rows once they have moved on from it: while it is open, the store can use none of
+    /// the space that was freed since.
+    fn let_go(&self) {
+        let index = |last: Option<LogId>| last.map_or(0, |last| last.index);
+        let mut current = self.current.lock();
+        if let Kept::Open(snapshot) = &*current
+            && index(self.applied.last).saturating_sub(index(snapshot.meta.last_log_id))
+                > bounds::SNAPSHOT_OPEN
+        {
+            *current = Kept::LetGo;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds_a_view(&self) -> bool {
+        matches!(*self.current.lock(), Kept::Open(_))
     }
 
     fn publish(&self, executed: Executed) -> Outcomes {
@@ -166,6 +196,7 @@ impl RaftStateMachine<Types> for Machine {
         let done = self.disk.run(move |kv| apply(kv, before, entries)).await;
         let (applied, executed) = done.map_err(failed(ErrorSubject::StateMachine, ErrorVerb::Write))?;
         self.applied = applied;
+        self.let_go();
         metrics::histogram!("hearth_directory_commit_seconds").record(started.elapsed().as_secs_f64());
         Ok(executed.into_iter().map(|executed| self.publish(executed)).collect())
     }
@@ -205,12 +236,18 @@ impl RaftStateMachine<Types> for Machine {
         // Renewals between the rows before and these were never in this replica's log.
         self.state.replace(view, clock::boot_ms());
         self.applied = applied;
-        *self.current.lock() = Some(Snapshot { meta: meta.clone(), snapshot });
+        *self.current.lock() = Kept::Open(Snapshot { meta: meta.clone(), snapshot });
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
-        Ok(self.current.lock().clone())
+        let kept = self.current.lock().clone();
+        match kept {
+            Kept::Nothing => Ok(None),
+            Kept::Open(snapshot) => Ok(Some(snapshot)),
+            // One of now does as well, and better.
+            Kept::LetGo => self.build_snapshot().await.map(Some),
+        }
     }
 }
 
@@ -231,7 +268,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
         let meta =
             SnapshotMeta { last_log_id: applied.last, last_membership: applied.membership, snapshot_id: at };
         let snapshot = Snapshot { meta, snapshot: Box::new(SnapshotRows(view)) };
-        *self.current.lock() = Some(snapshot.clone());
+        *self.current.lock() = Kept::Open(snapshot.clone());
         Ok(snapshot)
     }
 }

@@ -20,7 +20,7 @@ use proto::directory::{self as wire, consensus_client::ConsensusClient};
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, transport::Channel};
+use tonic::transport::Channel;
 use types::limits;
 
 type RpcError = RPCError<ReplicaId, Member, RaftError<ReplicaId>>;
@@ -94,14 +94,10 @@ impl Link {
     }
 }
 
-/// Backs off from a replica that does not answer or that refuses; other failures are tried again at once.
-fn failed(status: &Status) -> RpcError {
-    match status.code() {
-        Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented => {
-            RPCError::Unreachable(Unreachable::new(status))
-        }
-        _ => RPCError::Network(NetworkError::new(status)),
-    }
+/// Backs off from a replica that fails in any way: what it was sent is sent again, and an entry that it cannot take
+/// would be sent without end and without a pause.
+fn failed(error: &(impl std::error::Error + 'static)) -> RpcError {
+    RPCError::Unreachable(Unreachable::new(error))
 }
 
 impl RaftNetwork<Types> for Link {
@@ -110,8 +106,7 @@ impl RaftNetwork<Types> for Link {
         request: AppendEntriesRequest<Types>,
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<ReplicaId>, RpcError> {
-        let message = convert::append_request_to_wire(self.to, &request)
-            .map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
+        let message = convert::append_request_to_wire(self.to, &request).map_err(|error| failed(&error))?;
         let bytes: usize = message.entries.iter().map(|entry| entry.len()).sum();
         if bytes > bounds::APPEND_MAX_BYTES && message.entries.len() > 1 {
             return Err(RPCError::PayloadTooLarge(PayloadTooLarge::new_entries_hint(

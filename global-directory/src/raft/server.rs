@@ -90,6 +90,10 @@ impl Consensus for Server {
         let request = request.into_inner();
         self.check(request.to.clone())?;
         let request = convert::append_request(request)?;
+        // It speaks now; what it says may take this replica's disk a while.
+        if request.vote >= self.raft.server_metrics().borrow().vote {
+            self.heard.leader();
+        }
         let reply = self.raft.append_entries(request).await.map_err(|error| stopped(&error))?;
         if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
             self.heard.leader();

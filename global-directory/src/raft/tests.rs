@@ -140,3 +140,21 @@ async fn one_that_took_a_snapshot_over_presumes_that_everyone_has_just_renewed()
     let (_, mut again, _) = open(kv);
     assert_eq!(again.applied_state().await.expect("readable").0, snapshot.meta.last_log_id);
 }
+
+#[tokio::test]
+async fn a_snapshot_that_nobody_reads_is_let_go_and_taken_anew_when_it_is_asked_for() {
+    let (mut log, mut machine, _) = open(Arc::new(Memory::default()));
+    let entries = [entry(0, founding()), entry(1, registering(1))];
+    log.blocking_append(entries.clone()).await.expect("appended");
+    machine.apply(entries).await.expect("applied");
+    let first = machine.build_snapshot().await.expect("built").meta;
+    let kept = machine.get_current_snapshot().await.expect("readable").expect("there is one");
+    assert_eq!(kept.meta, first);
+    let last = 2 + crate::bounds::SNAPSHOT_OPEN;
+    for index in 2..=last {
+        machine.apply([entry(index, EntryPayload::Blank)]).await.expect("applied");
+    }
+    assert!(!machine.holds_a_view(), "the store may use the space again");
+    let anew = machine.get_current_snapshot().await.expect("readable").expect("there is one still");
+    assert_eq!(anew.meta.last_log_id.map(|id| id.index), Some(last));
+}

@@ -66,7 +66,7 @@ async fn a_watcher_that_does_not_read_costs_its_queue_only_and_then_catches_up_a
     let state = Arc::new(State::new(directory.view.clone(), 4_000, 0));
     let (sender, mut deltas) = queue();
     let shutdown = CancellationToken::new();
-    let fed = tokio::spawn(feed(state.clone(), 0, 60_000, sender, shutdown.clone()));
+    let fed = tokio::spawn(feed(state.clone(), 0, 60_000, || false, sender, shutdown.clone()));
     for _ in 0..100 {
         let before = directory.view.version();
         directory.register("us-east-1", 1);
@@ -84,5 +84,23 @@ async fn a_watcher_that_does_not_read_costs_its_queue_only_and_then_catches_up_a
     }
     assert!(taken <= bounds::WATCHER_QUEUE_MAX + 2, "{taken} deltas for 100 changes");
     shutdown.cancel();
+    fed.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn a_replica_that_is_cut_off_ends_its_watches() {
+    let directory = Directory::born(&REGIONS, 2);
+    let state = Arc::new(State::new(directory.view, 4_000, 0));
+    let (sender, mut deltas) = queue();
+    let cut_off = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_cut_off = {
+        let cut_off = cut_off.clone();
+        move || cut_off.load(std::sync::atomic::Ordering::SeqCst)
+    };
+    let fed = tokio::spawn(feed(state, 0, 10, is_cut_off, sender, CancellationToken::new()));
+    assert_eq!(deltas.recv().await.expect("the snapshot").from_version, 0);
+    deltas.recv().await.expect("a beat");
+    cut_off.store(true, std::sync::atomic::Ordering::SeqCst);
+    while deltas.recv().await.is_some() {}
     fed.await.expect("it ends");
 }

@@ -54,7 +54,10 @@ async fn follow(
     let opened = tokio::time::timeout(CALL_TIMEOUT, client.watch_placement(request)).await;
     let opened = opened.unwrap_or_else(|_| Err(Status::deadline_exceeded("the watch was not opened")));
     let mut deltas = opened.inspect_err(|_| directory.turn_from(at))?.into_inner();
-    while let Some(delta) = deltas.message().await? {
+    loop {
+        let next = tokio::time::timeout(limits::WATCH_SILENCE_MAX, deltas.message()).await;
+        let next = next.unwrap_or_else(|_| Err(Status::deadline_exceeded("the watch is silent")));
+        let Some(delta) = next.inspect_err(|_| directory.turn_from(at))? else { break };
         let delta = match PlacementDelta::try_from(delta) {
             Ok(delta) => delta,
             Err(error) => {

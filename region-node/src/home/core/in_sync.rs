@@ -210,7 +210,7 @@ impl InSync {
         let is_replica = self.membership.replicas.contains_key(replica);
         let known = if is_replica { &mut self.followers } else { &mut self.strangers };
         if !is_replica && known.len() >= STRANGERS_MAX && !known.contains_key(replica) {
-            return;
+            known.pop_first();
         }
         let unmatched_at_ms = match known.get(replica) {
             Some(Follower { matched: None, unmatched_at_ms }) => *unmatched_at_ms,
