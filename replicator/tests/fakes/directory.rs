@@ -143,6 +143,13 @@ impl directory_server::Directory for Service {
     async fn audit(&self, _: Request<wire::AuditRequest>) -> Result<Response<wire::AuditReply>, Status> {
         absent()
     }
+    async fn fail_over(
+        &self,
+        _: Request<wire::FailOverRequest>,
+    ) -> Result<Response<wire::FailOverReply>, Status> {
+        Err(Status::unimplemented("no test asks"))
+    }
+
     async fn promote_unsafe(
         &self,
         _: Request<wire::PromoteUnsafeRequest>,
