@@ -4,15 +4,19 @@
 //! replicas that collide once collide again; and a replica that was cut off would raise its term again and
 //! again, and unseat a leader that works when it comes back. Here each wait is drawn anew, and before a replica
 //! raises its term it probes the others: only where a majority has no leader either, and no better log, does
-//! it stand. A probe changes nothing anywhere.
+//! it stand. A probe changes nothing that consensus rests on.
+//!
+//! Who grants a probe gives way: it does not stand itself for a while. Of two that probe at the same time, the one
+//! with the better log goes on, or else the lower id. Without that, two replicas far from each other would
+//! unseat one another: the vote of the one has hardly left when the other stands for the next term.
 //!
 //! ```text
 //!   a leader is heard ◀────────────────────────────────────────┐
 //!        │ not for lease + a random part of it                 │
 //!        ▼                                                     │
-//!      probe ──▶ a majority has no leader ──▶ stand ──▶ voted in: leads, beats four times a lease
-//!        │                                       │
-//!        └─▶ refused: wait a random part ◀───────┘ split
+//!      probe ──▶ a majority gives way ──▶ stand ──▶ voted in: leads, beats four times a lease
+//!        │                                   │
+//!        └─▶ refused, or gave way: wait ◀────┘ split
 //! ```
 
 use super::{
@@ -21,7 +25,7 @@ use super::{
     wire::{self as convert, Addressee},
 };
 use host::random::fraction;
-use openraft::{ServerState, raft::VoteRequest};
+use openraft::{ServerState, Vote, raft::VoteRequest};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeSet,
@@ -43,12 +47,18 @@ pub(super) struct Heard {
     lease: Duration,
     at: Mutex<Instant>,
     leads: AtomicBool,
+    claim: Mutex<Claim>,
 }
 
 impl Heard {
     /// A process that has just started may have heard one right before.
     pub(super) fn new(lease: Duration) -> Self {
-        Self { lease, at: Mutex::new(Instant::now()), leads: AtomicBool::new(false) }
+        Self {
+            lease,
+            at: Mutex::new(Instant::now()),
+            leads: AtomicBool::new(false),
+            claim: Mutex::new(Claim::None),
+        }
     }
 
     /// A leader spoke.
@@ -70,8 +80,64 @@ impl Heard {
         self.lease
     }
 
+    /// Whether this replica lets another one stand, and then stands not itself for a while.
+    pub(super) fn gives_way(&self, own: ReplicaId, to: ReplicaId, is_ahead: bool) -> bool {
+        self.claim.lock().gives_way(Instant::now(), self.lease, is_ahead || to < own)
+    }
+
     fn at(&self) -> Instant {
         *self.at.lock()
+    }
+}
+
+/// Who may stand, as far as this replica has a say. Pure: time comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// Nobody has asked.
+    None,
+    /// This replica probes the others.
+    Asks { until: Instant },
+    /// This replica stands.
+    Stands { until: Instant },
+    /// Another one may stand.
+    GaveWay { until: Instant },
+}
+
+impl Claim {
+    /// A probe is answered, the votes are counted and the winner is heard within this part of a lease.
+    const LASTS: f64 = 0.7;
+
+    /// This replica wants to probe; it may unless it has just given way.
+    fn asks(&mut self, now: Instant, lease: Duration) -> bool {
+        let may = !matches!(*self, Self::GaveWay { until } if now < until);
+        if may {
+            *self = Self::Asks { until: now + lease.mul_f64(Self::LASTS) };
+        }
+        may
+    }
+
+    /// The probes were granted, or not; it stands unless it gave way meanwhile.
+    fn stands(&mut self, now: Instant, lease: Duration, granted: bool) -> bool {
+        let stands = granted && matches!(*self, Self::Asks { .. });
+        if stands {
+            *self = Self::Stands { until: now + lease.mul_f64(Self::LASTS) };
+        } else if matches!(*self, Self::Asks { .. }) {
+            *self = Self::None;
+        }
+        stands
+    }
+
+    /// Another one probes, and goes first where both do.
+    fn gives_way(&mut self, now: Instant, lease: Duration, goes_first: bool) -> bool {
+        let gives_way = match *self {
+            Self::Asks { until } => now >= until || goes_first,
+            Self::Stands { until } => now >= until,
+            Self::None | Self::GaveWay { .. } => true,
+        };
+        if gives_way {
+            *self = Self::GaveWay { until: now + lease.mul_f64(Self::LASTS) };
+        }
+        gives_way
     }
 }
 
@@ -139,8 +205,11 @@ impl Election {
                     beat_at = now + lease / BEATS_PER_LEASE;
                     let _stopped = self.raft.trigger().heartbeat().await;
                 }
-            } else if patience.is_over(now, self.heard.at(), fraction()) {
-                if self.may_stand(id).await {
+            } else if patience.is_over(now, self.heard.at(), fraction())
+                && self.heard.claim.lock().asks(now, lease)
+            {
+                let granted = self.may_stand(id).await;
+                if self.heard.claim.lock().stands(Instant::now(), lease, granted) {
                     tracing::info!(replica = %id, "no leader is heard: this replica stands for election");
                     let _stopped = self.raft.trigger().elect().await;
                 }
@@ -168,7 +237,8 @@ impl Election {
                 continue;
             }
             let Ok(mut client) = self.network.client(replica, &member.address) else { continue };
-            let message = convert::vote_request_to_wire(to, &VoteRequest { vote, last_log_id });
+            let asks = Vote::new(vote.leader_id().get_term(), own);
+            let message = convert::vote_request_to_wire(to, &VoteRequest { vote: asks, last_log_id });
             let patience = self.heard.lease.mul_f64(0.7);
             probes.spawn(async move {
                 let reply = tokio::time::timeout(patience, client.probe(message)).await;
@@ -207,5 +277,26 @@ mod tests {
         let heard = start + lease * 3;
         assert!(!patience.is_over(heard + lease, heard, 0.0), "a leader was heard meanwhile");
         assert!(patience.is_over(heard + lease.mul_f64(1.1), heard, 0.0));
+    }
+
+    #[test]
+    fn of_two_that_ask_at_once_one_stands_and_who_gives_way_waits() {
+        let (lease, now) = (Duration::from_millis(1_000), Instant::now());
+        let (mut first, mut second) = (Claim::None, Claim::None);
+        assert!(first.asks(now, lease) && second.asks(now, lease));
+        assert!(second.gives_way(now, lease, true) && !first.gives_way(now, lease, false));
+        assert!(first.stands(now, lease, true) && !second.stands(now, lease, true));
+        assert!(!second.asks(now + lease / 2, lease), "the vote of the other one is under way");
+        assert!(!first.gives_way(now + lease / 2, lease, true), "its own vote is under way");
+        assert!(second.asks(now + lease, lease), "the other one has not come to lead");
+        assert!(first.gives_way(now + lease, lease, false));
+    }
+
+    #[test]
+    fn who_was_refused_gives_way_to_anybody() {
+        let (lease, now) = (Duration::from_millis(1_000), Instant::now());
+        let mut claim = Claim::None;
+        assert!(claim.asks(now, lease) && !claim.stands(now, lease, false));
+        assert!(claim.gives_way(now, lease, false));
     }
 }

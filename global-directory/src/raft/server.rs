@@ -71,7 +71,10 @@ impl Consensus for Server {
         let request = convert::vote_request(request)?;
         let vote = self.raft.server_metrics().borrow().vote;
         let last = self.raft.data_metrics().borrow().last_log;
-        let granted = !self.heard.has_leader() && request.last_log_id >= last;
+        let asks = request.vote.leader_id().voted_for().unwrap_or_default();
+        let granted = !self.heard.has_leader()
+            && request.last_log_id >= last
+            && self.heard.gives_way(self.identity.replica, asks, request.last_log_id > last);
         let reply = VoteResponse { vote, vote_granted: granted, last_log_id: last };
         Ok(Response::new(convert::vote_reply_to_wire(&reply)))
     }
