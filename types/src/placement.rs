@@ -281,6 +281,24 @@ impl Placement {
         true
     }
 
+    /// Takes over what one of several tells, each of whom may be ahead of the others or behind them: nothing is
+    /// ever taken back, and what is known already changes nothing. Answers `false` where changes between this
+    /// version and the delta's first are not known: ask that one for a snapshot then.
+    #[must_use]
+    pub fn merge(&mut self, mut delta: PlacementDelta) -> bool {
+        if delta.to_version <= self.version && self.version > 0 {
+            return true;
+        }
+        if delta.from_version > self.version {
+            return false;
+        }
+        // Its rows are whole and as of its last version, and those that changed since this version are among them.
+        if delta.from_version > 0 {
+            delta.from_version = self.version;
+        }
+        self.apply(delta)
+    }
+
     /// The version; 0 before the first snapshot.
     pub const fn version(&self) -> u64 {
         self.version
@@ -348,5 +366,32 @@ mod tests {
         };
         assert!(!view.apply(late));
         assert_eq!((view.version(), view.regions().count()), (5, 1));
+    }
+
+    #[test]
+    fn what_several_tell_is_taken_over_once_and_never_taken_back() {
+        let region = |name: &str| RegionRow {
+            region: RegionId::new(name).expect("a valid name"),
+            status: RegionStatus::Active,
+            retirement: Retirement::Serving,
+            failback_off: false,
+            alone_until_ms: 0,
+        };
+        let delta = |from_version, to_version, name| PlacementDelta {
+            from_version,
+            to_version,
+            regions: vec![region(name)],
+            ..PlacementDelta::default()
+        };
+        let mut view = Placement::default();
+        assert!(view.merge(delta(0, 5, "us-east")), "the first snapshot");
+        assert!(view.merge(delta(5, 6, "eu-west")), "who is ahead");
+        assert!(view.merge(delta(0, 4, "nowhere")), "a snapshot of one who is behind");
+        assert!(view.merge(delta(5, 6, "nowhere")), "the same again");
+        assert_eq!((view.version(), view.regions().count()), (6, 2));
+        assert!(view.merge(delta(5, 8, "ap-south")), "more than the same");
+        assert_eq!((view.version(), view.regions().count()), (8, 3));
+        assert!(!view.merge(delta(9, 10, "nowhere")), "a gap");
+        assert_eq!((view.version(), view.regions().count()), (8, 3));
     }
 }

@@ -82,6 +82,12 @@ impl Directory {
         (client, at)
     }
 
+    /// A client of one of the addresses, whoever's turn it is.
+    pub(super) fn client_of(&self, replica: usize) -> DirectoryClient<Channel> {
+        let channel = self.channels[replica % self.channels.len()].clone();
+        DirectoryClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES * 16)
+    }
+
     /// The address `at` did not answer: the next one is asked from now on.
     pub(super) fn turn_from(&self, at: usize) {
         self.turns.lock().turn_from(at, Instant::now());
