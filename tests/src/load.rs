@@ -7,45 +7,18 @@ use std::{collections::HashMap, time::Duration};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
-
-/// One write that was acked.
-#[derive(Debug, Clone, Copy)]
-pub struct Acked {
-    /// When it was sent.
-    pub sent: Instant,
-    /// When its ack came.
-    pub acked: Instant,
-}
 
 /// What became of a load.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The message ids of what was acked.
     pub ids: Vec<String>,
-    /// In the order of the acks.
-    pub acks: Vec<Acked>,
     /// What was refused, and why.
     pub failed: Vec<String>,
     /// What has no answer.
     pub unanswered: usize,
-}
-
-impl Report {
-    /// The longest time without an ack, among writes sent from `from` on.
-    pub fn longest_pause(&self, from: Instant, until: Instant) -> Duration {
-        let within = self.acks.iter().filter(|ack| ack.acked >= from && ack.acked <= until);
-        let mut times: Vec<Instant> = within.map(|ack| ack.acked).collect();
-        times.sort();
-        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
-    }
-
-    /// The longest that any write sent in that time waited for its ack.
-    pub fn longest_wait(&self, from: Instant, until: Instant) -> Duration {
-        let within = self.acks.iter().filter(|ack| ack.sent >= from && ack.sent <= until);
-        within.map(|ack| ack.acked - ack.sent).max().unwrap_or_default()
-    }
 }
 
 /// A load that runs.
@@ -82,7 +55,7 @@ async fn run(
 ) -> Report {
     const LAST_ANSWERS: Duration = Duration::from_secs(20);
     let mut report = Report::default();
-    let mut open: HashMap<u64, (String, Instant)> = HashMap::new();
+    let mut open: HashMap<u64, String> = HashMap::new();
     let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut request_id = 1_000;
@@ -92,7 +65,7 @@ async fn run(
             _ = tick.tick() => {
                 request_id += 1;
                 let message = message(&log, &format!("load {request_id}"));
-                open.insert(request_id, (message.message_id.clone(), Instant::now()));
+                open.insert(request_id, message.message_id.clone());
                 let sent = async {
                     session.feed(request_id, Frame::Send(message)).await?;
                     session.flush().await
@@ -117,15 +90,14 @@ async fn run(
 /// Takes one frame; `false` when nothing more is to be sent.
 fn take(
     answer: Result<proto::client::ServerFrame, BareError>,
-    open: &mut HashMap<u64, (String, Instant)>,
+    open: &mut HashMap<u64, String>,
     report: &mut Report,
 ) -> bool {
     let Ok(frame) = answer else { return false };
     match frame.frame {
         Some(Answer::Sent(_)) => {
-            if let Some((id, sent)) = open.remove(&frame.request_id) {
+            if let Some(id) = open.remove(&frame.request_id) {
                 report.ids.push(id);
-                report.acks.push(Acked { sent, acked: Instant::now() });
             }
         }
         Some(Answer::Error(error)) if open.remove(&frame.request_id).is_some() => {

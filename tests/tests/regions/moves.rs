@@ -3,11 +3,11 @@
 use crate::PROGRAM;
 use anyhow::{Context as _, ensure};
 use client::bare::Connection;
-use lab::{Lab, Options, placement};
+use lab::Lab;
 use proto::directory::{
     DrainRequest, MoveRequest, MovesRequest, RegionDrain, UndrainRequest, directory_client::DirectoryClient,
 };
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 use tests::{
     deployment::{REGIONS, options, patience, start},
     eventually,
@@ -16,7 +16,7 @@ use tests::{
     placing::{home_of, pin_of, row},
     session::{connect, open_group, user},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tonic::transport::Channel;
 use types::{DeviceId, PartitionState};
 use uuid::Uuid;
@@ -146,54 +146,5 @@ async fn a_move_whose_target_dies_leaves_the_home_where_it_was_and_loses_nothing
     }
     let told = same_everywhere(&lab, &[source, other], "ben", &log).await;
     assert!(acked.iter().all(|id| told.iter().any(|entry| entry.message_id == *id)), "nothing is lost");
-    lab.stop().await.expect("stops");
-}
-
-/// Tells how long writes pause when their partition moves to and fro: 1,000 a second from the source's region.
-/// `HEARTH_PROGRAM` names the binary, built for release.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn the_write_pause_of_a_planned_move() {
-    let program = std::env::var_os("HEARTH_PROGRAM").map_or_else(|| PathBuf::from(PROGRAM), PathBuf::from);
-    let moves: usize = std::env::var("HEARTH_MOVES").map_or(20, |text| text.parse().expect("a number"));
-    let [a, b, _] = REGIONS;
-    let mut options = Options::new(program);
-    options.partitions_per_region = Some(4);
-    let lab = start(options).await;
-    let mut ann = connect(&lab.edge(a).expect("a region"), "ann").await.expect("connects");
-    let log = open_group(&mut ann, &["ben"]).await.expect("opens");
-    let partition = pin_of(&lab, &log).await.expect("is pinned").partition;
-    let mut loads = Vec::new();
-    for region in [a, b] {
-        loads.push(load(&lab, region, &log, Duration::from_millis(2)).await);
-    }
-    sleep(Duration::from_secs(2)).await;
-    let mut windows = Vec::new();
-    for round in 0..moves {
-        let to = if round % 2 == 0 { b } else { a };
-        let from = Instant::now();
-        let begun = begin_move(&lab, partition, to).await;
-        sleep(Duration::from_millis(1_500)).await;
-        let home = home_of(&row(&lab, partition).await.expect("a row")).to_string();
-        println!("move {round} to {to}: {begun:?}, home is {home}");
-        windows.push((from, Instant::now()));
-    }
-    for (load, region) in loads.into_iter().zip([a, b]) {
-        let report = load.stop().await;
-        let mut pauses: Vec<Duration> =
-            windows.iter().map(|(from, until)| report.longest_pause(*from, *until)).collect();
-        let mut waits: Vec<Duration> =
-            windows.iter().map(|(from, until)| report.longest_wait(*from, *until)).collect();
-        pauses.sort();
-        waits.sort();
-        println!(
-            "from {region}: {} acked, {} failed, {} unanswered\n  pauses {pauses:?}\n  waits {waits:?}",
-            report.ids.len(),
-            report.failed.len(),
-            report.unanswered
-        );
-    }
-    let rows = placement::snapshot(&lab.directory_address(), Duration::from_secs(5)).await.expect("rows");
-    println!("placement version {}", rows.to_version);
     lab.stop().await.expect("stops");
 }
