@@ -1,16 +1,20 @@
 //! The command line.
 
 use crate::{
+    drains,
     history::History,
+    moves,
     report::{self, Report},
-    rto,
-    run::{self, Options},
+    rto::{self, Victim},
+    run::{self, Options, Outcome},
     scenario::{Scenario, Schedule},
-    sim, storm,
+    sim,
+    storm::{self, StormsReport},
     workload::Load,
 };
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -32,6 +36,10 @@ enum Command {
     Run(RunArgs),
     /// Kills regions at random moments, one after the other, and measures how soon writes succeed again.
     Rto(RtoArgs),
+    /// Moves a partition from region to region under load, and measures how long its writes pause.
+    Moves(MovesArgs),
+    /// Drains a region under load, and measures how soon it is safe to power it off.
+    Drain(DrainArgs),
     /// Lets thousands of sessions lose their region at once, and measures how soon they are resumed.
     Storm(StormArgs),
     /// Runs the whole system in simulation, by seed.
@@ -79,16 +87,94 @@ pub(crate) struct RtoArgs {
     /// Decides who is killed when.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Kill the region that the directory's leader runs in.
+    #[arg(long, conflicts_with = "no_leader")]
+    leader: bool,
+    /// Kill a region that the directory's leader does not run in.
+    #[arg(long)]
+    no_leader: bool,
     #[command(flatten)]
     shape: ShapeArgs,
     /// Where history and reports go.
     #[arg(long, default_value = "target/chaos")]
     out: PathBuf,
+    /// Keep the deployment's data and logs in this folder.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// What `moves` takes.
+#[derive(Debug, Args)]
+pub(crate) struct MovesArgs {
+    /// How many.
+    #[arg(long, default_value_t = 20)]
+    moves: u32,
+    /// Writes per second on the partition, of clients in all regions together.
+    #[arg(long, default_value_t = 1_000)]
+    rate: u32,
+    #[command(flatten)]
+    measure: MeasureArgs,
+    /// Partitions per region.
+    #[arg(long, default_value_t = 4)]
+    partitions: u32,
+}
+
+/// What `drain` takes.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// How many.
+    #[arg(long, default_value_t = 10)]
+    drains: u32,
+    /// Writes per second on the region's partitions, of clients in all regions together.
+    #[arg(long, default_value_t = 300)]
+    rate: u32,
+    #[command(flatten)]
+    measure: MeasureArgs,
+    /// Partitions per region.
+    #[arg(long, default_value_t = 64)]
+    partitions: u32,
+}
+
+/// What every measurement takes.
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArgs {
+    /// Decides chats, places and times.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The lease, in ms.
+    #[arg(long, default_value_t = 4_000)]
+    lease_ms: u64,
+    /// Where history and reports go.
+    #[arg(long, default_value = "target/chaos")]
+    out: PathBuf,
+    /// Keep the deployment's data and logs in this folder.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+impl MeasureArgs {
+    fn options(&self, name: &str, rounds: u32, partitions: u32) -> anyhow::Result<Options> {
+        fs::create_dir_all(&self.out).with_context(|| format!("the folder {}", self.out.display()))?;
+        Ok(Options {
+            program: std::env::current_exe()?,
+            scenario: Scenario::Steady,
+            seed: self.seed,
+            rounds,
+            load: Load::NONE,
+            partitions_per_region: partitions,
+            lease: Duration::from_millis(self.lease_ms),
+            history: self.out.join(format!("{name}-{}.jsonl", self.seed)),
+            dir: self.dir.clone(),
+        })
+    }
 }
 
 /// What `storm` takes.
 #[derive(Debug, Args)]
 pub(crate) struct StormArgs {
+    /// How many, each in a deployment of its own.
+    #[arg(long, default_value_t = 1)]
+    storms: u64,
     /// Sessions.
     #[arg(long, default_value_t = 5_000)]
     sessions: usize,
@@ -162,6 +248,8 @@ pub fn main() -> ExitCode {
         match command {
             Command::Run(args) => run_one(args).await,
             Command::Rto(args) => measure_rto(args).await,
+            Command::Moves(args) => measure_moves(args).await,
+            Command::Drain(args) => measure_drains(args).await,
             Command::Storm(args) => measure_storm(args).await,
             Command::Sim(_) => Ok(true),
             Command::List => {
@@ -218,15 +306,18 @@ async fn run_one(args: RunArgs) -> anyhow::Result<bool> {
     };
     let seconds = Schedule::draw(scenario, args.seed, args.rounds).end_ms / 1_000;
     println!("{scenario}, seed {}: {seconds} s of load", args.seed);
-    let began = Instant::now();
-    let outcome =
-        run::run(&options, |what| println!("{:7.1} s  {what}", began.elapsed().as_secs_f64())).await?;
+    let outcome = run::run(&options, progress()).await?;
     tell(&Report::of(&outcome.history, &outcome.violations, &outcome.failures), &history)
 }
 
 async fn measure_rto(args: RtoArgs) -> anyhow::Result<bool> {
     fs::create_dir_all(&args.out).with_context(|| format!("the folder {}", args.out.display()))?;
-    let history = args.out.join(format!("rto-{}.jsonl", args.seed));
+    let (victim, name) = match (args.leader, args.no_leader) {
+        (true, _) => (Victim::WithLeader, "rto-leader"),
+        (_, true) => (Victim::WithoutLeader, "rto-no-leader"),
+        _ => (Victim::Any, "rto"),
+    };
+    let history = args.out.join(format!("{name}-{}.jsonl", args.seed));
     let options = Options {
         program: std::env::current_exe()?,
         scenario: Scenario::RegionKilled,
@@ -236,18 +327,44 @@ async fn measure_rto(args: RtoArgs) -> anyhow::Result<bool> {
         partitions_per_region: args.shape.partitions,
         lease: Duration::from_millis(args.shape.lease_ms),
         history: history.clone(),
-        dir: None,
+        dir: args.dir,
     };
-    let began = Instant::now();
-    let progress = |what: &str| println!("{:7.1} s  {what}", began.elapsed().as_secs_f64());
-    let (outcome, report) = rto::measure(&options, progress).await?;
+    let (outcome, report) = rto::measure(&options, victim, progress()).await?;
+    print!("{}{}", report.kills_text(), report.text());
+    keep(&history, &report, &report.text(), &outcome)?;
+    Ok(report.is_clean())
+}
+
+async fn measure_moves(args: MovesArgs) -> anyhow::Result<bool> {
+    let options = args.measure.options("moves", args.moves, args.partitions)?;
+    let (outcome, report) = moves::measure(&options, args.rate, progress()).await?;
     print!("{}", report.text());
+    keep(&options.history, &report, &report.text(), &outcome)?;
+    Ok(report.is_clean())
+}
+
+async fn measure_drains(args: DrainArgs) -> anyhow::Result<bool> {
+    let options = args.measure.options("drain", args.drains, args.partitions)?;
+    let (outcome, report) = drains::measure(&options, args.rate, progress()).await?;
+    print!("{}", report.text());
+    keep(&options.history, &report, &report.text(), &outcome)?;
+    Ok(report.is_clean())
+}
+
+/// Says what is done, and when.
+fn progress() -> impl Fn(&str) {
+    let began = Instant::now();
+    move |what| println!("{:7.1} s  {what}", began.elapsed().as_secs_f64())
+}
+
+/// Writes figures and page beside the history.
+fn keep(history: &Path, figures: &impl Serialize, text: &str, outcome: &Outcome) -> anyhow::Result<()> {
     let page = Report::of(&outcome.history, &outcome.violations, &outcome.failures);
     let (json, html) = (history.with_extension("json"), history.with_extension("html"));
-    fs::write(&json, serde_json::to_string_pretty(&report)?)?;
-    fs::write(&html, report::page(&page))?;
+    fs::write(&json, serde_json::to_string_pretty(figures)?)?;
+    fs::write(&html, report::page(&page, text))?;
     println!("history {}, figures {}, report {}", history.display(), json.display(), html.display());
-    Ok(report.is_clean())
+    Ok(())
 }
 
 async fn measure_storm(args: StormArgs) -> anyhow::Result<bool> {
@@ -260,14 +377,12 @@ async fn measure_storm(args: StormArgs) -> anyhow::Result<bool> {
         partitions_per_region: args.partitions,
         lease: Duration::from_millis(args.lease_ms),
     };
-    let began = Instant::now();
-    let progress = |what: &str| println!("{:7.1} s  {what}", began.elapsed().as_secs_f64());
-    let report = storm::measure(&options, progress).await?;
+    let report = StormsReport::measure(&options, args.storms, progress()).await;
     print!("{}", report.text());
     let json = args.out.join(format!("storm-{}.json", args.seed));
     fs::write(&json, serde_json::to_string_pretty(&report)?)?;
     println!("figures {}", json.display());
-    Ok(report.not_resumed == 0)
+    Ok(report.failed == 0)
 }
 
 fn check(path: &Path) -> anyhow::Result<bool> {
@@ -280,7 +395,7 @@ fn tell(report: &Report, history: &Path) -> anyhow::Result<bool> {
     print!("{}", report.text());
     let (json, html) = (history.with_extension("json"), history.with_extension("html"));
     fs::write(&json, report.json()).with_context(|| format!("the report {}", json.display()))?;
-    fs::write(&html, report::page(report)).with_context(|| format!("the report {}", html.display()))?;
+    fs::write(&html, report::page(report, "")).with_context(|| format!("the report {}", html.display()))?;
     println!("history {}, report {}", history.display(), html.display());
     Ok(report.summary.clean)
 }

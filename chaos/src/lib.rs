@@ -14,8 +14,11 @@
 
 pub mod check;
 pub mod cli;
+pub mod drains;
 pub mod history;
+pub mod moves;
 pub mod observe;
+pub mod operate;
 pub mod report;
 pub mod rto;
 pub mod run;

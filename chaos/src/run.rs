@@ -11,19 +11,20 @@ mod converge;
 mod deploy;
 mod disk;
 mod play;
+mod stage;
 
 pub use clocks::act_as_service;
 pub use deploy::{Deployed, Layout};
 pub use play::play;
+pub use stage::{Opened, Stage};
 
 use crate::{
     check::{self, Violation},
-    history::{Header, History, Kind, Recorder},
+    history::{History, Kind, Recorder},
     observe,
     scenario::{Scenario, Schedule},
     workload::{Chats, Load, Workload},
 };
-use anyhow::Context as _;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -84,40 +85,14 @@ impl Outcome {
 /// # Errors
 /// The deployment does not come up, or this machine lacks what the scenario needs: nothing was tried.
 pub async fn run(options: &Options, progress: impl Fn(&str)) -> anyhow::Result<Outcome> {
-    let header = Header::new(options.scenario.name(), options.seed, false);
-    let recorder = Recorder::to_file(&options.history, header)
-        .with_context(|| format!("the history {}", options.history.display()))?;
     let schedule = Schedule::draw(options.scenario, options.seed, options.rounds);
-    progress("starting three regions");
-    let deployed = Deployed::start(options).await?;
-    let stop = CancellationToken::new();
-    let mut observers = JoinSet::new();
-    observe_all(&deployed, &recorder, &stop, &mut observers);
-    let chats = Chats::open(&deployed.lab, &deployed.regions, &recorder, options.seed).await?;
-    let chats = Arc::new(chats);
-    progress(&format!("{} chats on {} partitions; load", chats.all().len(), deployed.partitions));
-    let workload = Workload::start(
-        recorder.clone(),
-        Arc::clone(&chats),
-        &deployed.edges()?,
-        load(options),
-        options.seed,
-    );
+    let name = options.scenario.name();
+    let stage = Stage::set(name, options, Opened::Everywhere, load(options), &progress).await?;
     let mut failures = Vec::new();
-    if let Err(error) = play(&deployed, &workload, &schedule, &recorder, &progress).await {
+    if let Err(error) = play(&stage.deployed, &stage.workload, &schedule, &stage.recorder, &progress).await {
         failures.push(format!("a fault could not be made or undone: {error:#}"));
     }
-    progress("healing");
-    failures.extend(finish(&deployed, &workload, &chats, &recorder).await);
-    failures.extend(deployed.ended_by_themselves());
-    workload.stop().await;
-    stop.cancel();
-    while observers.join_next().await.is_some() {}
-    deployed.stop().await?;
-    progress("checking");
-    let history = recorder.finish()?;
-    let violations = check::all(&history);
-    Ok(Outcome { history, violations, failures })
+    stage.finish(failures, &progress).await
 }
 
 /// The load of a scenario: many readers where they are what it is about.

@@ -7,6 +7,7 @@ mod fault;
 
 pub use fault::{FaultKind, Planned};
 
+use lab::DirectoryShape;
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -48,6 +49,12 @@ scenarios! {
     Steady = "steady": "nothing", "the load and the checkers are sound";
     RegionKilled = "region-killed": "a region loses power, and comes back later",
         "failover: nothing replicated is lost, what was at risk comes back";
+    RegionKilledWithLeader = "region-killed-with-leader":
+        "the region that the directory's leader runs in loses power, and comes back later",
+        "the directory survives its leader, and fails over what died with it";
+    RegionKilledWithoutLeader = "region-killed-without-leader":
+        "a region that the directory's leader does not run in loses power, and comes back later",
+        "failover by a leader that has only lost a follower";
     RegionPaused = "region-paused": "a region stops past its lease, and goes on as if nothing had happened",
         "a stale home neither acks nor splits the log";
     CutOff = "cut-off": "a region is cut off from everyone but its own clients",
@@ -63,8 +70,15 @@ scenarios! {
         "late messages are late and nothing worse";
     ResettingLinks = "resetting-links": "connections are reset, again and again",
         "retries are written once, streams resume where they stood";
-    DirectoryKilled = "directory-killed": "the directory, or its leader, is killed",
+    DirectoryKilled = "directory-killed": "the directory, one process outside the regions, is killed",
         "homes hold their acks when leases end, and nothing else";
+    LeaderKilled = "leader-killed": "the directory's leader is killed, again and again",
+        "another replica leads before a lease ends: no failover, no pause";
+    Moved = "moved": "partitions are moved from region to region", "planned moves fail no write";
+    Drained = "drained": "a region is drained, and gets its homes back", "drains fail no write";
+    NodeKilledDuringDrain = "node-killed-during-drain":
+        "a node is killed while its region is drained, or homes are drained to it",
+        "a move whose source or target dies is given up or finished, and loses nothing";
     SecondRegionHit = "second-region-hit": "a second region stops while the first one fails over",
         "the brakes hold: no split, no promotion without a survivor";
     ReturnDuringFailover = "return-during-failover": "a killed region is back before its failover is over",
@@ -77,12 +91,25 @@ scenarios! {
     ReconnectStorm = "reconnect-storm": "all clients of a killed region come back at once elsewhere",
         "resumption under load: every session is told continue or diverged";
     Mixed = "mixed": "faults of all kinds, one after the other, drawn by seed", "all of it together";
+    MixedOutside = "mixed-outside":
+        "the same with the directory one process outside the regions, which faults hit alone",
+        "all of it together, where a region can lose the directory and not its peers";
 }
 
 impl Scenario {
     /// By its name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|scenario| scenario.name() == name)
+    }
+
+    /// How the directory runs: a replica in each region, unless faults are to hit it alone.
+    pub const fn directory(self) -> DirectoryShape {
+        match self {
+            Self::CutFromDirectory | Self::CutFromPeers | Self::DirectoryKilled | Self::MixedOutside => {
+                DirectoryShape::One
+            }
+            _ => DirectoryShape::Group,
+        }
     }
 
     /// What a node's wall clock or disk has to be prepared for.

@@ -90,6 +90,64 @@ impl StormReport {
     }
 }
 
+/// Several storms, told.
+#[derive(Debug, Serialize)]
+pub struct StormsReport {
+    /// How many were made.
+    pub storms: usize,
+    /// Those that could not be made, or after which a session was not resumed.
+    pub failed: usize,
+    /// From the first ack of a new home until the last session of a storm was resumed; of those that did not fail.
+    pub all_resumed_ms: Latency,
+    /// The 99th percentile of the others' acks in each storm; of those that did not fail.
+    pub others_p99_ms: Latency,
+    /// What went wrong.
+    pub failures: Vec<String>,
+    /// Each storm.
+    pub each: Vec<StormReport>,
+}
+
+impl StormsReport {
+    /// Makes `count` storms, one after the other, the seeds counted up.
+    pub async fn measure(options: &Options, count: u64, progress: impl Fn(&str)) -> Self {
+        let (mut each, mut failures) = (Vec::new(), Vec::new());
+        for number in 0..count {
+            let told = |what: &str| progress(&format!("storm {} of {count}: {what}", number + 1));
+            let options = Options { seed: options.seed + number, ..options.clone() };
+            match measure(&options, told).await {
+                Ok(report) => {
+                    report.text().lines().for_each(&progress);
+                    each.push(report);
+                }
+                Err(error) => failures.push(format!("storm {}: {error:#}", number + 1)),
+            }
+        }
+        let us = |ms: f64| (ms * 1e3) as u64;
+        let good = || each.iter().filter(|one| one.not_resumed == 0);
+        Self {
+            storms: each.len() + failures.len(),
+            failed: each.len() + failures.len() - good().count(),
+            all_resumed_ms: Latency::of(good().map(|one| us(one.resumed_ms.max)).collect()),
+            others_p99_ms: Latency::of(good().map(|one| us(one.others_storm_ms.p99)).collect()),
+            failures,
+            each,
+        }
+    }
+
+    /// For the terminal.
+    pub fn text(&self) -> String {
+        let Self { storms, failed, all_resumed_ms, others_p99_ms, .. } = self;
+        let mut text = String::new();
+        let _ = writeln!(text, "{storms} storms, {failed} failed");
+        let _ = writeln!(text, "all sessions resumed, from the first ack of a new home: {all_resumed_ms}");
+        let _ = writeln!(text, "99th percentile of the others' acks: {others_p99_ms}");
+        self.failures.iter().for_each(|failure| {
+            let _ = writeln!(text, "FAILED: {failure}");
+        });
+        text
+    }
+}
+
 /// Makes one storm, in a deployment of its own.
 ///
 /// # Errors
@@ -97,7 +155,8 @@ impl StormReport {
 pub async fn measure(options: &Options, progress: impl Fn(&str)) -> anyhow::Result<StormReport> {
     raise_file_limit(options.sessions)?;
     let deployed =
-        Deployed::plain(&options.program, options.seed, options.partitions_per_region, options.lease).await?;
+        Deployed::plain(&options.program, options.seed, options.partitions_per_region, options.lease, None)
+            .await?;
     let [home, near, far] = [0, 1, 2].map(|number| deployed.region(number).to_owned());
     progress("opening chats");
     let crowd =

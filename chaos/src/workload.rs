@@ -58,6 +58,19 @@ pub struct Load {
     pub plain_home_acks: bool,
 }
 
+impl Load {
+    /// Nobody does anything.
+    pub const NONE: Self = Self {
+        writes_per_s: 0,
+        plain_writes_per_s: 0,
+        readers: 0,
+        returners: 0,
+        quitters: 0,
+        body_bytes: 200,
+        plain_home_acks: true,
+    };
+}
+
 impl Default for Load {
     fn default() -> Self {
         Self {

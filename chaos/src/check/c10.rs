@@ -1,7 +1,8 @@
 //! C10: planned moves fail no write.
 //!
 //! A write to a partition that is under way at any time of its planned move ends in an ack, unless a fault is
-//! under way at the same time as the move. How long the writes paused is a figure: the longest time
+//! under way at the same time as the move or the write, or has hardly ended when it is sent: what has just come
+//! back may refuse. How long the writes paused is a figure: the longest time
 //! between two acks of the partition, around the move.
 
 use super::{Checker, Found, Violation, writes::Writes};
@@ -24,6 +25,9 @@ pub struct MovePause {
     pub longest_pause_us: u64,
 }
 
+/// For so long after a fault a write may fail for the fault's sake.
+const SETTLES_US: u64 = 3_000_000;
+
 /// A move as the history tells it.
 struct Span {
     moving: Move,
@@ -42,11 +46,24 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
         return found.done();
     }
     let writes = Writes::of(history);
+    let mut faults: BTreeSet<Fault> = BTreeSet::new();
+    let mut over_us: Option<u64> = None;
     for (event, happened) in history.events().iter().enumerate() {
+        match &happened.kind {
+            Kind::FaultBegan { fault, .. } => drop(faults.insert(*fault)),
+            Kind::FaultEnded { fault } => {
+                faults.remove(fault);
+                over_us = Some(happened.at_us);
+            }
+            _ => {}
+        }
         let (Kind::Fail { message, .. } | Kind::Indeterminate { message, .. }) = &happened.kind else {
             continue;
         };
         let Some(invoked) = writes.get(*message).invoked else { continue };
+        if !faults.is_empty() || over_us.is_some_and(|over_us| invoked.at_us <= over_us + SETTLES_US) {
+            continue;
+        }
         let partition = history.names().first_partition(*message);
         let hit = spans.iter().find(|span| {
             Some(span.partition) == partition

@@ -275,6 +275,8 @@ impl Model {
 
     fn move_planned(&mut self, number: usize) {
         self.end_fault();
+        // Longer than writes may fail for a fault that is over.
+        self.clock.fetch_add(4_000_000, Ordering::Relaxed);
         let from = self.partitions[number].home;
         let to = (from + 1) % 3;
         let partition = PartitionId::new(number as u32);

@@ -1,13 +1,13 @@
 //! One self-contained page: no script, nothing loaded from elsewhere.
 
-use super::{Report, Summary};
+use super::{Latency, Report, Summary};
 use crate::scenario::Scenario;
 use std::fmt::Write as _;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page of a run.
-pub fn page(report: &Report) -> String {
+/// The page of a run. `figures` is what a measurement says of itself; empty: nothing was measured.
+pub fn page(report: &Report, figures: &str) -> String {
     let Summary { scenario, seed, seconds, events, .. } = &report.summary;
     let title = escaped(&format!("{scenario}, seed {seed}"));
     let mut page = format!(
@@ -24,9 +24,13 @@ pub fn page(report: &Report) -> String {
         "<p class=\"bad\">Not every promise was kept, or not everything could be looked at.</p>"
     };
     let _ = writeln!(page, "{verdict}<p class=\"soft\">{seconds:.1} s, {events} recorded events.</p>");
+    if !figures.is_empty() {
+        let _ = writeln!(page, "<pre>{}</pre>", escaped(figures));
+    }
     cards(&mut page, &report.summary);
     picture(&mut page, report);
     checks(&mut page, &report.summary);
+    moves(&mut page, &report.summary);
     faults(&mut page, &report.summary);
     page.push_str("</main></html>\n");
     page
@@ -65,7 +69,7 @@ fn picture(page: &mut String, report: &Report) {
         let _ = write!(page, "<i class=\"c{colour}\"></i>{}", escaped(region));
     }
     page.push_str(
-        "<i class=\"f\"></i>fault<i class=\"r\"></i>all its partitions accept writes again</div></div>\n",
+        "<i class=\"f\"></i>fault<i class=\"m\"></i>planned moves<i class=\"r\"></i>all its partitions accept writes again</div></div>\n",
     );
 }
 
@@ -88,6 +92,20 @@ fn checks(page: &mut String, summary: &Summary) {
     for failure in &summary.failures {
         let _ = writeln!(page, "<p class=\"bad\">{}</p>", escaped(failure));
     }
+}
+
+fn moves(page: &mut String, summary: &Summary) {
+    if summary.moves.is_empty() {
+        return;
+    }
+    let took = Latency::of(summary.moves.iter().filter_map(|one| one.took_us).collect());
+    let pause = Latency::of(summary.moves.iter().map(|one| one.longest_pause_us).collect());
+    let _ = writeln!(
+        page,
+        "<h2>Planned moves</h2><p>{} moves. From draining to the new home: {took}. Longest time between two acks of \
+         the partition, all its clients together: {pause}.</p>",
+        summary.moves.len()
+    );
 }
 
 fn faults(page: &mut String, summary: &Summary) {
@@ -139,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_page_has_its_picture_and_loads_nothing() {
-        let page = page(&report(false));
+        let page = page(&report(false), "");
         assert_eq!(page.matches("<svg").count(), 1);
         assert!(page.contains("Every promise was kept") && page.contains("class=\"fault\""));
         for strange in ["<script", "http://", "https://", "url(", "NaN"] {
@@ -151,8 +169,9 @@ mod tests {
     fn a_page_tells_what_was_not_kept() {
         let report = report(true);
         assert!(!report.summary.clean);
-        let page = page(&report);
+        let page = page(&report, "two < three");
         assert!(page.contains("Not every promise was kept") && page.contains("no replica tells"), "{page}");
         assert!(report.text().contains("VIOLATIONS"));
+        assert!(page.contains("two &lt; three"), "what was measured is told");
     }
 }

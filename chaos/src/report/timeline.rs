@@ -3,8 +3,9 @@
 use crate::history::{History, Kind};
 use std::fmt::Write as _;
 
-/// A slice.
-const SLICE_US: u64 = 250_000;
+/// The shortest slice, and how many there are at most: a long run has longer ones, and its picture is no larger.
+const SLICE_US_MIN: u64 = 250_000;
+const SLICES_MAX: u64 = 900;
 const WIDTH: f64 = 1_040.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
@@ -15,8 +16,9 @@ const LATENCY_HEIGHT: f64 = 130.0;
 const HEIGHT: f64 = 470.0;
 /// Latencies are drawn from 1 ms to 100 s.
 const DECADES: f64 = 5.0;
-/// Lines of fault names above the picture.
+/// Lines of fault names above the picture, and how many are told; more are only shown on pointing at them.
 const LABEL_LINES: usize = 3;
+const LABELS_MAX: usize = 15;
 
 /// Writes and their latencies over time, with faults and recoveries.
 #[derive(Debug, Clone, Default)]
@@ -28,9 +30,12 @@ pub struct Timeline {
     latency_us: Vec<Option<(u64, u64)>>,
     /// From, until, what; in s.
     faults: Vec<(f64, f64, String)>,
+    /// Planned moves: from, until; in s.
+    moves: Vec<(f64, f64)>,
     /// When the last partition of a fault had recovered, in s.
     recovered: Vec<f64>,
     seconds: f64,
+    slice_us: u64,
 }
 
 impl Timeline {
@@ -43,11 +48,13 @@ impl Timeline {
             .find(|event| matches!(event.kind, Kind::Healed))
             .or(history.events().last())
             .map_or(0, |event| event.at_us);
-        let slices = (end_us / SLICE_US + 1) as usize;
+        let slice_us = end_us.div_ceil(SLICES_MAX).next_multiple_of(SLICE_US_MIN).max(SLICE_US_MIN);
+        let slices = (end_us / slice_us + 1) as usize;
         let mut timeline = Self {
             acks: vec![vec![0; slices]; regions.len()],
             latency_us: vec![None; slices],
             seconds: end_us as f64 / 1e6,
+            slice_us,
             regions,
             ..Self::default()
         };
@@ -68,8 +75,9 @@ impl Timeline {
         let mut sent_us: Vec<Option<u64>> = vec![None; history.names().messages().len()];
         let mut took: Vec<Vec<u64>> = vec![Vec::new(); slices];
         let mut open = std::collections::BTreeMap::new();
+        let mut moving = std::collections::BTreeMap::new();
         for event in history.events() {
-            let slice = ((event.at_us / SLICE_US) as usize).min(slices - 1);
+            let slice = ((event.at_us / self.slice_us) as usize).min(slices - 1);
             match &event.kind {
                 Kind::Invoke { message, .. } => sent_us[message.index()] = Some(event.at_us),
                 Kind::Ok { message, .. } => {
@@ -82,6 +90,15 @@ impl Timeline {
                 Kind::FaultBegan { fault, what, .. } => {
                     open.insert(*fault, self.faults.len());
                     self.faults.push((event.at_us as f64 / 1e6, self.seconds, what.clone()));
+                }
+                Kind::MoveBegan { moving: number, .. } => {
+                    moving.insert(*number, self.moves.len());
+                    self.moves.push((event.at_us as f64 / 1e6, self.seconds));
+                }
+                Kind::MoveEnded { moving: number, .. } => {
+                    if let Some(number) = moving.remove(number) {
+                        self.moves[number].1 = event.at_us as f64 / 1e6;
+                    }
                 }
                 Kind::FaultEnded { fault } => {
                     if let Some(number) = open.remove(fault) {
@@ -100,6 +117,7 @@ impl Timeline {
     /// As SVG; colours are classes of the page.
     pub fn svg(&self) -> String {
         let mut svg = format!(r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="timeline">"#);
+        self.draw_moves(&mut svg);
         self.draw_faults(&mut svg);
         self.draw_rates(&mut svg);
         self.draw_latency(&mut svg);
@@ -124,6 +142,28 @@ impl Timeline {
         LEFT + seconds / self.seconds.max(1e-3) * (WIDTH - LEFT - RIGHT)
     }
 
+    /// Those that touch are one band.
+    fn draw_moves(&self, svg: &mut String) {
+        let mut bands: Vec<(f64, f64, usize)> = Vec::new();
+        for (from, until) in &self.moves {
+            match bands.last_mut() {
+                Some(last) if self.x(*from) <= self.x(last.1) + 1.0 => {
+                    last.1 = last.1.max(*until);
+                    last.2 += 1;
+                }
+                _ => bands.push((*from, *until, 1)),
+            }
+        }
+        for (from, until, count) in bands {
+            let (x, height) = (self.x(from), LATENCY_TOP + LATENCY_HEIGHT - RATES_TOP);
+            let width = (self.x(until) - x).max(1.0);
+            let _ = writeln!(
+                svg,
+                r#"<rect class="moved" x="{x:.1}" y="{RATES_TOP}" width="{width:.1}" height="{height}"><title>{count} planned moves: {from:.1} s to {until:.1} s</title></rect>"#
+            );
+        }
+    }
+
     fn draw_faults(&self, svg: &mut String) {
         for (number, (from, until, what)) in self.faults.iter().enumerate() {
             let (x, bottom) = (self.x(*from), LATENCY_TOP + LATENCY_HEIGHT);
@@ -134,6 +174,9 @@ impl Timeline {
                 svg,
                 r#"<rect class="fault" x="{x:.1}" y="{RATES_TOP}" width="{width:.1}" height="{height}"><title>{what}: {from:.1} s to {until:.1} s</title></rect>"#
             );
+            if self.faults.len() > LABELS_MAX {
+                continue;
+            }
             let y = 11.0 + (number % LABEL_LINES) as f64 * 12.0;
             let anchor = if x > WIDTH * 0.75 { "end" } else { "start" };
             let _ = writeln!(
@@ -144,7 +187,7 @@ impl Timeline {
     }
 
     fn draw_rates(&self, svg: &mut String) {
-        let per_s = 1e6 / SLICE_US as f64;
+        let per_s = 1e6 / self.slice_us as f64;
         let most = self.acks.iter().flatten().max().map_or(1.0, |most| f64::from(*most) * per_s).max(1.0);
         // Four parts of a round number each.
         let round = 10_f64.powf((most / 4.0).log10().floor());
@@ -166,7 +209,7 @@ impl Timeline {
         for (colour, acks) in self.acks.iter().enumerate() {
             let mut path = String::new();
             for (slice, count) in acks.iter().enumerate() {
-                let x = self.x((slice as f64 + 0.5) * SLICE_US as f64 / 1e6).min(WIDTH - RIGHT);
+                let x = self.x((slice as f64 + 0.5) * self.slice_us as f64 / 1e6).min(WIDTH - RIGHT);
                 let y = bottom - f64::from(*count) * per_s / most * RATES_HEIGHT;
                 let _ = write!(path, "{}{x:.1} {y:.1}", if slice == 0 { 'M' } else { 'L' });
             }
@@ -187,7 +230,7 @@ impl Timeline {
         }
         for (slice, latency) in self.latency_us.iter().enumerate() {
             let Some((median, longest)) = latency else { continue };
-            let x = self.x((slice as f64 + 0.5) * SLICE_US as f64 / 1e6).min(WIDTH - RIGHT);
+            let x = self.x((slice as f64 + 0.5) * self.slice_us as f64 / 1e6).min(WIDTH - RIGHT);
             let _ = write!(svg, r#"<path class="span" d="M{x:.1} {:.1}V{:.1}"/>"#, y(*median), y(*longest));
             let _ = writeln!(svg, r#"<circle class="median" cx="{x:.1}" cy="{:.1}" r="1.6"/>"#, y(*median));
         }

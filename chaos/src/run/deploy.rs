@@ -7,7 +7,7 @@ use super::{
 };
 use crate::scenario::Scenario;
 use anyhow::Context as _;
-use lab::{DirectoryShape, Event, Lab};
+use lab::{DIRECTORY, DirectoryShape, Event, Lab};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -49,11 +49,12 @@ impl Deployed {
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         let mut lab = shape(&options.program, options.seed, options.partitions_per_region, options.lease);
         lab.dir.clone_from(&options.dir);
+        lab.directory = Some(options.scenario.directory());
         let layout = lay_out(options.scenario, &mut lab)?;
         Self::up(lab, layout).await
     }
 
-    /// Starts one with nothing laid out around it.
+    /// Starts one with nothing laid out around it, and a replica of the directory in each region.
     ///
     /// # Errors
     /// It does not come up.
@@ -62,8 +63,11 @@ impl Deployed {
         seed: u64,
         partitions_per_region: u32,
         lease: Duration,
+        dir: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
-        Self::up(shape(program, seed, partitions_per_region, lease), Layout::default()).await
+        let mut lab = shape(program, seed, partitions_per_region, lease);
+        lab.dir = dir;
+        Self::up(lab, Layout::default()).await
     }
 
     async fn up(lab: lab::Options, layout: Layout) -> anyhow::Result<Self> {
@@ -94,6 +98,20 @@ impl Deployed {
             region.nodes.into_iter().map(move |node| (node.id, name.clone()))
         });
         nodes.collect()
+    }
+
+    /// A region's number.
+    ///
+    /// # Errors
+    /// There is no such region.
+    pub fn number(&self, region: &RegionId) -> anyhow::Result<usize> {
+        let number = self.regions.iter().position(|known| known == region);
+        number.with_context(|| format!("there is no region {region}"))
+    }
+
+    /// The directory is one process outside the regions.
+    pub fn has_directory_outside(&self) -> bool {
+        self.lab.describe().directories.iter().any(|directory| directory.name == DIRECTORY)
     }
 
     /// A region's name.
@@ -141,8 +159,7 @@ fn shape(program: &Path, seed: u64, partitions_per_region: u32, lease: Duration)
     options.seed = seed;
     options.partitions_per_region = Some(partitions_per_region);
     options.lease_ttl = lease;
-    // Outside the regions it is a place of its own, which faults cut off and kill.
-    options.directory = Some(DirectoryShape::One);
+    options.directory = Some(DirectoryShape::Group);
     options
 }
 

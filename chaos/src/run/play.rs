@@ -3,6 +3,7 @@
 use super::Deployed;
 use crate::{
     history::{Fault, Recorder, Region},
+    observe, operate,
     scenario::{FaultKind, Planned, Schedule},
     workload::Workload,
 };
@@ -10,6 +11,10 @@ use anyhow::Context as _;
 use lab::{DIRECTORY, LabError, LinkChange, process::ProcessError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+use types::{NodeId, PartitionRow};
+
+/// How long a target may take until it can be moved to.
+const MOVE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Plays all of it, to its end.
 ///
@@ -23,26 +28,52 @@ pub async fn play(
     progress: impl Fn(&str),
 ) -> anyhow::Result<()> {
     let began = Instant::now();
-    let mut open: Vec<Option<Fault>> = vec![None; schedule.faults.len()];
+    let mut open: Vec<Option<Open>> = vec![None; schedule.faults.len()];
     for (at_ms, number, begins) in moments(schedule) {
         sleep_until(began + Duration::from_millis(at_ms)).await;
-        let fault = &schedule.faults[number].fault;
-        let told = fault.told(&names(deployed)).to_string();
         if begins {
+            let fault = resolved(deployed, &schedule.faults[number].fault).await?;
+            let told = fault.told(&names(deployed)).to_string();
             progress(&told);
-            open[number] = Some(recorder.fault_began(&*told, struck(deployed, recorder, fault)));
-            make(deployed, fault).await.with_context(|| told)?;
-            workload.lose_devices();
-        } else {
-            progress(&format!("over: {told}"));
-            undo(deployed, fault).await.with_context(|| format!("over: {told}"))?;
-            if let Some(fault) = open[number].take() {
-                recorder.fault_ended(fault);
+            let recorded = match fault.breaks() {
+                true => Some(recorder.fault_began(&*told, struck(deployed, recorder, &fault))),
+                false => {
+                    recorder.note(&*told);
+                    None
+                }
+            };
+            make(deployed, &fault).await.with_context(|| told)?;
+            if fault.breaks() {
+                workload.lose_devices();
+            }
+            open[number] = Some(Open { fault, recorded });
+        } else if let Some(Open { fault, recorded }) = open[number].take() {
+            let told = format!("over: {}", fault.told(&names(deployed)));
+            progress(&told);
+            undo(deployed, &fault).await.with_context(|| told)?;
+            if let Some(recorded) = recorded {
+                recorder.fault_ended(recorded);
             }
         }
     }
     sleep_until(began + Duration::from_millis(schedule.end_ms)).await;
     Ok(())
+}
+
+/// What has begun and is not over.
+#[derive(Clone)]
+struct Open {
+    fault: FaultKind,
+    recorded: Option<Fault>,
+}
+
+/// The fault with the regions that it comes to now.
+async fn resolved(deployed: &Deployed, fault: &FaultKind) -> anyhow::Result<FaultKind> {
+    if !fault.asks_for_leader() {
+        return Ok(fault.clone());
+    }
+    let leader = deployed.number(&observe::leader(&deployed.lab).await?)?;
+    Ok(fault.with_leader_in(leader, deployed.regions.len()))
 }
 
 /// When which fault begins or ends, in order.
@@ -70,7 +101,9 @@ async fn make(deployed: &Deployed, fault: &FaultKind) -> anyhow::Result<()> {
         FaultKind::Kill { region } => lab.kill(deployed.region(*region)).await?,
         FaultKind::Pause { region } => lab.pause(deployed.region(*region)).await?,
         FaultKind::CutOff { region } => {
-            lab.cut(deployed.region(*region), DIRECTORY, false)?;
+            if deployed.has_directory_outside() {
+                lab.cut(deployed.region(*region), DIRECTORY, false)?;
+            }
             cut_from_peers(deployed, *region)?;
         }
         FaultKind::CutFromDirectory { region } => lab.cut(deployed.region(*region), DIRECTORY, false)?,
@@ -92,6 +125,13 @@ async fn make(deployed: &Deployed, fault: &FaultKind) -> anyhow::Result<()> {
             lab.change_link(deployed.region(*a), deployed.region(*b), false, change)?;
         }
         FaultKind::KillDirectory => lab.kill(DIRECTORY).await?,
+        FaultKind::KillReplica { region } => lab.kill(&replica(deployed, *region)).await?,
+        FaultKind::KillNode { region } => lab.kill(node(deployed, *region)?.as_str()).await?,
+        FaultKind::Drain { region } => operate::drain(lab, deployed.region(*region)).await?,
+        FaultKind::Move { from, to } => move_one(deployed, *from, *to).await?,
+        FaultKind::KillWithLeader | FaultKind::KillWithoutLeader { .. } | FaultKind::KillLeader => {
+            anyhow::bail!("nobody has said where the leader is")
+        }
         FaultKind::KillReplicator { region } => lab.replicator(deployed.region(*region))?.kill().await?,
         FaultKind::FillDisk { region } => {
             deployed.layout.disks.get(*region).context("no small disk")?.fill()?
@@ -102,6 +142,28 @@ async fn make(deployed: &Deployed, fault: &FaultKind) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn replica(deployed: &Deployed, region: usize) -> String {
+    format!("{DIRECTORY}-{}", deployed.region(region))
+}
+
+fn node(deployed: &Deployed, region: usize) -> Result<NodeId, LabError> {
+    deployed.lab.node_id(deployed.region(region))
+}
+
+/// Nothing is moved where no partition is homed there just now.
+async fn move_one(deployed: &Deployed, from: usize, to: usize) -> anyhow::Result<()> {
+    let placement = observe::snapshot(&deployed.lab).await?;
+    let (source, target) = (node(deployed, from)?, &deployed.regions[to]);
+    let is_there = |row: &&PartitionRow| row.home.as_ref().is_some_and(|home| home.node == source);
+    match placement.partitions.iter().find(is_there) {
+        Some(row) => {
+            operate::begin_move(&deployed.lab, row.partition, target, MOVE_PATIENCE).await?;
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 fn cut_from_peers(deployed: &Deployed, region: usize) -> Result<(), LabError> {
@@ -129,8 +191,16 @@ async fn undo(deployed: &Deployed, fault: &FaultKind) -> anyhow::Result<()> {
                 LinkChange { delay: Some(delay), bandwidth_bytes_per_s: Some(0), ..LinkChange::default() };
             lab.change_link(deployed.region(*a), deployed.region(*b), false, change)?;
         }
-        FaultKind::Stall { .. } | FaultKind::Reset { .. } => {}
+        FaultKind::Stall { .. }
+        | FaultKind::Reset { .. }
+        | FaultKind::Move { .. }
+        | FaultKind::KillWithLeader
+        | FaultKind::KillWithoutLeader { .. }
+        | FaultKind::KillLeader => {}
+        FaultKind::Drain { region } => operate::undrain(lab, deployed.region(*region)).await?,
         FaultKind::KillDirectory => lab.restart(DIRECTORY).await?,
+        FaultKind::KillReplica { region } => lab.restart(&replica(deployed, *region)).await?,
+        FaultKind::KillNode { region } => lab.restart(node(deployed, *region)?.as_str()).await?,
         FaultKind::KillReplicator { region } => match lab.replicator(deployed.region(*region))?.start().await
         {
             // The region was started in between.

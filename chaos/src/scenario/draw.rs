@@ -15,6 +15,9 @@ const BETWEEN_MS: Range<u64> = 6_000..9_000;
 /// When the second fault hits, after the first: before that one's failover is over.
 const MEANWHILE_MS: Range<u64> = 1_000..4_500;
 
+/// When a node is killed, after a drain began: while partitions move.
+const DURING_DRAIN_MS: Range<u64> = 20..900;
+
 pub(super) fn faults(scenario: Scenario, rounds: u32, rng: &mut StdRng) -> Vec<Planned> {
     let begin_ms = rng.random_range(BEFORE_MS);
     let region = rng.random_range(0..REGIONS);
@@ -32,7 +35,8 @@ pub(super) fn faults(scenario: Scenario, rounds: u32, rng: &mut StdRng) -> Vec<P
             vec![for_ms(begin_ms, rng.random_range(2_000..5_500), FaultKind::Kill { region })]
         }
         Scenario::ReconnectStorm => vec![for_ms(begin_ms, 12_000, FaultKind::Kill { region })],
-        Scenario::Mixed => mixed(begin_ms, rounds, rng),
+        Scenario::Mixed => mixed(&MIXED, begin_ms, rounds, rng),
+        Scenario::MixedOutside => mixed(&MIXED_OUTSIDE, begin_ms, rounds, rng),
         other => one_of(other, begin_ms, region, rng),
     };
     faults.sort_by_key(|fault| fault.from_ms);
@@ -43,8 +47,25 @@ fn for_ms(from_ms: u64, for_ms: u64, fault: FaultKind) -> Planned {
     Planned { from_ms, until_ms: from_ms + for_ms, fault }
 }
 
-/// The faults that a mixed run draws from: all that need nothing prepared.
-const MIXED: [Scenario; 11] = [
+/// What a mixed run draws from, where each region has a replica of the directory: all that needs nothing prepared.
+const MIXED: [Scenario; 13] = [
+    Scenario::RegionKilled,
+    Scenario::RegionKilledWithLeader,
+    Scenario::RegionKilledWithoutLeader,
+    Scenario::RegionPaused,
+    Scenario::CutOff,
+    Scenario::CutOneWay,
+    Scenario::SlowLinks,
+    Scenario::StallingLinks,
+    Scenario::ResettingLinks,
+    Scenario::LeaderKilled,
+    Scenario::ReplicatorKilled,
+    Scenario::Moved,
+    Scenario::NodeKilledDuringDrain,
+];
+
+/// The same where the directory is one process outside the regions.
+const MIXED_OUTSIDE: [Scenario; 11] = [
     Scenario::RegionKilled,
     Scenario::RegionPaused,
     Scenario::CutOff,
@@ -58,11 +79,11 @@ const MIXED: [Scenario; 11] = [
     Scenario::ReplicatorKilled,
 ];
 
-fn mixed(begin_ms: u64, rounds: u32, rng: &mut StdRng) -> Vec<Planned> {
+fn mixed(kinds: &[Scenario], begin_ms: u64, rounds: u32, rng: &mut StdRng) -> Vec<Planned> {
     let mut faults: Vec<Planned> = Vec::new();
     let mut next_ms = begin_ms;
     for _ in 0..rounds {
-        let kind = MIXED[rng.random_range(0..MIXED.len())];
+        let kind = kinds[rng.random_range(0..kinds.len())];
         let region = rng.random_range(0..REGIONS);
         faults.extend(one_of(kind, next_ms, region, rng));
         let over_ms = faults.iter().map(|fault| fault.until_ms).max().unwrap_or(next_ms);
@@ -78,6 +99,10 @@ fn one_of(scenario: Scenario, at_ms: u64, region: usize, rng: &mut StdRng) -> Ve
     let one = |fault| vec![for_ms(at_ms, long_ms, fault)];
     match scenario {
         Scenario::RegionKilled => one(FaultKind::Kill { region }),
+        Scenario::RegionKilledWithLeader => one(FaultKind::KillWithLeader),
+        Scenario::RegionKilledWithoutLeader => {
+            one(FaultKind::KillWithoutLeader { drawn: rng.random_range(0..REGIONS) })
+        }
         Scenario::RegionPaused => one(FaultKind::Pause { region }),
         Scenario::CutOff => one(FaultKind::CutOff { region }),
         Scenario::CutFromDirectory => one(FaultKind::CutFromDirectory { region }),
@@ -96,6 +121,22 @@ fn one_of(scenario: Scenario, at_ms: u64, region: usize, rng: &mut StdRng) -> Ve
         }
         Scenario::DirectoryKilled => {
             vec![for_ms(at_ms, rng.random_range(2_000..9_000), FaultKind::KillDirectory)]
+        }
+        Scenario::LeaderKilled => {
+            again(at_ms, 3, 2_000..5_000, rng, |rng| (rng.random_range(500..4_000), FaultKind::KillLeader))
+        }
+        Scenario::Moved => again(at_ms, 6, 500..2_000, rng, |rng| {
+            let from = rng.random_range(0..REGIONS);
+            (0, FaultKind::Move { from, to: (from + rng.random_range(1..REGIONS)) % REGIONS })
+        }),
+        Scenario::Drained => one(FaultKind::Drain { region }),
+        Scenario::NodeKilledDuringDrain => {
+            let node = if rng.random() { region } else { other };
+            let killed_ms = at_ms + rng.random_range(DURING_DRAIN_MS);
+            vec![
+                for_ms(at_ms, long_ms, FaultKind::Drain { region }),
+                for_ms(killed_ms, rng.random_range(1_000..6_000), FaultKind::KillNode { region: node }),
+            ]
         }
         Scenario::ReplicatorKilled => again(at_ms, 5, 1_000..2_500, rng, |rng| {
             (rng.random_range(200..800), FaultKind::KillReplicator { region })

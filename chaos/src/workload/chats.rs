@@ -4,10 +4,11 @@
 //! its id; ids are drawn until every partition has one.
 
 use super::user;
-use crate::{history::Recorder, observe};
+use crate::{history::Recorder, observe, run::Opened};
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use client::bare::Connection;
+use futures_util::future::join_all;
 use lab::Lab;
 use proto::{
     client::{NewGroup, OpenChat, client_frame::Frame, open_chat::Chat, server_frame::Frame as Answer},
@@ -18,7 +19,7 @@ use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
-use types::{DeviceId, LogId, PartitionId, RegionId, UserId};
+use types::{DeviceId, LogId, PartitionId, PlacementDelta, RegionId, UserId};
 use uuid::Uuid;
 
 /// The roles that are members of every group.
@@ -27,6 +28,8 @@ pub(crate) const ROLES: [&str; 5] = ["founder", "writer", "plain", "reader", "re
 pub(crate) const FOUNDER: &str = "founder";
 /// Groups that are tried for each partition of a region, before it is given up.
 const TRIES_PER_PARTITION: usize = 60;
+/// Groups that are opened at a time.
+const FOUNDERS_MAX: usize = 8;
 /// How long an opening may be refused at first.
 const OPEN_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -53,6 +56,7 @@ impl Chats {
     pub async fn open(
         lab: &Lab,
         regions: &[RegionId],
+        opened: Opened,
         recorder: &Recorder,
         seed: u64,
     ) -> anyhow::Result<Self> {
@@ -60,42 +64,78 @@ impl Chats {
         let placement = observe::snapshot(lab).await?;
         let mut chats = Self::default();
         for (number, region) in regions.iter().enumerate() {
-            let homed = |row: &&types::PartitionRow| {
-                let node = row
-                    .home
-                    .as_ref()
-                    .and_then(|home| placement.nodes.iter().find(|node| node.node == home.node));
-                node.is_some_and(|node| node.region == *region)
-            };
-            let mut open: BTreeSet<PartitionId> =
-                placement.partitions.iter().filter(homed).map(|row| row.partition).collect();
+            if matches!(opened, Opened::In(only) if only != number) || (opened == Opened::One && number > 0) {
+                continue;
+            }
+            let mut open = homed_in(&placement, region);
+            if opened == Opened::One {
+                open.truncate(1);
+            }
             ensure!(!open.is_empty(), "no partition is homed in {region}");
-            let founder = user(FOUNDER, region);
-            let edge = lab.edge(region.as_str())?;
-            let mut session = Connection::open(&edge, &founder, DeviceId::new(1), vec![]).await?;
             let members: BTreeSet<UserId> =
                 regions.iter().flat_map(|region| ROLES.map(|role| user(role, region))).collect();
-            let mut tries = open.len() * TRIES_PER_PARTITION;
-            while !open.is_empty() {
-                ensure!(tries > 0, "no group is pinned to {open:?} of {region}");
-                tries -= 1;
-                let key: [u8; 16] = rng.random();
-                // Most of the keys drawn fall to a partition that has a chat; only the directory knows.
-                let others = members.iter().filter(|member| **member != founder).map(UserId::to_string);
-                let group = NewGroup { key: Uuid::from_bytes(key).to_string(), members: others.collect() };
-                let id = open_chat(&mut session, Chat::Group(group)).await?;
-                let partition = partition_of(lab, id).await?;
-                if open.remove(&partition) {
-                    chats.add(recorder, id, partition, members.clone());
-                }
+            chats.open_groups(lab, region, open, &members, recorder, &mut rng).await?;
+            if opened == Opened::Everywhere {
+                let next = &regions[(number + 1) % regions.len()];
+                chats.open_direct(lab, [region, next], recorder).await?;
             }
-            let next = &regions[(number + 1) % regions.len()];
-            let pair = [user("writer", region), user("writer", next)];
-            let mut session = Connection::open(&edge, &pair[0], DeviceId::new(99), vec![]).await?;
-            let id = open_chat(&mut session, Chat::DirectWith(pair[1].to_string())).await?;
-            chats.add(recorder, id, partition_of(lab, id).await?, BTreeSet::from(pair));
         }
         Ok(chats)
+    }
+
+    /// Opens groups until each of these partitions has one: ids are drawn, and only the directory knows where they
+    /// fall.
+    async fn open_groups(
+        &mut self,
+        lab: &Lab,
+        region: &RegionId,
+        mut open: Vec<PartitionId>,
+        members: &BTreeSet<UserId>,
+        recorder: &Recorder,
+        rng: &mut StdRng,
+    ) -> anyhow::Result<()> {
+        let (edge, founder) = (lab.edge(region.as_str())?, user(FOUNDER, region));
+        let mut sessions = Vec::new();
+        for number in 1..=open.len().min(FOUNDERS_MAX) as u64 {
+            sessions.push(Connection::open(&edge, &founder, DeviceId::new(number), vec![]).await?);
+        }
+        let others: Vec<String> =
+            members.iter().filter(|member| **member != founder).map(UserId::to_string).collect();
+        let mut tries = open.len() * TRIES_PER_PARTITION;
+        while !open.is_empty() {
+            ensure!(tries > 0, "no group is pinned to {open:?} of {region}");
+            tries = tries.saturating_sub(sessions.len());
+            let opening = sessions.iter_mut().map(|session| {
+                let key: [u8; 16] = rng.random();
+                let group = NewGroup { key: Uuid::from_bytes(key).to_string(), members: others.clone() };
+                async move {
+                    let id = open_chat(session, Chat::Group(group)).await?;
+                    anyhow::Ok((id, partition_of(lab, id).await?))
+                }
+            });
+            for found in join_all(opening).await {
+                let (id, partition) = found?;
+                if let Some(wanted) = open.iter().position(|wanted| *wanted == partition) {
+                    open.swap_remove(wanted);
+                    self.add(recorder, id, partition, members.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_direct(
+        &mut self,
+        lab: &Lab,
+        between: [&RegionId; 2],
+        recorder: &Recorder,
+    ) -> anyhow::Result<()> {
+        let pair = between.map(|region| user("writer", region));
+        let edge = lab.edge(between[0].as_str())?;
+        let mut session = Connection::open(&edge, &pair[0], DeviceId::new(99), vec![]).await?;
+        let id = open_chat(&mut session, Chat::DirectWith(pair[1].to_string())).await?;
+        self.add(recorder, id, partition_of(lab, id).await?, BTreeSet::from(pair));
+        Ok(())
     }
 
     /// Chats that were opened by others.
@@ -133,6 +173,16 @@ pub(crate) async fn open_chat(session: &mut Connection, chat: Chat) -> anyhow::R
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The partitions homed in a region.
+fn homed_in(placement: &PlacementDelta, region: &RegionId) -> Vec<PartitionId> {
+    let is_there = |row: &&types::PartitionRow| {
+        let home = row.home.as_ref();
+        let node = home.and_then(|home| placement.nodes.iter().find(|node| node.node == home.node));
+        node.is_some_and(|node| node.region == *region)
+    };
+    placement.partitions.iter().filter(is_there).map(|row| row.partition).collect()
 }
 
 async fn partition_of(lab: &Lab, id: LogId) -> anyhow::Result<PartitionId> {

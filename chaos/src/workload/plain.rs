@@ -16,6 +16,8 @@ use types::{Code, LogId};
 
 /// How long a node may hold a write.
 const DEADLINE_MS: u32 = 8_000;
+/// How far a writer may be behind its pace.
+const BEHIND_MAX: Duration = Duration::from_millis(100);
 /// A connection on which a write has not been answered for so long is given up.
 const SILENCE: Duration = Duration::from_secs(12);
 /// A node that has not answered by then is passed over.
@@ -64,7 +66,8 @@ impl Plain {
             tokio::select! {
                 frame = connection.next() => self.answered(frame?),
                 () = sleep_until(next) => {
-                    next = Deadline::now() + self.place.pause(every);
+                    // What could not be sent in time is sent now, if it is not much.
+                    next = (next + self.place.pause(every)).max(Deadline::now() - BEHIND_MAX);
                     if self.shared.writing.load(Ordering::Relaxed) {
                         let (request, frame) = self.draw();
                         connection.feed(request, frame).await?;
