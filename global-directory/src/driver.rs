@@ -12,7 +12,14 @@ use crate::{
     state::State,
 };
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior},
@@ -45,6 +52,7 @@ impl Driver {
     /// Runs until shutdown. Fence calls that are under way then are dropped: their fences do no harm.
     pub(crate) async fn run(mut self) {
         let (answers, mut fenced) = mpsc::channel(bounds::FENCE_ANSWERS_MAX);
+        let beside = Beside { answers, clearing: Arc::default() };
         let mut ticks = tokio::time::interval(Duration::from_millis(bounds::TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut versions = self.state.versions();
@@ -77,7 +85,7 @@ impl Driver {
             let brake = match leading.as_mut().filter(|_| leads.is_some()) {
                 Some((_, controller)) => {
                     controller.allow_failover(decides.is_ok());
-                    self.drive(controller, input, &answers).await;
+                    self.drive(controller, input, &beside).await;
                     self.state.set_listens_from_ms(controller.listens_from_ms());
                     metrics::gauge!("hearth_nodes_failing_canaries").set(controller.verdicts().len() as f64);
                     controller.brake().map(ToString::to_string)
@@ -108,7 +116,7 @@ impl Driver {
         Some((term, Controller::new(self.settings.clone(), clock::boot_ms())))
     }
 
-    async fn drive(&self, controller: &mut Controller, input: Input, answers: &mpsc::Sender<Input>) {
+    async fn drive(&self, controller: &mut Controller, input: Input, beside: &Beside) {
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let mut actions = Vec::new();
@@ -117,21 +125,22 @@ impl Driver {
                 report(view);
             });
             // What a command changed may call for more at once.
-            if self.carry_out(actions, answers).await {
+            if self.carry_out(actions, beside).await {
                 next = Some(Input::Tick);
             }
         }
     }
 
     /// Answers whether a command changed anything.
-    async fn carry_out(&self, actions: Vec<Action>, answers: &mpsc::Sender<Input>) -> bool {
+    async fn carry_out(&self, actions: Vec<Action>, beside: &Beside) -> bool {
         let mut changed = false;
         for action in actions {
             match action {
+                Action::Submit(command @ Command::ClearWaiting(_)) => beside.clear(&self.engine, command),
                 Action::Submit(command) => changed |= self.submit(command).await,
                 Action::Fence { node, partitions } => {
                     let address = self.dial.get(&node.node).unwrap_or(&node.address).clone();
-                    let answers = answers.clone();
+                    let answers = beside.answers.clone();
                     tokio::spawn(async move {
                         let input = fence::raise(node.node, address, partitions).await;
                         let _stopped = answers.send(input).await;
@@ -179,6 +188,32 @@ impl Driver {
         tracing::error!(%page, "an operator is needed");
         metrics::counter!("hearth_pages_total").increment(1);
         self.submit(Command::Note(format!("page: {page}"))).await;
+    }
+}
+
+/// What goes on beside the controller.
+struct Beside {
+    answers: mpsc::Sender<Input>,
+    /// A command that clears whom nobody waits for any more is under way.
+    clearing: Arc<AtomicBool>,
+}
+
+impl Beside {
+    /// A commit takes round trips, and the promotion that is next must not wait for this one. Their order does not
+    /// matter: a new home inherits whom to wait for, and acks once that is cleared.
+    fn clear(&self, engine: &Engine, command: Command) {
+        if self.clearing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (engine, clearing) = (engine.clone(), Arc::clone(&self.clearing));
+        tokio::spawn(async move {
+            let name = command.name();
+            match engine.submit(envelope(command)).await {
+                Ok(_) => tracing::info!(command = name, "the placement has changed"),
+                Err(error) => tracing::warn!(command = name, %error, "it is asked for again"),
+            }
+            clearing.store(false, Ordering::Relaxed);
+        });
     }
 }
 
