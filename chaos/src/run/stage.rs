@@ -48,11 +48,11 @@ impl Stage {
         load: Load,
         progress: impl Fn(&str),
     ) -> anyhow::Result<Self> {
+        progress("starting three regions");
+        let deployed = Deployed::start(options).await?;
         let header = Header::new(name, options.seed, false);
         let recorder = Recorder::to_file(&options.history, header)
             .with_context(|| format!("the history {}", options.history.display()))?;
-        progress("starting three regions");
-        let deployed = Deployed::start(options).await?;
         let stop = CancellationToken::new();
         let mut observers = JoinSet::new();
         observe_all(&deployed, &recorder, &stop, &mut observers);
