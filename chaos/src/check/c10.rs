@@ -1,8 +1,8 @@
 //! C10: planned moves fail no write.
 //!
 //! A write to a partition that is under way at any time of its planned move ends in an ack, unless a fault is
-//! under way at the same time as the move or the write, or has hardly ended when it is sent: what has just come
-//! back may refuse. How long the writes paused is a figure: the longest time
+//! under way at the same time as the move or as the write, or has hardly ended when it is sent: what has just
+//! come back may refuse. How long the writes paused is a figure: the longest time
 //! between two acks of the partition, around the move.
 
 use super::{Checker, Found, Violation, writes::Writes};
@@ -46,22 +46,14 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
         return found.done();
     }
     let writes = Writes::of(history);
-    let mut faults: BTreeSet<Fault> = BTreeSet::new();
-    let mut over_us: Option<u64> = None;
+    let mut broken = Broken::default();
     for (event, happened) in history.events().iter().enumerate() {
-        match &happened.kind {
-            Kind::FaultBegan { fault, .. } => drop(faults.insert(*fault)),
-            Kind::FaultEnded { fault } => {
-                faults.remove(fault);
-                over_us = Some(happened.at_us);
-            }
-            _ => {}
-        }
+        broken.take(&happened.kind, happened.at_us);
         let (Kind::Fail { message, .. } | Kind::Indeterminate { message, .. }) = &happened.kind else {
             continue;
         };
         let Some(invoked) = writes.get(*message).invoked else { continue };
-        if !faults.is_empty() || over_us.is_some_and(|over_us| invoked.at_us <= over_us + SETTLES_US) {
+        if broken.since(invoked.at_us) {
             continue;
         }
         let partition = history.names().first_partition(*message);
@@ -79,6 +71,30 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
         }
     }
     found.done()
+}
+
+/// What is broken, and when something was last.
+#[derive(Default)]
+struct Broken {
+    now: BTreeSet<Fault>,
+    last_us: Option<u64>,
+}
+
+impl Broken {
+    fn take(&mut self, kind: &Kind, at_us: u64) {
+        match kind {
+            Kind::FaultBegan { fault, .. } => drop(self.now.insert(*fault)),
+            Kind::FaultEnded { fault } => {
+                self.now.remove(fault);
+                self.last_us = Some(at_us);
+            }
+            _ => {}
+        }
+    }
+
+    fn since(&self, at_us: u64) -> bool {
+        !self.now.is_empty() || self.last_us.is_some_and(|last_us| last_us + SETTLES_US >= at_us)
+    }
 }
 
 /// The write pauses of all planned moves.

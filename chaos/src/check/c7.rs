@@ -5,9 +5,9 @@
 //! every message acked so. Each stands in every known copy in the end.
 
 use super::{Checker, Found, Violation, finals::Finals};
-use crate::history::{Ack, History, Kind, Log};
+use crate::history::{Ack, History, Kind, Log, Node};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use types::{Epoch, Lsn, PartitionId, Position};
+use types::{Epoch, Incarnation, Lsn, PartitionId, Position};
 
 pub(super) fn check(history: &History) -> Vec<Violation> {
     let mut found = Found::new(Checker::C7);
@@ -56,19 +56,44 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
 /// For each epoch of each partition, the lowest start of it and all later ones.
 struct Starts(HashMap<PartitionId, Vec<(Epoch, Start)>>);
 
+/// An epoch as the directory tells it.
+struct Begun {
+    home: (Node, Incarnation),
+    start: Start,
+}
+
+impl Begun {
+    /// Whether it follows a move that was given up: the same boot goes on where its own log ends, which the
+    /// directory does not know.
+    fn goes_on(&self, before: &Self) -> bool {
+        self.home == before.home && self.start.1 == before.start.1
+    }
+}
+
 /// An epoch, the LSN at which it starts, and the event that says so.
 type Start = (Epoch, Lsn, usize);
 
 impl Starts {
     fn of(history: &History) -> Self {
-        let mut starts: HashMap<PartitionId, Vec<(Epoch, Start)>> = HashMap::new();
+        let mut begins: HashMap<PartitionId, Vec<(Epoch, Begun)>> = HashMap::new();
         for (event, happened) in history.events().iter().enumerate() {
-            if let Kind::Placed { partition, epoch, start_lsn, .. } = &happened.kind {
-                starts.entry(*partition).or_default().push((*epoch, (*epoch, *start_lsn, event)));
+            if let Kind::Placed { partition, epoch, node, incarnation, start_lsn } = &happened.kind {
+                let begun = Begun { home: (*node, *incarnation), start: (*epoch, *start_lsn, event) };
+                begins.entry(*partition).or_default().push((*epoch, begun));
             }
         }
+        let mut starts: HashMap<PartitionId, Vec<(Epoch, Start)>> = HashMap::new();
+        for (partition, mut epochs) in begins {
+            epochs.sort_by_key(|(epoch, _)| *epoch);
+            let begun = epochs.iter().map(|(_, begun)| Some(begun));
+            let before = std::iter::once(None).chain(begun).take(epochs.len());
+            let real = epochs
+                .iter()
+                .zip(before)
+                .filter(|((_, begun), before)| !before.is_some_and(|it| begun.goes_on(it)));
+            starts.insert(partition, real.map(|((epoch, begun), _)| (*epoch, begun.start)).collect());
+        }
         for epochs in starts.values_mut() {
-            epochs.sort();
             let mut lowest: Option<Start> = None;
             for (_, start) in epochs.iter_mut().rev() {
                 match lowest {
