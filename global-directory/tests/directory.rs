@@ -168,6 +168,78 @@ async fn nobody_is_judged_while_automatic_failover_is_off_or_two_regions_are_sil
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_renews_is_failed_over_once_observers_in_two_regions_fail_at_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = Running::start(config(folder.path(), true)).await;
+    let nodes = three_nodes(&directory).await;
+    all_in_sync(&directory, &nodes).await;
+    let [ap, eu, us] = &nodes[..] else { unreachable!("three nodes") };
+    ap.tells_of(&[(eu, 0), (us, 60_000)]);
+    eu.tells_of(&[(ap, 0), (us, 0)]);
+    us.tells_of(&[(ap, 60_000), (eu, 60_000)]);
+    let heard = |status: &wire::StatusReply| {
+        let judges = status.observers.iter().map(|told| (told.node.as_str(), told.judges));
+        judges.eq([("ap-south-1", true), ("eu-west-1", true), ("us-east-1", false)])
+    };
+    let until = Instant::now() + Duration::from_secs(20);
+    while !heard(&directory.status().await) {
+        assert!(Instant::now() < until, "{:?}", directory.status().await.observers);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(bounds::LISTEN_MS + 2 * SILENCE_MS)).await;
+    let failing = directory.status().await.failing;
+    assert_eq!(failing, [], "one region is not enough, and one that fails everywhere is none");
+    assert_eq!(homed_at(&directory.placement().await, us).len(), 4);
+
+    eu.tells_of(&[(ap, 0), (us, 60_000)]);
+    let view = directory.placement_where("no homes", |view| homed_at(view, us).is_empty()).await;
+    let row = view.node(&NodeId::new(&us.name).expect("a valid name")).expect("there");
+    assert!(!row.live, "its incarnation is bumped");
+    directory
+        .placement_where("new homes", |view| {
+            view.partitions().all(|row| row.state == PartitionState::Homed && row.waiting.is_empty())
+        })
+        .await;
+    directory.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_fails_over_one_of_two_silent_regions_and_no_region_that_is_heard() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = Running::start(config(folder.path(), true)).await;
+    let nodes = three_nodes(&directory).await;
+    all_in_sync(&directory, &nodes).await;
+    let fail_over = |region: &str, request_id: Vec<u8>| {
+        let (mut client, region) = (directory.client.clone(), region.to_owned());
+        let (request_id, by) = (request_id.into(), "olga".to_owned());
+        let request = wire::FailOverRequest { request_id, region, even_if_heard: false, by };
+        async move { client.fail_over(request).await }
+    };
+    let refused = fail_over("us-east", request_id()).await.expect_err("it is heard");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("--even-if-heard"), "{refused}");
+    assert_eq!(fail_over("mars", request_id()).await.expect_err("unknown").code(), Code::NotFound);
+    nodes[1].kill();
+    nodes[2].kill();
+    let silent = |status: &wire::StatusReply| status.automatic_failover_note.contains("fail-over REGION");
+    let until = Instant::now() + Duration::from_secs(20);
+    while !silent(&directory.status().await) {
+        assert!(Instant::now() < until, "the brake never showed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let id = request_id();
+    let homes = fail_over("us-east", id.clone()).await.expect("taken").into_inner().homes;
+    assert_eq!(homes, 4);
+    assert_eq!(fail_over("us-east", id).await.expect("answered again").into_inner().homes, 4);
+    directory
+        .placement_where("the other follows by itself", |view| homed_at(view, &nodes[0]).len() == 12)
+        .await;
+    let events = directory.status().await.events;
+    assert!(events.iter().any(|event| event.who == "olga" && event.what.contains("us-east is failed over")));
+    directory.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_keeps_everything_and_a_retry_answers_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
     let directory = Running::start(config(folder.path(), true)).await;
@@ -309,6 +381,17 @@ async fn bad_requests_are_refused_by_name() {
     }
     let renew = wire::RenewRequest { node: "us-east-1".into(), incarnation: 1, observed: vec![] };
     assert_eq!(client.renew(renew).await.expect_err("refused").code(), Code::FailedPrecondition);
+    let observed = wire::Observed { node: "eu-west-1".into(), incarnation: 1, failing_ms: 0 };
+    for (observed, named) in [
+        (vec![observed.clone(), observed.clone()], "eu-west-1 twice"),
+        (vec![observed; bounds::NODES_MAX + 1], "renew.observed"),
+        (vec![wire::Observed { node: "EU".into(), incarnation: 1, failing_ms: 0 }], "renew.observed.node"),
+    ] {
+        let renew = wire::RenewRequest { node: "us-east-1".into(), incarnation: 1, observed };
+        let status = client.renew(renew).await.expect_err("refused");
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(named), "{status}");
+    }
     let wish = |region: &str, allowed: Vec<String>| wire::PinRequest {
         request_id: request_id().into(),
         wishes: vec![wire::PinWish {

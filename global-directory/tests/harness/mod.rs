@@ -80,6 +80,7 @@ pub(crate) fn config(folder: &Path, automatic_failover: bool) -> Config {
         lease_ttl_ms: TTL_MS as u32,
         renew_interval_ms: RENEW_MS as u32,
         silence_ms: SILENCE_MS as u32,
+        canary_failing_ms: SILENCE_MS as u32,
         automatic_failover: Some(automatic_failover),
         ..Config::new(listen, folder.to_owned(), regions)
     }
@@ -170,6 +171,8 @@ pub(crate) struct FakeNode {
     pub(crate) address: String,
     pub(crate) incarnation: u64,
     pub(crate) fences: Arc<Fences>,
+    /// What it tells of others with each renewal.
+    observed: Arc<Mutex<Vec<wire::Observed>>>,
     alive: CancellationToken,
 }
 
@@ -203,6 +206,7 @@ impl FakeNode {
             address,
             incarnation: 0,
             fences,
+            observed: Arc::default(),
             alive,
         };
         node.incarnation = node.register(directory, request_id()).await.expect("registered").incarnation;
@@ -232,13 +236,25 @@ impl FakeNode {
         directory.client.clone().renew(request).await.map(drop)
     }
 
+    /// Tells from now on for how long it has failed at each of these.
+    pub(crate) fn tells_of(&self, watched: &[(&FakeNode, u32)]) {
+        let told = watched.iter().map(|(node, failing_ms)| wire::Observed {
+            node: node.name.clone(),
+            incarnation: node.incarnation,
+            failing_ms: *failing_ms,
+        });
+        *self.observed.lock() = told.collect();
+    }
+
     fn renew_forever(&self, directory: &Running) {
-        let request =
-            wire::RenewRequest { node: self.name.clone(), incarnation: self.incarnation, observed: vec![] };
+        let (node, incarnation) = (self.name.clone(), self.incarnation);
         let (mut client, alive) = (directory.client.clone(), self.alive.clone());
+        let observed = self.observed.clone();
         tokio::spawn(async move {
             while !alive.is_cancelled() {
-                let _refused = client.renew(request.clone()).await;
+                let observed = observed.lock().clone();
+                let request = wire::RenewRequest { node: node.clone(), incarnation, observed };
+                let _refused = client.renew(request).await;
                 tokio::time::sleep(Duration::from_millis(RENEW_MS)).await;
             }
         });
