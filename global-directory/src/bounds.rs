@@ -101,6 +101,10 @@ pub const CUT_OFF_ELECTIONS: u32 = 3;
 pub const WATCH_BEAT_MAX_MS: u32 = 1_000;
 /// How long a watcher may leave what it is sent unread, in ms: one that has vanished keeps its place no longer.
 pub const WATCHER_STALL_MS: u64 = 5_000;
+/// Between two looks at nodes that have nothing left and may still have archives, in ms.
+pub const RETIRE_AGAIN_MS: u64 = 1_000;
+/// How long another replica has to tell whom it follows, in ms.
+pub const INSPECT_TIMEOUT_MS: u64 = 1_000;
 /// For how long a leader that lacks a majority keeps what its controller knows, in ms.
 pub const LEADS_AGAIN_MS: u64 = 3_000;
 /// How long a command of the controller that changed nothing is not repeated on the same placement, in ms.

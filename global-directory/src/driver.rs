@@ -9,6 +9,7 @@ use crate::{
     fence,
     movers::Movers,
     random,
+    retiring::Retiring,
     state::State,
 };
 use parking_lot::Mutex;
@@ -25,7 +26,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use types::{NodeId, PartitionState, Placement};
+use types::{NodeId, NodeRow, PartitionState, Placement};
 
 /// The controller with all that it acts on.
 pub(crate) struct Driver {
@@ -36,6 +37,7 @@ pub(crate) struct Driver {
     pub(crate) settings: Settings,
     pub(crate) dial: BTreeMap<NodeId, String>,
     pub(crate) movers: Movers,
+    pub(crate) retiring: Retiring,
     /// By name, the last command that changed nothing: it is not written to the log at each tick.
     pub(crate) futile: Mutex<BTreeMap<&'static str, (Futile, Instant)>>,
     pub(crate) shutdown: CancellationToken,
@@ -137,6 +139,7 @@ impl Driver {
         for action in actions {
             match action {
                 Action::Submit(command @ Command::ClearWaiting(_)) => beside.clear(&self.engine, command),
+                Action::Submit(Command::FinishRetirement(nodes)) => self.finish_retirement(&nodes),
                 Action::Submit(command) => changed |= self.submit(command).await,
                 Action::Fence { node, partitions } => {
                     let address = self.dial.get(&node.node).unwrap_or(&node.address).clone();
@@ -151,6 +154,16 @@ impl Driver {
             }
         }
         changed
+    }
+
+    fn finish_retirement(&self, nodes: &[NodeId]) {
+        let rows: Vec<NodeRow> =
+            self.state.look(|view, _| nodes.iter().filter_map(|node| view.node(node).cloned()).collect());
+        let at = |row: NodeRow| {
+            let address = self.dial.get(&row.node).unwrap_or(&row.address).clone();
+            (row, address)
+        };
+        self.retiring.finish(self.engine.clone(), rows.into_iter().map(at).collect());
     }
 
     async fn submit(&self, command: Command) -> bool {

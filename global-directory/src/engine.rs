@@ -4,7 +4,7 @@
 use crate::{
     bounds, clock,
     command::{Answer, Deployment, Envelope, Refusal},
-    raft::{Group, ReplicaId},
+    raft::{Group, ReplicaId, Voters},
     state::{RenewError, State},
     writer::Writer,
 };
@@ -108,6 +108,14 @@ impl Engine {
             // The rows were read before anything else.
             Self::One { .. } => Ok(()),
             Self::Group(group) => group.found(deployment).await,
+        }
+    }
+
+    /// The voters as they answer now; none where one process has no voters beside it.
+    pub(crate) async fn voters(&self) -> Option<Voters> {
+        match self {
+            Self::One { .. } => None,
+            Self::Group(group) => Some(group.voters().await),
         }
     }
 

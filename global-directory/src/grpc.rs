@@ -24,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use types::{Home, LogId, NodeId, Pin, RequestId, limits};
+use types::{Home, LogId, NodeId, Pin, RegionRow, RequestId, limits};
 
 /// What the service asks.
 pub(crate) struct Service {
@@ -253,8 +253,10 @@ impl Directory for Service {
             self.submit(id, Command::Drain(wish)).await?;
         }
         self.read_barrier().await?;
-        let (drain, moves) =
-            self.state.look(|view, _| (moves::region_drain(view, &region), moves::planned(view, &region)));
+        let voters = self.engine.voters().await;
+        let (drain, moves) = self.state.look(|view, _| {
+            (moves::region_drain(view, voters.as_ref(), &region), moves::planned(view, &region))
+        });
         match drain {
             Some(drain) => Ok(Response::new(wire::DrainReply { drain: Some(drain), moves })),
             None => Err(Status::not_found(format!("region {region} is not one of this deployment's"))),
@@ -301,8 +303,10 @@ impl Directory for Service {
 
     async fn moves(&self, _: Request<wire::MovesRequest>) -> Result<Response<wire::MovesReply>, Status> {
         self.read_barrier().await?;
+        let voters = self.engine.voters().await;
         let (under_way, regions) = self.state.look(|view, _| {
-            let regions = view.regions().filter_map(|row| moves::region_drain(view, &row.region));
+            let of_region = |row: &RegionRow| moves::region_drain(view, voters.as_ref(), &row.region);
+            let regions = view.regions().filter_map(of_region);
             (moves::moves_under_way(view), regions.collect())
         });
         Ok(Response::new(wire::MovesReply {

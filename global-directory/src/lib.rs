@@ -39,6 +39,7 @@ mod raft;
 mod random;
 mod rehoming;
 mod rendezvous;
+mod retiring;
 pub mod rows;
 #[cfg(test)]
 mod simulation;
@@ -154,6 +155,7 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         settings: config.controller(),
         dial: config.dial.clone(),
         movers,
+        retiring: retiring::Retiring::default(),
         futile: parking_lot::Mutex::default(),
         shutdown: stop.clone(),
     };

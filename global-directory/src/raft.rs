@@ -28,6 +28,7 @@ mod reads;
 mod runtime;
 mod server;
 mod snapshot;
+mod survival;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -41,6 +42,7 @@ pub(crate) use machine::registered;
 pub(crate) use membership::MembershipError;
 pub(crate) use network::Network;
 pub(crate) use server::Server;
+pub(crate) use survival::Voters;
 
 use crate::{
     bounds, clock,

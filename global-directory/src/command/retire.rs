@@ -44,6 +44,9 @@ pub enum RetireError {
     /// Nobody would be left.
     #[error("{0} is the last one that serves: nobody could take its partitions")]
     Last(String),
+    /// One region would be left.
+    #[error("region {0} is one of the last two that serve: nothing would be replicated without it")]
+    LastTwo(RegionId),
     /// Residency holds partitions where they are.
     #[error("{count} partitions may be held in region {region} only")]
     Residency {
@@ -103,8 +106,10 @@ pub(super) fn region(rows: &mut Rows<'_>, name: &RegionId) -> Result<Answer, Fai
         .filter(|other| other.retirement == Retirement::Serving && other.region != *name)
         .map(|other| other.region)
         .collect();
-    if others.is_empty() {
-        return Err(RetireError::Last(format!("region {name}")).into());
+    match others.len() {
+        0 => return Err(RetireError::Last(format!("region {name}")).into()),
+        1 => return Err(RetireError::LastTwo(name.clone()).into()),
+        _ => {}
     }
     let prefer_it: Vec<PartitionRow> =
         rows.partitions()?.into_iter().filter(|partition| partition.preferred == *name).collect();

@@ -272,7 +272,12 @@ pub(super) fn finish_retirements(view: &Placement, out: &mut Vec<Action>) {
         .filter(|node| node.retirement == Retirement::Retiring && !busy.contains(&node.node))
         .map(|node| node.node.clone())
         .collect();
-    if !done.is_empty() {
+    let is_empty = |region: &RegionId| {
+        view.nodes().all(|node| node.region != *region || node.retirement == Retirement::Retired)
+    };
+    let has_empty_region =
+        view.regions().any(|row| row.retirement == Retirement::Retiring && is_empty(&row.region));
+    if !done.is_empty() || has_empty_region {
         out.push(Action::Submit(Command::FinishRetirement(done)));
     }
 }

@@ -155,6 +155,10 @@ impl Attempt {
                 (*last, !is_drained, node.region == row.preferred, weight)
             })?;
         let start_lsn = last.lsn.next().ok()?;
+        // It is in sync, and was behind when the epoch that ends began: its history is not the row's.
+        if start_lsn < row.start_lsn() {
+            return None;
+        }
         Some(Promotion { partition: row.partition, epoch: self.epoch, home: boot(node), start_lsn })
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     command::{AbortedMove, Command, FailbackWish, RegionWish},
     controller::{PowerOff, WishError, dry_run, power_off},
     movers::Asked,
+    raft::Voters,
     status,
 };
 use proto::directory as wire;
@@ -106,10 +107,16 @@ pub(super) fn moves_under_way(view: &Placement) -> Vec<wire::MoveUnderWay> {
     view.partitions().filter_map(under_way).collect()
 }
 
-pub(super) fn region_drain(view: &Placement, region: &RegionId) -> Option<wire::RegionDrain> {
+/// `voters` are those of the directory, where it stands in the regions itself.
+pub(super) fn region_drain(
+    view: &Placement,
+    voters: Option<&Voters>,
+    region: &RegionId,
+) -> Option<wire::RegionDrain> {
     let row: &RegionRow = view.region(region)?;
     let judged = power_off(view, region);
-    let safe_to_power_off = judged.is_safe();
+    let directory_needs_it = voters.is_some_and(|voters| !voters.survive_without(region));
+    let safe_to_power_off = judged.is_safe() && !directory_needs_it;
     let PowerOff { homes, arriving, exposed, .. } = judged;
     let numbers = |partitions: Vec<PartitionId>| partitions.iter().map(|it| it.get()).collect();
     let is_away = |row: &&PartitionRow| {
@@ -124,6 +131,7 @@ pub(super) fn region_drain(view: &Placement, region: &RegionId) -> Option<wire::
         region: region.to_string(),
         status: row_on_the_wire.status,
         safe_to_power_off,
+        directory_needs_it,
         homes: numbers(homes),
         arriving: numbers(arriving),
         exposed: numbers(exposed),

@@ -215,6 +215,9 @@ fn blockers(drain: &wire::RegionDrain) -> Vec<String> {
     add(&drain.homes, "partitions are homed there");
     add(&drain.arriving, "partitions are on their way there");
     add(&drain.exposed, "partitions would be in sync in fewer than two regions");
+    if drain.directory_needs_it {
+        blockers.push("too few replicas of the directory elsewhere answer".to_owned());
+    }
     blockers
 }
 
