@@ -133,7 +133,7 @@ async fn whoever_leads_next_has_stamped_every_renewal_that_was_acknowledged() {
             silent_ms <= since_ms,
             "stamped {silent_ms} ms ago, sent {since_ms} ms ago: before it was sent"
         );
-        assert!(since_ms - silent_ms < 100, "not when it came to the log: {silent_ms} of {since_ms} ms ago");
+        assert!(2 * silent_ms > since_ms, "not when it came to the log: {silent_ms} of {since_ms} ms ago");
         cluster.start(leader).await;
     }
 }
