@@ -168,7 +168,7 @@ async fn move_back(stage: &Stage) -> anyhow::Result<()> {
             .map(|row| operate::begin_move(lab, row.partition, region, Duration::from_secs(4)))
             .buffer_unordered(BACK_AT_ONCE);
         // One that cannot move just now is asked for again with the next look.
-        let _ = begun.try_collect::<Vec<()>>().await;
+        let _ = begun.try_collect::<Vec<u64>>().await;
         sleep(LOOK_EVERY).await;
     }
 }

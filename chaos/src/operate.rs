@@ -1,6 +1,5 @@
 //! What an operator asks of the directory: planned moves and drains.
 
-use crate::observe;
 use anyhow::Context as _;
 use bytes::Bytes;
 use lab::Lab;
@@ -35,8 +34,8 @@ where
     timeout(ANSWER_TIMEOUT, asking).await.context("the directory does not answer")?
 }
 
-/// Begins a planned move of a partition to a region, unless it is homed there. One that is refused, since the target is
-/// not ready just now, is asked for again.
+/// Begins a planned move of a partition to a region. One that is refused, since the target is not ready just now, is
+/// asked for again.
 ///
 /// # Errors
 /// It has not begun within `patience`.
@@ -45,7 +44,7 @@ pub async fn begin_move(
     partition: PartitionId,
     region: &RegionId,
     patience: Duration,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let until = Instant::now() + patience;
     let request = MoveRequest {
         request_id: request_id(),
@@ -56,24 +55,13 @@ pub async fn begin_move(
     loop {
         let request = request.clone();
         match ask(lab, |mut directory| async move { directory.r#move(request).await }).await {
-            Ok(_) => return Ok(()),
-            Err(_) if is_homed_in(lab, partition, region).await => return Ok(()),
+            Ok(reply) => return Ok(reply.move_id),
             Err(error) if Instant::now() > until => {
                 return Err(error.context(format!("partition {partition} does not move to {region}")));
             }
             Err(_) => sleep(AGAIN_AFTER).await,
         }
     }
-}
-
-async fn is_homed_in(lab: &Lab, partition: PartitionId, region: &RegionId) -> bool {
-    let Ok(placement) = observe::snapshot(lab).await else { return false };
-    let row = placement.partitions.iter().find(|row| row.partition == partition);
-    let home = row.and_then(|row| row.home.as_ref());
-    placement
-        .nodes
-        .iter()
-        .any(|node| node.region == *region && home.is_some_and(|home| home.node == node.node))
 }
 
 /// Begins the drain of a region.

@@ -1,5 +1,7 @@
 //! Every bound of the directory, in one place. What crosses the wire is bounded in [`types::limits`].
 
+use types::limits;
+
 /// The most nodes of a deployment.
 pub const NODES_MAX: usize = 1_024;
 /// The most partitions that one region may be preferred by.
@@ -17,6 +19,18 @@ pub const REPLICAS_MAX: usize = 12;
 pub const AWAY_MAX: usize = 8;
 /// The re-homings of logs that may be under way at a time.
 pub const REHOMES_MAX: usize = 64;
+/// Logs that may be on their way to those who write them at a time.
+pub const FOLLOWS_AT_ONCE: usize = 8;
+/// A log that has been re-homed so often follows nobody any more: the rest is for operators.
+pub const FOLLOW_GENERATIONS_MAX: usize = limits::GENERATIONS_MAX / 2;
+/// Logs of which it is remembered when they went.
+pub const FOLLOWS_REMEMBERED_MAX: usize = 65_536;
+/// A home that asked in vain asks again after this, in ms: where it cannot be ...
+pub const FOLLOW_REFUSED_MS: u64 = 600_000;
+/// ... while partitions fail over ...
+pub const FOLLOW_RESTLESS_MS: u64 = 10_000;
+/// ... and where enough have gone.
+pub const FOLLOW_RATE_MS: u64 = 2_000;
 /// The most members that a proposed in-sync set may name.
 pub const MEMBERS_MAX: usize = 16;
 /// The longest address that a node may announce, in bytes.
@@ -137,6 +151,8 @@ pub const MOVES_AT_ONCE: usize = 8;
 pub const MOVE_TIMEOUT_MS: u64 = 2_000;
 /// The pause before the end of a move is submitted again that had no effect, in ms.
 pub const MOVE_END_AGAIN_MS: u64 = 1_000;
+/// A node that has not said for this long that it is about to end keeps its homes, in ms.
+pub const LEAVE_FRESH_MS: u64 = 2_000;
 /// The pause before a partition whose move came to nothing is moved again, in ms.
 pub const MOVE_RETRY_MS: u64 = 2_000;
 /// How far behind the target of a move may be, in ms.

@@ -49,7 +49,7 @@ pub use moving::{AbortedMove, MoveError, NewMove, SealedMove};
 pub use pin::{PinError, PinWish};
 pub use promote::Promotion;
 pub use register::{RegisterError, Registration};
-pub use rehome::{AbortedRehome, ImportedRehome, NewRehome, Rehome, RehomeError};
+pub use rehome::{AbortedRehome, Follow, FollowingWish, ImportedRehome, NewRehome, Rehome, RehomeError};
 pub use replicas::{DroppedReplica, NewReplica};
 pub use retire::{NodeRetirement, RetireError};
 
@@ -125,6 +125,8 @@ pub enum Command {
     FinishRehome(ImportedRehome),
     /// Gives a re-homing up: the log stays where it is, in the next generation.
     AbortRehome(AbortedRehome),
+    /// Says whether logs follow those who write them.
+    SetFollowing(FollowingWish),
     /// Records something that an operator wants to find later.
     Note(String),
 }
@@ -158,6 +160,7 @@ impl Command {
             Self::BeginRehome(_) => "begin_rehome",
             Self::FinishRehome(_) => "finish_rehome",
             Self::AbortRehome(_) => "abort_rehome",
+            Self::SetFollowing(_) => "set_following",
             Self::Note(_) => "note",
         }
     }
@@ -300,6 +303,7 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::BeginRehome(new) => rehome::begin(rows, new),
         Command::FinishRehome(imported) => rehome::finish(rows, imported),
         Command::AbortRehome(aborted) => rehome::abort(rows, aborted),
+        Command::SetFollowing(wish) => rehome::set_following(rows, wish),
         Command::Note(what) => {
             rows.note(what.as_str())?;
             Ok(Answer::Done)

@@ -3,7 +3,7 @@
 use crate::{
     bounds,
     command::Deployment,
-    controller::{self, Failback},
+    controller::{self, Failback, FollowSettings},
     raft::{ReplicaId, Settings},
 };
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,18 @@ pub struct Config {
     /// For how long a region must have been well, and a partition where it is, before that partition goes back.
     #[serde(default = "default_failback_cooldown_ms")]
     pub failback_cooldown_ms: u32,
+    /// Whether chats follow those who write them. An operator can switch it off, whatever is said here.
+    #[serde(default = "default_following")]
+    pub following: bool,
+    /// For how long a chat that followed stays where it is.
+    #[serde(default = "default_following_cooldown_ms")]
+    pub following_cooldown_ms: u32,
+    /// Chats a minute that may follow, all together.
+    #[serde(default = "default_following_per_minute")]
+    pub following_per_minute: u32,
+    /// Chats a minute that may follow to one region.
+    #[serde(default = "default_following_region_per_minute")]
+    pub following_region_per_minute: u32,
     /// Whether silence alone ends a home. Where it is not set, three voters in three failure domains do, and
     /// fewer do not: a directory that is cut off from a region that works cannot tell the difference. Nothing
     /// that is `replicated` is lost even then, but the region's homes move. `true` says that silence is enough
@@ -114,6 +126,22 @@ const fn default_failback() -> bool {
 
 const fn default_failback_cooldown_ms() -> u32 {
     10 * 60 * 1_000
+}
+
+const fn default_following() -> bool {
+    true
+}
+
+const fn default_following_cooldown_ms() -> u32 {
+    6 * 60 * 60 * 1_000
+}
+
+const fn default_following_per_minute() -> u32 {
+    60
+}
+
+const fn default_following_region_per_minute() -> u32 {
+    30
 }
 
 const fn default_partitions_per_region() -> u32 {
@@ -179,6 +207,10 @@ impl Config {
             homes_per_node_max: default_homes_per_node_max(),
             failback: default_failback(),
             failback_cooldown_ms: default_failback_cooldown_ms(),
+            following: default_following(),
+            following_cooldown_ms: default_following_cooldown_ms(),
+            following_per_minute: default_following_per_minute(),
+            following_region_per_minute: default_following_region_per_minute(),
             automatic_failover: None,
             dial: BTreeMap::new(),
             replica_id: None,
@@ -204,6 +236,16 @@ impl Config {
             fills_per_node_max: self.fills_per_node_max as usize,
             homes_per_node_max: self.homes_per_node_max as usize,
             failback: Failback { on: self.failback, cooldown_ms: u64::from(self.failback_cooldown_ms) },
+        }
+    }
+
+    /// How chats follow those who write them.
+    pub(crate) fn following(&self) -> FollowSettings {
+        FollowSettings {
+            on: self.following,
+            cooldown_ms: u64::from(self.following_cooldown_ms),
+            per_minute: self.following_per_minute,
+            region_per_minute: self.following_region_per_minute,
         }
     }
 
@@ -282,9 +324,13 @@ impl Config {
                 self.lease_ttl_ms, self.silence_ms
             ),
         );
-        for (value, key) in
-            [(self.fills_per_node_max, "fills-per-node-max"), (self.homes_per_node_max, "homes-per-node-max")]
-        {
+        for (value, key) in [
+            (self.fills_per_node_max, "fills-per-node-max"),
+            (self.homes_per_node_max, "homes-per-node-max"),
+            (self.following_cooldown_ms, "following-cooldown-ms"),
+            (self.following_per_minute, "following-per-minute"),
+            (self.following_region_per_minute, "following-region-per-minute"),
+        ] {
             wrong(value == 0, format!("{key} is 0: it is at least 1"));
         }
         for (node, address) in &self.dial {

@@ -39,14 +39,16 @@
 pub mod canaries;
 mod copies;
 mod failover;
+mod following;
 mod judge;
 mod moving;
 mod placing;
 pub mod rehome;
 
+pub use following::{FollowSettings, Follows, NotNow};
 pub use judge::Brake;
 pub use moving::{
-    Failback, MoveAction, MoveInput, Planned, PowerOff, Stand, Wish, WishError, dry_run, power_off,
+    Failback, MoveAction, MoveInput, Planned, PowerOff, Stand, Wish, WishError, dry_run, leaving, power_off,
 };
 
 use crate::{bounds, command::Command, lease::LeaseTable};

@@ -19,8 +19,12 @@ use std::time::Duration;
 use tonic::{Status, codegen::Service as _, transport::Channel};
 
 /// The services of which the leader answers.
-const SERVICES: [&str; 3] =
-    ["/hearth.directory.v1.Directory/", "/hearth.directory.v1.Replicas/", "/hearth.directory.v1.Members/"];
+const SERVICES: [&str; 4] = [
+    "/hearth.directory.v1.Directory/",
+    "/hearth.directory.v1.Homes/",
+    "/hearth.directory.v1.Replicas/",
+    "/hearth.directory.v1.Members/",
+];
 /// What any replica answers from what it has applied.
 const ANYWHERE: [&str; 2] =
     ["/hearth.directory.v1.Directory/WatchPlacement", "/hearth.directory.v1.Replicas/Inspect"];

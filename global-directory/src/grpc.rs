@@ -1,6 +1,7 @@
 //! The `Directory` service: reads requests, checks their bounds, asks, answers. Decides nothing.
 
 mod emergency;
+pub(crate) mod homes;
 pub(crate) mod members;
 mod moves;
 mod observers;

@@ -4,15 +4,15 @@ use crate::{
     Deps,
     engine::Engine,
     forward,
-    grpc::{Service, members, replicas},
+    grpc::{Service, homes, members, replicas},
     raft::Server,
     state::State,
 };
 use axum::{Router, http::StatusCode, middleware, routing::get};
 use host::net::Listener;
 use proto::directory::{
-    consensus_server::ConsensusServer, directory_server::DirectoryServer, members_server::MembersServer,
-    replicas_server::ReplicasServer,
+    consensus_server::ConsensusServer, directory_server::DirectoryServer, homes_server::HomesServer,
+    members_server::MembersServer, replicas_server::ReplicasServer,
 };
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -22,6 +22,7 @@ use types::limits;
 pub(crate) async fn serve(
     listener: Listener,
     service: Service,
+    homes: homes::Service,
     (engine, consensus): (Engine, Option<Server>),
     state: Arc<State>,
     deps: Deps,
@@ -30,6 +31,7 @@ pub(crate) async fn serve(
         .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)
         .max_encoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
     let mut grpc = Routes::new(directory)
+        .add_service(HomesServer::new(homes))
         .add_service(ReplicasServer::new(replicas::Service(engine.clone())))
         .add_service(MembersServer::new(members::Service(engine.clone())));
     if let Some(consensus) = consensus {

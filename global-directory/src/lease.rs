@@ -31,6 +31,8 @@ struct Stamp {
     heard_ms: Option<u64>,
     /// Since when its lease has run without a break.
     since_ms: u64,
+    /// When the node last said that it is about to end.
+    leaves_ms: Option<u64>,
 }
 
 impl LeaseTable {
@@ -42,7 +44,10 @@ impl LeaseTable {
     /// Stamps on behalf of a holder that has no stamp: it may have renewed until now.
     pub fn presume(&mut self, home: &Home, now_ms: u64) {
         if !self.stamps.contains_key(home) {
-            self.stamps.insert(home.clone(), Stamp { at_ms: now_ms, heard_ms: None, since_ms: now_ms });
+            self.stamps.insert(
+                home.clone(),
+                Stamp { at_ms: now_ms, heard_ms: None, since_ms: now_ms, leaves_ms: None },
+            );
         }
     }
 
@@ -50,7 +55,22 @@ impl LeaseTable {
     pub fn renew(&mut self, home: &Home, now_ms: u64) {
         let known = self.stamps.get(home).filter(|stamp| now_ms.saturating_sub(stamp.at_ms) < self.ttl_ms);
         let since_ms = known.map_or(now_ms, |stamp| stamp.since_ms);
-        self.stamps.insert(home.clone(), Stamp { at_ms: now_ms, heard_ms: Some(now_ms), since_ms });
+        let leaves_ms = self.stamps.get(home).and_then(|stamp| stamp.leaves_ms);
+        self.stamps
+            .insert(home.clone(), Stamp { at_ms: now_ms, heard_ms: Some(now_ms), since_ms, leaves_ms });
+    }
+
+    /// A holder is about to end, and gives away what it is home of.
+    pub fn leave(&mut self, home: &Home, now_ms: u64) {
+        if let Some(stamp) = self.stamps.get_mut(home) {
+            stamp.leaves_ms = Some(now_ms);
+        }
+    }
+
+    /// Whether a holder has said within the last `within_ms` that it is about to end.
+    pub fn leaves(&self, home: &Home, within_ms: u64, now_ms: u64) -> bool {
+        let leaves_ms = self.stamps.get(home).and_then(|stamp| stamp.leaves_ms);
+        leaves_ms.is_some_and(|leaves_ms| now_ms.saturating_sub(leaves_ms) < within_ms)
     }
 
     /// Takes what a holder has told of others with a renewal.
@@ -129,6 +149,18 @@ mod tests {
         let table = LeaseTable::new(4_000);
         assert!(!table.is_waited_out(&home(1), u64::MAX));
         assert_eq!(table.silent_ms(&home(1), 5), None);
+    }
+
+    #[test]
+    fn a_holder_leaves_for_as_long_as_it_says_so() {
+        let mut table = LeaseTable::new(4_000);
+        table.leave(&home(1), 100);
+        assert!(!table.leaves(&home(1), 3_000, 100), "nobody knows it");
+        table.renew(&home(1), 100);
+        table.leave(&home(1), 200);
+        table.renew(&home(1), 300);
+        assert!(table.leaves(&home(1), 3_000, 3_199) && !table.leaves(&home(1), 3_000, 3_200));
+        assert!(!table.leaves(&home(2), 3_000, 300), "the next boot does not");
     }
 
     #[test]

@@ -54,14 +54,16 @@ pub use config::{Config, Peer};
 pub use raft::{IdentityError, OpenError, ReplicaId};
 
 use command::DeploymentError;
+use controller::Follows;
 use driver::Driver;
 use engine::Engine;
 use failover::Policy;
-use grpc::{Facts, Service};
+use grpc::{Facts, Service, homes};
 use host::net::Listener;
 use kv::{Embedded, Kv};
 use metrics_exporter_prometheus::PrometheusHandle;
 use movers::Movers;
+use parking_lot::Mutex;
 use raft::{Group, Server};
 use rehoming::Rehoming;
 use state::State;
@@ -172,11 +174,17 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         settings: config.controller(),
         dial: config.dial.clone(),
     };
+    let homes = homes::Service {
+        state: state.clone(),
+        engine: engine.clone(),
+        kv: kv.clone(),
+        follows: Mutex::new(Follows::new(config.following())),
+    };
     let service = Service::new(state.clone(), engine.clone(), kv, facts, desk, stop.clone());
     let driving = tokio::spawn(driver.run());
     let rehomings = tokio::spawn(rehoming.run());
     let deps = Deps { shutdown: stop.clone(), ..deps };
-    let serving = http::serve(listener.into(), service, (engine, consensus), state, deps);
+    let serving = http::serve(listener.into(), service, homes, (engine, consensus), state, deps);
     tokio::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served,

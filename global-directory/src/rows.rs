@@ -67,6 +67,9 @@ pub struct Meta {
     /// Re-homings that were begun.
     #[serde(default)]
     rehomes: u64,
+    /// An operator lets no log follow those who write it.
+    #[serde(default)]
+    pub following_off: bool,
 }
 
 impl Meta {
@@ -83,6 +86,7 @@ impl Meta {
             event_next: 0,
             moves: 0,
             rehomes: 0,
+            following_off: false,
         }
     }
 }
@@ -125,6 +129,11 @@ impl<'a> Rows<'a> {
     /// What is true of the directory as a whole.
     pub const fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// Whether logs follow those who write them, as far as an operator says.
+    pub const fn set_following(&mut self, on: bool) {
+        self.meta.following_off = !on;
     }
 
     /// A region's row.

@@ -10,6 +10,7 @@
 //! * I7: (epoch, LSN) never names two records.
 
 mod gray;
+mod leaving;
 mod moves;
 mod node;
 mod scenarios;

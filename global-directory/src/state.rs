@@ -99,6 +99,14 @@ impl State {
         }
     }
 
+    /// Notes that a node is about to end, if the boot is the current one.
+    pub(crate) fn leave(&self, home: &Home, now_ms: u64) -> Result<(), RenewError> {
+        let mut inner = self.inner.lock();
+        inner.check(home)?;
+        inner.leases.leave(home, now_ms);
+        Ok(())
+    }
+
     /// Whether a renewal of this boot may be acknowledged.
     pub(crate) fn check(&self, home: &Home) -> Result<(), RenewError> {
         self.inner.lock().check(home)

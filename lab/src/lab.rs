@@ -16,7 +16,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use types::NodeId;
 
 /// How long children have to end after SIGTERM, before they are killed.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A running deployment. Dropping it kills its processes; [`Lab::stop`] ends them in order.
 ///

@@ -204,6 +204,7 @@ impl From<&Move> for directory::Move {
             MoveCause::Operator => directory::MoveCause::Operator,
             MoveCause::Drain => directory::MoveCause::Drain,
             MoveCause::Failback => directory::MoveCause::Failback,
+            MoveCause::Leaving => directory::MoveCause::Leaving,
         };
         Self { id: moving.id.get(), target: Some((&moving.target).into()), cause: cause.into() }
     }
@@ -216,6 +217,7 @@ impl TryFrom<directory::Move> for Move {
             Ok(directory::MoveCause::Operator) => MoveCause::Operator,
             Ok(directory::MoveCause::Drain) => MoveCause::Drain,
             Ok(directory::MoveCause::Failback) => MoveCause::Failback,
+            Ok(directory::MoveCause::Leaving) => MoveCause::Leaving,
             Ok(directory::MoveCause::Unspecified) | Err(_) => {
                 return Err(Malformed::value("move.cause", wire.cause, "it is not known"));
             }

@@ -1,5 +1,6 @@
 //! What a node is told at its start.
 
+use crate::home::core::FollowWhen;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use types::{NodeId, RegionId};
@@ -38,6 +39,10 @@ pub struct Config {
     /// go elsewhere. Without any they go by their own lists.
     #[serde(default)]
     pub client_urls: BTreeMap<NodeId, String>,
+    /// How long the node waits, when it is told to end, until others have taken its homes; 0: not at all. It ends as soon
+    /// as nobody can take any more.
+    #[serde(default = "default_hand_over_ms")]
+    pub hand_over_ms: u64,
     /// How long sessions have to go elsewhere when the node is told to end; it ends as soon as they have.
     #[serde(default = "default_drain_ms")]
     pub drain_ms: u64,
@@ -96,8 +101,21 @@ pub struct Config {
     /// `isr-lag-ms`, so that a follower that can leave has left before].
     #[serde(default)]
     pub isr_pressure_ms: Option<u64>,
+    /// After how long a message counts half when it is judged where a chat is written from; 0: chats that are homed
+    /// here follow nobody.
+    #[serde(default = "default_following_half_life_ms")]
+    pub following_half_life_ms: u64,
+    /// For how long another region must have written two thirds of a chat before the chat is to be homed there.
+    #[serde(default = "default_following_hold_ms")]
+    pub following_hold_ms: u64,
+    /// The messages, older ones counting less, that a chat must have before it is judged where it is written from.
+    #[serde(default = "default_following_weight_min")]
+    pub following_weight_min: u32,
 }
 
+const fn default_hand_over_ms() -> u64 {
+    10_000
+}
 const fn default_drain_ms() -> u64 {
     10_000
 }
@@ -146,11 +164,30 @@ const fn default_parked_max() -> usize {
 const fn default_isr_lag_ms() -> u64 {
     3_000
 }
+const fn default_following_half_life_ms() -> u64 {
+    3_600_000
+}
+const fn default_following_hold_ms() -> u64 {
+    3_600_000
+}
+const fn default_following_weight_min() -> u32 {
+    32
+}
 
 impl Config {
     /// See the field.
     pub fn isr_pressure_ms(&self) -> u64 {
         self.isr_pressure_ms.unwrap_or(self.isr_lag_ms.saturating_mul(5) / 3)
+    }
+
+    /// When a log that is homed here is to be homed elsewhere.
+    pub fn follow_when(&self) -> FollowWhen {
+        FollowWhen {
+            region: self.region.clone(),
+            half_life_ms: self.following_half_life_ms,
+            hold_ms: self.following_hold_ms,
+            weight_min: self.following_weight_min,
+        }
     }
 
     /// Checks what types cannot.
@@ -190,6 +227,8 @@ impl Config {
             ("refill-bytes-per-s", self.refill_bytes_per_s),
             ("reclaim-interval-ms", self.reclaim_interval_ms),
             ("segment-bytes", u64::from(self.segment_bytes)),
+            ("following-hold-ms", self.following_hold_ms),
+            ("following-weight-min", u64::from(self.following_weight_min)),
         ];
         mistakes.extend(
             at_least_one.iter().filter(|(_, value)| *value == 0).map(|(key, _)| format!("{key} is 0")),

@@ -4,7 +4,7 @@ use crate::{
     Config, Connection, Edge, EdgeListener, Engine, Parts, PlacementView,
     canary::{CanaryService, Observer, Watcher},
     clock,
-    directory::{Directory, DirectoryPins, Registration, StoreCanary, watch_placement},
+    directory::{Directory, DirectoryPins, HandOver, Registration, StoreCanary, watch_placement},
     follower::Followers,
     grpc::NodeService,
     health,
@@ -161,6 +161,7 @@ struct Node {
     parts: Parts,
     canary: Arc<StoreCanary>,
     edge: Edge,
+    hand_over: HandOver,
     grpc: NodeService,
     salvage: SalvageService,
     canaries: CanaryService,
@@ -226,6 +227,11 @@ impl Node {
         let archives = Archives { store: Arc::clone(&store) };
         let reclaimer = Reclaimer { config: Arc::clone(&config), archives: archives.clone() };
         tasks.push(tokio::spawn(reclaimer.run(shutdown.clone())));
+        let hand_over = HandOver {
+            config: Arc::clone(&config),
+            directory: directory.clone(),
+            identity: Arc::clone(&identity),
+        };
         let watch = watch_placement(directory, Arc::clone(&view), Arc::clone(&readiness), shutdown.clone());
         tasks.push(tokio::spawn(watch));
         let parts = Parts {
@@ -262,6 +268,7 @@ impl Node {
             parts,
             canary,
             edge,
+            hand_over,
             tasks,
         })
     }
@@ -272,7 +279,7 @@ impl Node {
         metrics: PrometheusHandle,
         told_to_end: CancellationToken,
     ) -> Result<(), Error> {
-        let Self { parts, edge, grpc, salvage, canaries, tasks, .. } = self;
+        let Self { parts, edge, hand_over, grpc, salvage, canaries, tasks, .. } = self;
         let shutdown = parts.shutdown.clone();
         let rehoming = grpc.rehoming();
         let app = tonic::service::Routes::new(grpc.into_server())
@@ -291,8 +298,12 @@ impl Node {
             }
         };
         let (leaving, stop) = (edge.clone(), shutdown.clone());
+        let readiness = Arc::clone(&parts.readiness);
         let _leaving = AbortOnDropHandle::new(tokio::spawn(async move {
             told_to_end.cancelled().await;
+            // Sessions that stay meanwhile are served on; new ones go elsewhere.
+            readiness.leave();
+            hand_over.run().await;
             leaving.leave().await;
             stop.cancel();
         }));

@@ -47,6 +47,8 @@ pub struct Write {
     pub ack: AckPolicy,
     /// Until when the writer waits.
     pub deadline: Instant,
+    /// The region that it was written in, where another node has forwarded it; `None`: here.
+    pub origin: Option<RegionId>,
     /// It stood in a log before, and is put back from an archive.
     pub salvage: Option<Salvaged>,
 }

@@ -120,6 +120,8 @@ pub enum MoveCause {
     Drain,
     /// It goes back to the region that it prefers.
     Failback,
+    /// Its home is about to end.
+    Leaving,
 }
 
 impl MoveCause {
@@ -129,6 +131,7 @@ impl MoveCause {
             Self::Operator => "operator",
             Self::Drain => "drain",
             Self::Failback => "failback",
+            Self::Leaving => "leaving",
         }
     }
 }

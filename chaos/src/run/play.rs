@@ -158,7 +158,10 @@ async fn move_one(deployed: &Deployed, from: usize, to: usize) -> anyhow::Result
     let (source, target) = (node(deployed, from)?, &deployed.regions[to]);
     let is_there = |row: &&PartitionRow| row.home.as_ref().is_some_and(|home| home.node == source);
     match placement.partitions.iter().find(is_there) {
-        Some(row) => operate::begin_move(&deployed.lab, row.partition, target, MOVE_PATIENCE).await,
+        Some(row) => {
+            operate::begin_move(&deployed.lab, row.partition, target, MOVE_PATIENCE).await?;
+            Ok(())
+        }
         None => Ok(()),
     }
 }

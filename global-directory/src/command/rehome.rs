@@ -27,8 +27,8 @@ use crate::{bounds, rendezvous, rows::Rows};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{
-    LogId, NodeId, NodeRow, Offset, PartitionId, PartitionRow, PartitionState, PinSegment, RegionId,
-    RegionStatus, RehomeId, limits,
+    Generation, Home, LogId, NodeId, NodeRow, Offset, PartitionId, PartitionRow, PartitionState, PinSegment,
+    RegionId, RegionStatus, RehomeId, limits,
 };
 
 /// A re-homing that is under way.
@@ -44,6 +44,9 @@ pub struct Rehome {
     pub to: PartitionId,
     /// The directory's wall clock when it was begun.
     pub at_ms: u64,
+    /// It follows those who write it.
+    #[serde(default)]
+    pub follows: bool,
 }
 
 /// A log is to be re-homed.
@@ -53,6 +56,29 @@ pub struct NewRehome {
     pub log: LogId,
     /// Where it is to be homed.
     pub region: RegionId,
+    /// In whose name.
+    pub by: String,
+    /// Whose word it is, where no operator wants it.
+    #[serde(default)]
+    pub follows: Option<Follow>,
+}
+
+/// A home says that its log is mostly written from another region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// Who says so.
+    pub home: Home,
+    /// In which generation the log is written there.
+    pub generation: Generation,
+    /// The regions that may hold the log; empty means all.
+    pub allowed_regions: Vec<RegionId>,
+}
+
+/// An operator says whether logs follow those who write them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowingWish {
+    /// Whether they do.
+    pub on: bool,
     /// In whose name.
     pub by: String,
 }
@@ -96,6 +122,12 @@ pub enum RehomeError {
     /// Its partition has no home that could hand it over.
     #[error("partition {0}, which log {1} is written in, has no home just now")]
     NotHomed(PartitionId, LogId),
+    /// Logs follow nobody.
+    #[error("chats follow nobody: an operator has switched it off")]
+    FollowingOff,
+    /// Whoever tells of it is not its home, or not any more.
+    #[error("{node} is not home of log {log} in generation {generation}", node = .0.node, log = .1, generation = .2)]
+    NotItsHome(Home, LogId, Generation),
     /// No partition is homed in the region.
     #[error("no partition is homed in region {0} just now")]
     NoPartition(RegionId),
@@ -121,7 +153,7 @@ pub enum RehomeError {
 
 /// Answers how many re-homings to that region are under way for the log: none where it is homed there already.
 pub(super) fn begin(rows: &mut Rows<'_>, new: &NewRehome) -> Result<Answer, Failure> {
-    let NewRehome { log, region, by } = new;
+    let NewRehome { log, region, by, follows } = new;
     let status = rows.region(region)?.map(|row| row.status);
     let status = status.ok_or_else(|| RehomeError::UnknownRegion(region.clone()))?;
     let pin = rows.pin(*log)?.ok_or(RehomeError::Unpinned(*log))?;
@@ -142,23 +174,64 @@ pub(super) fn begin(rows: &mut Rows<'_>, new: &NewRehome) -> Result<Answer, Fail
     if status != RegionStatus::Active {
         return Err(RehomeError::RegionClosed(region.clone()).into());
     }
-    if pin.segments.len() >= limits::GENERATIONS_MAX {
+    if let Some(follow) = follows {
+        check_follow(rows, *log, &from, source, follow)?;
+    }
+    let (generations_max, at_once) = match follows {
+        Some(_) => (bounds::FOLLOW_GENERATIONS_MAX, bounds::FOLLOWS_AT_ONCE),
+        None => (limits::GENERATIONS_MAX, bounds::REHOMES_MAX),
+    };
+    if pin.segments.len() >= generations_max {
         return Err(RehomeError::TooOften(*log, pin.segments.len()).into());
     }
-    let under_way = rows.rehomes()?.len();
-    if under_way >= bounds::REHOMES_MAX {
-        return Err(RehomeError::TooMany(under_way).into());
+    let under_way = rows.rehomes()?;
+    let alike = under_way.iter().filter(|row| follows.is_none() || row.follows).count();
+    if alike >= at_once {
+        return Err(RehomeError::TooMany(alike).into());
     }
-    let is_there = |row: &&PartitionRow| is_ready(row) && region_of(row, &nodes) == Some(region);
+    let allowed = follows.as_ref().map_or(&[][..], |follow| &follow.allowed_regions);
+    let regions = &rows.meta().regions;
+    let is_allowed = |row: &PartitionRow| {
+        let held_in = if row.allowed.is_empty() { regions } else { &row.allowed };
+        allowed.is_empty() || held_in.iter().all(|region| allowed.contains(region))
+    };
+    let is_there =
+        |row: &&PartitionRow| is_ready(row) && region_of(row, &nodes) == Some(region) && is_allowed(row);
     let weight =
         |row: &&PartitionRow| rendezvous::weight(&log.to_bytes(), &row.partition.get().to_be_bytes());
     let target = partitions.iter().filter(is_there).max_by_key(weight);
     let to = target.ok_or_else(|| RehomeError::NoPartition(region.clone()))?.partition;
     let (id, at_ms) = (rows.next_rehome(), rows.at_ms());
-    rows.put_rehome(&Rehome { id, log: *log, from, to, at_ms })?;
+    rows.put_rehome(&Rehome { id, log: *log, from, to, at_ms, follows: follows.is_some() })?;
     let from = from.partition;
     rows.note_by(by, format!("log {log} is re-homed to {region}: from partition {from} to {to} ({id})"))?;
     Ok(Answer::Applied(1))
+}
+
+/// Only the log's present home speaks for it.
+fn check_follow(
+    rows: &Rows<'_>,
+    log: LogId,
+    from: &PinSegment,
+    source: &PartitionRow,
+    follow: &Follow,
+) -> Result<(), Failure> {
+    if rows.meta().following_off {
+        return Err(RehomeError::FollowingOff.into());
+    }
+    if source.home.as_ref() != Some(&follow.home) || from.generation != follow.generation {
+        return Err(RehomeError::NotItsHome(follow.home.clone(), log, follow.generation).into());
+    }
+    Ok(())
+}
+
+pub(super) fn set_following(rows: &mut Rows<'_>, wish: &FollowingWish) -> Result<Answer, Failure> {
+    if rows.meta().following_off == wish.on {
+        rows.set_following(wish.on);
+        let state = if wish.on { "follow those who write them" } else { "follow nobody" };
+        rows.note_by(&wish.by, format!("chats {state}"))?;
+    }
+    Ok(Answer::Done)
 }
 
 pub(super) fn finish(rows: &mut Rows<'_>, imported: &ImportedRehome) -> Result<Answer, Failure> {

@@ -11,7 +11,8 @@
 //! What calls for the first step: the region has no copy; its copy's node has been gone for
 //! `replace_after_ms`; that node retires; or rendezvous prefers a node that came later, and has stayed for
 //! `rebalance_after_ms`. All but the first are paced: a node is filled with `fills_per_node_max` partitions at
-//! a time. The home's own copy stays where it is until the home has moved.
+//! a time. The home's own copy stays where it is until the home has moved: to the one that rendezvous prefers
+//! it goes by failback, and only where there is failback is a second copy made for that.
 //!
 //! A copy is dropped only while it is known to hold nothing that the home lacks (it is in sync), or while its
 //! node is gone; then the row keeps it under `away`, and it is a replica again when the node comes back.
@@ -154,6 +155,12 @@ impl<'a> Planner<'a> {
         self.takers.get(&node.region).is_some_and(|takers| takers.iter().any(|it| it.node == node.node))
     }
 
+    /// Whether a home goes by itself to the node that should have it.
+    fn comes_back(&self, row: &PartitionRow, region: &RegionId) -> bool {
+        let is_on = self.settings.failback.on && !row.stays && row.preferred == *region;
+        is_on && self.view.region(region).is_some_and(|region| !region.failback_off)
+    }
+
     fn is_gone(&self, node: &NodeRow) -> bool {
         self.seen.has_been(node, false, self.settings.replace_after_ms, self.now_ms)
     }
@@ -195,7 +202,7 @@ impl<'a> Planner<'a> {
             let has_settled = self.seen.has_been(taker, true, self.settings.rebalance_after_ms, self.now_ms);
             let is_quiet = copies.len() == 1
                 && copies.iter().all(|(copy, node)| self.can_take(node) && is_in_sync(row, copy))
-                && !row.home.as_ref().is_some_and(|home| copies.iter().any(|(it, _)| it.node == home.node));
+                && (!is_home_among(row, &copies) || self.comes_back(row, region));
             let fills = self.fills.entry(&taker.node).or_default();
             if (all_leave || (has_settled && is_quiet)) && *fills < self.settings.fills_per_node_max {
                 *fills += 1;
@@ -258,6 +265,10 @@ impl<'a> Planner<'a> {
             dropped.push(DroppedReplica { partition: row.partition, replica: (*copy).clone() });
         }
     }
+}
+
+fn is_home_among(row: &PartitionRow, copies: &Copies<'_>) -> bool {
+    row.home.as_ref().is_some_and(|home| copies.iter().any(|(copy, _)| copy.node == home.node))
 }
 
 fn new_copy(row: &PartitionRow, node: &NodeRow) -> NewReplica {

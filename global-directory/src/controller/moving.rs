@@ -17,7 +17,7 @@
 
 mod plan;
 mod safety;
-pub use plan::{Planned, dry_run};
+pub use plan::{Planned, dry_run, leaving};
 pub use safety::{PowerOff, power_off};
 
 use super::{Action, boot, candidates, replica};
@@ -216,6 +216,11 @@ impl At<'_> {
     fn is_heard(&self, node: &NodeRow) -> bool {
         let silent_ms = self.leases.silent_ms(&boot(node), self.now_ms);
         silent_ms.is_some_and(|silent_ms| silent_ms < self.silence_ms) && !self.unwell.contains(&node.node)
+    }
+
+    /// It is about to end.
+    fn leaves(&self, node: &NodeRow) -> bool {
+        self.leases.leaves(&boot(node), bounds::LEAVE_FRESH_MS, self.now_ms)
     }
 }
 

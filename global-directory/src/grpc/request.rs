@@ -3,7 +3,8 @@
 use crate::{
     bounds,
     command::{
-        AbortedRehome, AloneWish, FailOverWish, IsrProposal, NewRehome, NodeRetirement, PinWish, Registration,
+        AbortedRehome, AloneWish, FailOverWish, Follow, IsrProposal, NewRehome, NodeRetirement, PinWish,
+        Registration,
     },
     config::check_address,
     status,
@@ -12,7 +13,8 @@ use proto::{Malformed, directory as wire};
 use std::collections::BTreeMap;
 use tonic::Status;
 use types::{
-    Epoch, Home, IdError, Incarnation, LogId, Lsn, NodeId, PartitionId, RegionId, Replica, RequestId, limits,
+    Epoch, Generation, Home, IdError, Incarnation, LogId, Lsn, NodeId, PartitionId, RegionId, Replica,
+    RequestId, limits,
 };
 
 /// What is said of an operator whose request names none.
@@ -136,7 +138,33 @@ pub(super) fn rehome(wire: wire::RehomeRequest) -> Result<(RequestId, NewRehome)
     let request = request_id(&wire.request_id)?;
     let log = read(proto::log_id("rehome.log", &wire.log))?;
     let region = name("rehome.region", RegionId::new(&wire.region))?;
-    Ok((request, NewRehome { log, region, by: operator("rehome.by", wire.by)? }))
+    Ok((request, NewRehome { log, region, by: operator("rehome.by", wire.by)?, follows: None }))
+}
+
+pub(super) fn follow(wire: wire::FollowRequest) -> Result<(RequestId, NewRehome), Status> {
+    let request = request_id(&wire.request_id)?;
+    bounded("follow.allowed_regions", wire.allowed_regions.len(), limits::REGIONS_MAX)?;
+    let Some(home) = wire.home else {
+        return Err(status::malformed(&Malformed::Missing { field: "follow.home" }));
+    };
+    let allowed = wire.allowed_regions.iter();
+    let follow = Follow {
+        home: read(Home::try_from(home))?,
+        generation: Generation::new(wire.generation),
+        allowed_regions: allowed
+            .map(|region| name("follow.allowed_regions", RegionId::new(region)))
+            .collect::<Result<_, _>>()?,
+    };
+    let log = read(proto::log_id("follow.log", &wire.log))?;
+    let region = name("follow.region", RegionId::new(&wire.region))?;
+    Ok((request, NewRehome { log, region, by: "following".into(), follows: Some(follow) }))
+}
+
+pub(super) fn leave(wire: wire::LeaveRequest) -> Result<Home, Status> {
+    let Some(home) = wire.home else {
+        return Err(status::malformed(&Malformed::Missing { field: "leave.home" }));
+    };
+    read(Home::try_from(home))
 }
 
 pub(super) fn abort_rehome(wire: wire::AbortRehomeRequest) -> Result<(RequestId, AbortedRehome), Status> {

@@ -91,7 +91,7 @@ impl World {
         let _last = self.try_submit(if on { Command::Drain(wish) } else { Command::Undrain(wish) });
     }
 
-    fn homes_in(&self, name: &str) -> usize {
+    pub(super) fn homes_in(&self, name: &str) -> usize {
         let is_there = |row: &&types::PartitionRow| {
             let home = row.home.as_ref().and_then(|home| self.view().node(&home.node));
             home.is_some_and(|node| node.region == region(name))
@@ -111,7 +111,7 @@ impl World {
 
 const NODES: [&str; 3] = ["ap-south-1", "eu-west-1", "us-east-1"];
 
-fn whole() -> World {
+pub(super) fn whole() -> World {
     let mut world = World::new(&REGIONS, true);
     for name in NODES {
         world.boot(name);
@@ -130,7 +130,7 @@ fn moving() -> World {
     world
 }
 
-fn settled(world: &World) -> bool {
+pub(super) fn settled(world: &World) -> bool {
     world.view().partitions().all(|row| row.state == PartitionState::Homed && row.waiting.is_empty())
 }
 

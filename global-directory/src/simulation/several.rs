@@ -103,6 +103,36 @@ fn what_a_dead_node_held_goes_to_its_sister_and_comes_back_with_it() {
 }
 
 #[test]
+fn homes_that_went_to_a_sister_come_back_to_a_node_that_was_away_for_long() {
+    let mut world = whole();
+    world.set(|settings| settings.failback.on = true);
+    let before = ["us-east-1", "us-east-2"].map(|name| homes(&world, name));
+    world.node("us-east-1").is_up = false;
+    world.run_until(120_000, "its sister is home of it all", |world| {
+        homes(world, "us-east-2").len() == PARTITIONS as usize && world.is_whole()
+    });
+    world.boot("us-east-1");
+    world.run_until(120_000, "as it was", |world| {
+        ["us-east-1", "us-east-2"].map(|name| homes(world, name)) == before && world.is_settled()
+    });
+}
+
+#[test]
+fn a_node_that_joins_gets_its_share_of_the_homes_only_where_there_is_failback() {
+    let mut world = whole();
+    world.boot("us-east-3");
+    world.run_ms(20_000);
+    assert!(homes(&world, "us-east-3").is_empty() && world.is_settled());
+    world.set(|settings| settings.failback.on = true);
+    world.run_until(120_000, "it has a share", |world| {
+        !homes(world, "us-east-3").is_empty() && world.is_settled()
+    });
+    let homes_of_region: usize =
+        [1, 2, 3].map(|number| homes(&world, &format!("us-east-{number}")).len()).iter().sum();
+    assert_eq!(homes_of_region, PARTITIONS as usize, "all stay in their region");
+}
+
+#[test]
 fn a_new_node_takes_its_share_of_the_copies_a_few_at_a_time() {
     let mut world = whole();
     world.boot("us-east-3");

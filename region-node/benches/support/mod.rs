@@ -4,12 +4,12 @@ use bytes::Bytes;
 use log_store::PartitionEnd;
 use region_node::{
     clock::Now,
-    home::core::{Context, Core, Input, IsrSet, Loaded, Membership, Open, Output, Row, Ticket},
+    home::core::{Context, Core, FollowWhen, Input, IsrSet, Loaded, Membership, Open, Output, Row, Ticket},
     service::Write,
 };
 use types::{
     AckPolicy, Body, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole, MessageId,
-    NodeId, Offset, PartitionId, Pin, PinSegment, Record, Replica, StoreId, UserId,
+    NodeId, Offset, PartitionId, Pin, PinSegment, Record, RegionId, Replica, StoreId, UserId,
 };
 
 const LOG: LogId = LogId::group([1; 16]);
@@ -67,6 +67,12 @@ impl Home {
             row: Row { waiting: false, moving: None, membership },
             isr_lag_ms: 3_000,
             isr_pressure_ms: 5_000,
+            follow_when: FollowWhen {
+                region: RegionId::new("region-a").expect("a valid name"),
+                half_life_ms: 3_600_000,
+                hold_ms: 3_600_000,
+                weight_min: 32,
+            },
         };
         let mut home = Self { core: Core::new(open, NOW), out: Vec::new(), next: 0 };
         let members = vec![(user("alice"), MemberRole::Member), (user("bob"), MemberRole::Member)];
@@ -98,6 +104,7 @@ impl Home {
             expires_at_ms: None,
             ack: AckPolicy::Home,
             deadline: tokio::time::Instant::now(),
+            origin: None,
             salvage: None,
         };
         let append =

@@ -3,7 +3,7 @@
 
 use host::net::Connector;
 use parking_lot::Mutex;
-use proto::directory::{self as wire, directory_client::DirectoryClient};
+use proto::directory::{self as wire, directory_client::DirectoryClient, homes_client::HomesClient};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tonic::{
@@ -75,8 +75,7 @@ impl Directory {
 
     /// A client of the address that answered last, and which one that is.
     pub(super) fn client(&self) -> (DirectoryClient<Channel>, usize) {
-        let at = self.turns.lock().now(self.channels.len(), Instant::now());
-        let channel = self.channels[at % self.channels.len()].clone();
+        let (channel, at) = self.channel();
         let client =
             DirectoryClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES * 16);
         (client, at)
@@ -86,6 +85,16 @@ impl Directory {
     pub(super) fn client_of(&self, replica: usize) -> DirectoryClient<Channel> {
         let channel = self.channels[replica % self.channels.len()].clone();
         DirectoryClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES * 16)
+    }
+
+    fn homes_client(&self) -> (HomesClient<Channel>, usize) {
+        let (channel, at) = self.channel();
+        (HomesClient::new(channel), at)
+    }
+
+    fn channel(&self) -> (Channel, usize) {
+        let at = self.turns.lock().now(self.channels.len(), Instant::now());
+        (self.channels[at % self.channels.len()].clone(), at)
     }
 
     /// The address `at` did not answer: the next one is asked from now on.
@@ -119,7 +128,17 @@ impl Directory {
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
         let (client, at) = self.client();
-        let answer = tokio::time::timeout(patience, call(client)).await;
+        self.answer(at, patience, call(client)).await
+    }
+
+    /// Waits for the answer of the address `at`.
+    async fn answer<T>(
+        &self,
+        at: usize,
+        patience: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>> + Send,
+    ) -> Result<T, Status> {
+        let answer = tokio::time::timeout(patience, call).await;
         let answer =
             answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the directory did not answer")));
         if let Err(status) = &answer
@@ -137,6 +156,28 @@ impl Directory {
     pub async fn propose_isr(&self, request: wire::ProposeIsrRequest) -> Result<u64, Status> {
         let reply = self.call(|mut client| async move { client.propose_isr(request).await }).await?;
         Ok(reply.isr_version)
+    }
+
+    /// Tells that this node is about to end.
+    ///
+    /// # Errors
+    /// Nobody has answered in time, or the boot is over already.
+    pub(super) async fn leave(
+        &self,
+        request: wire::LeaveRequest,
+        patience: Duration,
+    ) -> Result<wire::LeaveReply, Status> {
+        let (mut client, at) = self.homes_client();
+        self.answer(at, patience, async move { client.leave(request).await }).await
+    }
+
+    /// Tells where a log is written from.
+    ///
+    /// # Errors
+    /// Nobody has answered, or what was asked makes no sense.
+    pub async fn follow(&self, request: wire::FollowRequest) -> Result<wire::FollowReply, Status> {
+        let (mut client, at) = self.homes_client();
+        self.answer(at, CALL_TIMEOUT, async move { client.follow(request).await }).await
     }
 }
 

@@ -3,16 +3,19 @@
 //! ```text
 //!   registration ── Register ─► incarnation ── Renew every second ─► lease ── refused ─► Register again
 //!   watch ───────── WatchPlacement: a snapshot, then deltas ─► PlacementView
-//!   pins, in-sync proposals: asked when needed
+//!   pins, in-sync proposals, where a log is written from: asked or told when needed
+//!   the node is to end ── Leave, again and again ─► its homes move elsewhere ─► it ends
 //! ```
 
 mod client;
+mod leaving;
 mod pins;
 mod registration;
 mod watch;
 
 pub use client::Directory;
 pub(crate) use client::is_answer;
+pub use leaving::HandOver;
 pub use pins::DirectoryPins;
 pub use registration::{Registration, StoreCanary};
 pub use watch::watch_placement;

@@ -54,6 +54,12 @@ pub(super) enum Done {
         reply: SingReply,
         result: Result<Sung, SingError>,
     },
+    Followed {
+        partition: PartitionId,
+        epoch: Epoch,
+        log: LogId,
+        retry_after_ms: u64,
+    },
 }
 
 /// Why a home could not open.
@@ -98,6 +104,7 @@ pub(super) fn sing(deps: &HomeDeps, sung: Sung, reply: SingReply) -> BoxFuture<'
 pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFuture<'static, Done> {
     let store = Arc::clone(&deps.store);
     let (isr_lag_ms, isr_pressure_ms) = (deps.config.isr_lag_ms, deps.config.isr_pressure_ms());
+    let follow_when = deps.config.follow_when();
     let (partition, epoch, start_lsn) = (row.partition, row.epoch, row.start_lsn());
     let watermark = deps.followers.watermark(partition);
     let OpenWish { row, me, lease } = wish;
@@ -119,6 +126,7 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
                     row,
                     isr_lag_ms,
                     isr_pressure_ms,
+                    follow_when,
                 };
                 Ok(Box::new(open))
             }

@@ -8,6 +8,7 @@ mod canary;
 pub mod core;
 mod expected;
 mod feed;
+mod follow;
 mod homes;
 mod jobs;
 mod shard;

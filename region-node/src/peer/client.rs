@@ -296,6 +296,7 @@ async fn connect(shared: &Shared, node: &NodeId) -> anyhow::Result<Opened> {
         protocol_version: limits::NODE_PROTOCOL_VERSION,
         node: shared.config.node.to_string(),
         incarnation: shared.identity.incarnation().get(),
+        region: shared.config.region.to_string(),
     };
     let hello = PeerRequest { request_id: 0, request: Some(Request::Hello(hello)) };
     requests.with(|requests| requests.push(hello))?;

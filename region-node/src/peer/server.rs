@@ -26,7 +26,7 @@ use std::{
     },
 };
 use tonic::Status;
-use types::{LogId, PartitionId, limits};
+use types::{LogId, PartitionId, RegionId, limits};
 
 /// Writes, and as many other requests, of one peer that are unanswered at a time; past it nothing more is
 /// read from the peer.
@@ -83,6 +83,7 @@ where
     let mut stream = PeerStream {
         parts,
         sink,
+        origin: None,
         followed: HashMap::new(),
         answers: FuturesUnordered::new(),
         replies: Arc::clone(&replies),
@@ -139,6 +140,8 @@ impl Drop for Written {
 struct PeerStream {
     parts: Parts,
     sink: BusSink,
+    /// The region that the peer says it is in.
+    origin: Option<RegionId>,
     followed: HashMap<LogId, PartitionId>,
     answers: FuturesUnordered<Answer>,
     replies: Arc<Outbox<Replies>>,
@@ -162,9 +165,9 @@ impl PeerStream {
 
     fn start(&mut self, id: u64, request: Request) -> Result<Option<Reply>, proto::Malformed> {
         let answer: Answer = match request {
-            Request::Hello(hello) => return Ok(Some(self.hello(&hello))),
+            Request::Hello(hello) => return self.hello(&hello).map(Some),
             Request::Append(append) => {
-                let write = wire::write(append)?;
+                let write = wire::write(append, self.origin.as_ref())?;
                 let written = self.parts.homes.append(write, self.reply_to(id));
                 return Ok(written.err().map(|error| wire::append_reply(&Err(error))));
             }
@@ -227,7 +230,7 @@ impl PeerStream {
         })
     }
 
-    fn hello(&self, hello: &node::PeerHello) -> Reply {
+    fn hello(&mut self, hello: &node::PeerHello) -> Result<Reply, proto::Malformed> {
         if hello.protocol_version != limits::NODE_PROTOCOL_VERSION {
             let why = format!(
                 "peer {} speaks version {}, and this node version {}",
@@ -235,13 +238,18 @@ impl PeerStream {
                 hello.protocol_version,
                 limits::NODE_PROTOCOL_VERSION
             );
-            return wire::refused(&types::Refusal::new(types::Code::UnsupportedVersion, why));
+            return Ok(wire::refused(&types::Refusal::new(types::Code::UnsupportedVersion, why)));
         }
-        Reply::Hello(node::PeerHello {
+        self.origin = match hello.region.as_str() {
+            "" => None,
+            region => Some(wire::named("hello.region", RegionId::new(region))?),
+        };
+        Ok(Reply::Hello(node::PeerHello {
             protocol_version: limits::NODE_PROTOCOL_VERSION,
             node: self.parts.identity.node().to_string(),
             incarnation: self.parts.identity.incarnation().get(),
-        })
+            region: self.parts.config.region.to_string(),
+        }))
     }
 
     fn subscribe(&mut self, id: u64, wire: &node::BusSubscribe) -> Result<Option<Reply>, proto::Malformed> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use types::{
     AckPolicy, BodyHash, Code, DedupKey, DeviceId, Epoch, Generation, IdError, LogId, Lsn, NodeId,
-    PartitionId, Position, Record, Refusal, UserId, limits,
+    PartitionId, Position, Record, Refusal, RegionId, UserId, limits,
 };
 
 /// A peer's read.
@@ -21,7 +21,7 @@ pub(crate) struct Asked {
     pub(crate) user: UserId,
 }
 
-fn named<T>(field: &'static str, parsed: Result<T, IdError>) -> Result<T, Malformed> {
+pub(super) fn named<T>(field: &'static str, parsed: Result<T, IdError>) -> Result<T, Malformed> {
     parsed.map_err(|source| Malformed::Id { field, source })
 }
 
@@ -57,7 +57,8 @@ pub(crate) fn append_request(write: &Write) -> Request {
     })
 }
 
-pub(crate) fn write(append: node::Append) -> Result<Write, Malformed> {
+/// A write that a peer forwards, which stands in the region `origin`.
+pub(crate) fn write(append: node::Append, origin: Option<&RegionId>) -> Result<Write, Malformed> {
     let deadline_ms = u64::from(append.deadline_ms).min(limits::DEADLINE_MAX_MS);
     let after = match append.after_message_id.as_ref() {
         [] => None,
@@ -76,6 +77,7 @@ pub(crate) fn write(append: node::Append) -> Result<Write, Malformed> {
         expires_at_ms: append.expires_at_ms,
         ack: proto::ack_policy(append.ack)?,
         deadline: Instant::now() + Duration::from_millis(deadline_ms),
+        origin: origin.cloned(),
         salvage: None,
     })
 }

@@ -323,6 +323,7 @@ fn write(draft: Draft) -> Write {
         expires_at_ms: None,
         ack: draft.ack,
         deadline: draft.deadline,
+        origin: None,
         salvage: None,
     }
 }

@@ -106,6 +106,7 @@ fn write(partition: PartitionId, offer: wire::SalvageOffer, deadline: Instant) -
         expires_at_ms,
         ack: AckPolicy::Replicated,
         deadline,
+        origin: None,
         salvage: Some(Salvaged { targets }),
     })
 }

@@ -105,6 +105,7 @@ impl Peer {
             protocol_version: limits::NODE_PROTOCOL_VERSION,
             node: "node-x".to_owned(),
             incarnation: 1,
+            region: "region-b".to_owned(),
         };
         let hello = peer_request::Request::Hello(hello);
         requests.send(wire::PeerRequest { request_id: 0, request: Some(hello) }).await.expect("open");

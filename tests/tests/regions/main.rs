@@ -2,6 +2,7 @@
 
 mod diverged;
 mod failover;
+mod following;
 mod history;
 mod leader;
 mod moves;

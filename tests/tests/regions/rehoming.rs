@@ -39,7 +39,7 @@ async fn begin(lab: &Lab, log: &str, region: &str) -> anyhow::Result<()> {
 }
 
 /// Waits until a chat is written in a generation; answers the region of its home.
-async fn homed_in(lab: &Lab, log: &str, generation: u32) -> String {
+pub(crate) async fn homed_in(lab: &Lab, log: &str, generation: u32) -> String {
     let partition = eventually("the next generation", patience(), async || {
         let pin = pin_of(lab, log).await?;
         anyhow::ensure!(pin.generation == generation, "generation {}", pin.generation);
@@ -56,13 +56,13 @@ async fn rehome(lab: &Lab, log: &str, region: &str, generation: u32) {
 }
 
 /// Somebody who writes one message after the other, each once: a refusal ends the test.
-struct Writer {
+pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
     task: JoinHandle<(Vec<wire::Send>, Duration)>,
 }
 
 impl Writer {
-    async fn start(lab: &Lab, region: &str, name: &'static str, log: &str) -> Self {
+    pub(crate) async fn start(lab: &Lab, region: &str, name: &'static str, log: &str) -> Self {
         let mut session = connect(&lab.edge(region).expect("a region"), name).await.expect("connects");
         let (log, stop) = (log.to_owned(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
@@ -81,7 +81,7 @@ impl Writer {
         Self { stop, task }
     }
 
-    async fn stop(self) -> (Vec<wire::Send>, Duration) {
+    pub(crate) async fn stop(self) -> (Vec<wire::Send>, Duration) {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.expect("no write fails")
     }

@@ -1,10 +1,11 @@
-//! Which partitions move by themselves, and where to: out of regions that are drained, and back to the
-//! regions that they prefer.
+//! Which partitions move by themselves, and where to: out of regions that are drained, away from nodes that are about to
+//! end, and back to the regions that they prefer.
 
 use super::{At, Failback};
 use crate::{
     bounds,
-    controller::{boot, candidates},
+    controller::{boot, candidates, copies::heaviest},
+    lease::LeaseTable,
 };
 use std::collections::BTreeMap;
 use types::{
@@ -127,7 +128,7 @@ impl<'a> Spread<'a> {
     }
 }
 
-/// Every home in a region that is drained, or at a node that leaves the deployment, goes elsewhere.
+/// Every home in a region that is drained, or at a node that leaves the deployment or is about to end, goes elsewhere.
 pub(super) fn plan_drain(
     at: At<'_>,
     planning: &Planning,
@@ -135,7 +136,8 @@ pub(super) fn plan_drain(
 ) -> Vec<Planned> {
     let is_left = |node: &NodeRow| {
         let region = at.view.region(&node.region);
-        node.retirement != Retirement::Serving
+        at.leaves(node)
+            || node.retirement != Retirement::Serving
             || region.is_some_and(|row| row.status == RegionStatus::Draining)
     };
     if !at.view.nodes().any(is_left) {
@@ -148,10 +150,29 @@ pub(super) fn plan_drain(
             && movable(row, at.view).is_some_and(is_left)
     };
     let planned = at.view.partitions().filter(moves).filter_map(|row| {
-        let node = spread.next_home(row, |node| at.is_heard(node))?;
-        Some(Planned { partition: row.partition, target: boot(node), cause: MoveCause::Drain })
+        let node = spread.next_home(row, |node| at.is_heard(node) && !at.leaves(node))?;
+        let leaves =
+            row.home.as_ref().and_then(|home| at.view.node(&home.node)).is_some_and(|home| at.leaves(home));
+        let cause = if leaves { MoveCause::Leaving } else { MoveCause::Drain };
+        Some(Planned { partition: row.partition, target: boot(node), cause })
     });
     planned.collect()
+}
+
+/// How many homes a node that is about to end still has, and how many of them go to a node that stays, or could.
+pub fn leaving(view: &Placement, leases: &LeaseTable, now_ms: u64, boot_of: &Home) -> (usize, usize) {
+    let stays = |node: &NodeRow| node.live && !leases.leaves(&boot(node), bounds::LEAVE_FRESH_MS, now_ms);
+    let mut spread = Spread::of(view);
+    let (mut homes, mut movable) = (0, 0);
+    for row in view.partitions().filter(|row| row.home.as_ref() == Some(boot_of)) {
+        homes += 1;
+        let goes = match &row.moving {
+            Some(moving) => view.node(&moving.target.node).is_some_and(stays),
+            None => spread.next_home(row, stays).is_some(),
+        };
+        movable += usize::from(goes);
+    }
+    (homes, movable)
 }
 
 /// What a drain of a region would do with each home there, on the rows as they are: who takes it, if anybody.
@@ -167,7 +188,29 @@ pub fn dry_run(view: &Placement, region: &RegionId) -> Vec<(PartitionId, Option<
         .collect()
 }
 
-/// The next partition that goes back to the region that it prefers: one at a time, and only while everything
+/// The nodes of a region that a home may come to by itself.
+type Takers<'a> = BTreeMap<&'a RegionId, Vec<&'a NodeRow>>;
+
+fn takers(at: At<'_>) -> Takers<'_> {
+    let mut takers = Takers::new();
+    let takes = |node: &&NodeRow| {
+        node.live && node.retirement == Retirement::Serving && at.is_heard(node) && !at.leaves(node)
+    };
+    for node in at.view.nodes().filter(takes) {
+        takers.entry(&node.region).or_default().push(node);
+    }
+    takers
+}
+
+/// The node that should have a partition in the region that it prefers and is homed in, where that is another one
+/// than its home.
+fn right_node<'a>(row: &PartitionRow, home: &NodeRow, takers: &Takers<'a>) -> Option<&'a NodeId> {
+    let here = takers.get(&row.preferred).filter(|here| here.len() > 1 && home.region == row.preferred)?;
+    let right = heaviest(row, here)?;
+    (right.node != home.node).then_some(&right.node)
+}
+
+/// The next partition that goes back to the region that it prefers, or in it to the node that should have it: one at a time, and only while everything
 /// is calm.
 pub(super) fn plan_failback(
     at: At<'_>,
@@ -179,8 +222,11 @@ pub(super) fn plan_failback(
         return None;
     }
     let cooldown_ms = failback.cooldown_ms;
+    let takers = takers(at);
     let planned = at.view.partitions().filter(|row| is_free(&row.partition)).find_map(|row| {
-        let is_away = movable(row, at.view).is_some_and(|node| node.region != row.preferred);
+        let home = movable(row, at.view);
+        let right = home.and_then(|home| right_node(row, home, &takers));
+        let is_away = home.is_some_and(|node| node.region != row.preferred) || right.is_some();
         let comes_back = at.view.region(&row.preferred).is_some_and(|region| !region.failback_off);
         let is_ripe = is_away
             && !row.stays
@@ -189,7 +235,9 @@ pub(super) fn plan_failback(
             && planning.has_been_home_for(row, cooldown_ms, at.now_ms);
         let node = candidates(row, at.view).filter(|_| is_ripe).find(|node| {
             node.region == row.preferred
+                && right.is_none_or(|right| right == &node.node)
                 && takes_home(row, node, at.view)
+                && !at.leaves(node)
                 && planning.has_been_heard_for(node, cooldown_ms, at.now_ms)
         })?;
         let (partition, cause) = (row.partition, MoveCause::Failback);

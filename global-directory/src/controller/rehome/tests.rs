@@ -32,7 +32,7 @@ impl World {
     }
 
     fn begin(&mut self, to: &str) {
-        let new = NewRehome { log: LOG, region: region(to), by: "ops".into() };
+        let new = NewRehome { log: LOG, region: region(to), by: "ops".into(), follows: None };
         assert_eq!(self.directory.run(Command::BeginRehome(new)), Ok(Answer::Applied(1)));
     }
 

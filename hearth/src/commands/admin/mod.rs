@@ -3,6 +3,7 @@
 mod collect;
 mod directory;
 mod emergency;
+mod following;
 mod members;
 mod moves;
 mod rehome;
@@ -41,6 +42,8 @@ enum Action {
     Node(Asked<members::NodeAction>),
     /// Let regions join and leave.
     Region(Asked<members::RegionAction>),
+    /// Say whether chats follow those who write them.
+    Following(following::Args),
     /// Home one chat in another region, while people write to it; without a chat, list what is under way.
     Rehome(Rehome),
 }
@@ -138,6 +141,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Action::FailOver(Emergency { at, args }) => emergency::fail_over(args, &at.directory().await?).await,
         Action::Node(Asked { at, action }) => members::node(action, &at.directory().await?).await,
         Action::Region(Asked { at, action }) => members::region(action, &at.directory().await?).await,
+        Action::Following(args) => following::run(args).await,
         Action::Rehome(Rehome { at, args }) => rehome::run(args, &at.directory().await?).await,
     }
 }

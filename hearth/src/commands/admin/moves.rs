@@ -294,6 +294,7 @@ fn cause(moving: &wire::Move) -> &'static str {
     match moving.cause() {
         wire::MoveCause::Drain => "drain",
         wire::MoveCause::Failback => "failback",
+        wire::MoveCause::Leaving => "leaving",
         _ => "operator",
     }
 }

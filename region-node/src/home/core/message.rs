@@ -1,6 +1,8 @@
 //! What is said to a home's core, and what it says.
 
-use super::{FollowerView, Handed, Membership, Need, Pressure, Proposal, ProposalOutcome, Rehoming};
+use super::{
+    FollowWhen, FollowerView, Handed, Membership, Need, Pressure, Proposal, ProposalOutcome, Rehoming,
+};
 use crate::{
     bus::Published,
     clock::Now,
@@ -11,7 +13,7 @@ use log_store::{AppendError, Deduped, PartitionEnd, fold::LogState};
 use std::sync::Arc;
 use types::{
     DedupKey, Epoch, Generation, LogId, Lsn, MoveId, PartitionId, PartitionPosition, Pin, Position, Record,
-    Refusal, Replica,
+    Refusal, RegionId, Replica,
 };
 
 /// Names a call, so that its answer finds back.
@@ -54,6 +56,8 @@ pub struct Open {
     pub isr_lag_ms: u64,
     /// How far the in-sync set itself may be behind before writers are slowed, in ms.
     pub isr_pressure_ms: u64,
+    /// When a log is to follow those who write it.
+    pub follow_when: FollowWhen,
 }
 
 /// What of the partition's row matters to its home while it is home.
@@ -166,6 +170,13 @@ pub enum Input {
         /// What became of it.
         outcome: ProposalOutcome,
     },
+    /// The answer to [`Output::Follow`].
+    FollowAnswered {
+        /// The log.
+        log: LogId,
+        /// Before this it is of no use to ask again.
+        retry_after_ms: u64,
+    },
     /// The row has changed, and still names this home in this epoch.
     Row(Row),
     /// Time has passed.
@@ -255,6 +266,8 @@ pub enum Output {
         /// The generation.
         generation: Generation,
     },
+    /// Tell the directory that a log is mostly written from another region; answer with [`Input::FollowAnswered`].
+    Follow(Follow),
     /// Publish an entry of a followed log.
     Publish(Arc<Published>),
     /// A followed log is replicated up to here.
@@ -268,6 +281,19 @@ pub enum Output {
     Propose(Proposal),
     /// The epoch has ended here; nothing follows.
     Ended(EndReason),
+}
+
+/// A log that is mostly written from another region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Follow {
+    /// The log.
+    pub log: LogId,
+    /// In which generation it is written here.
+    pub generation: Generation,
+    /// Where it is written from.
+    pub region: RegionId,
+    /// The regions that may hold it; empty means all.
+    pub allowed_regions: Vec<RegionId>,
 }
 
 /// What an operator sees of a home.

@@ -18,6 +18,8 @@
 //! - When the epoch ends here, everything that was handed to the store and not answered is
 //!   `Indeterminate`, or `Moved` where a planned move ended it, and whatever was not is `NotHome`.
 
+mod admission;
+mod following;
 mod in_sync;
 mod lag;
 mod log;
@@ -27,6 +29,7 @@ mod message;
 mod pressure;
 mod recent;
 mod rehoming;
+mod restore;
 pub(crate) mod rules;
 mod seal;
 mod sequence;
@@ -34,14 +37,16 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
+pub use following::FollowWhen;
 pub use in_sync::{FollowerView, IsrSet, Membership, Proposal, ProposalOutcome};
 pub use log::Need;
-pub use message::{Context, EndReason, Failure, Input, Loaded, Open, Output, Row, Ticket, View};
+pub use message::{Context, EndReason, Failure, Follow, Input, Loaded, Open, Output, Row, Ticket, View};
 pub use pressure::Pressure;
 pub use rehoming::{Handed, Rehoming, RehomingStep};
 pub(crate) use sequence::bytes_at_most;
 
 use crate::{clock::Now, service::NotHome};
+use following::Following;
 use host::planted::{Bug, is_planted};
 use in_sync::{InSync, ProposeAt};
 use lag::Lag;
@@ -96,6 +101,7 @@ pub struct Core {
     queued: usize,
     recent: Recent,
     marks: Marks,
+    following: Following,
     /// Sequenced, not handed to the store yet.
     batch: Vec<Record>,
     batch_bytes: usize,
@@ -116,7 +122,18 @@ pub struct Core {
 impl Core {
     /// Begins an epoch.
     pub fn new(open: Open, now: Now) -> Self {
-        let Open { partition, epoch, me, end, start_lsn, watermark, row, isr_lag_ms, isr_pressure_ms } = open;
+        let Open {
+            partition,
+            epoch,
+            me,
+            end,
+            start_lsn,
+            watermark,
+            row,
+            isr_lag_ms,
+            isr_pressure_ms,
+            follow_when,
+        } = open;
         let last = end.last.lsn;
         let sealing = row.moving.map_or(Sealing::Open, Sealing::Finishing);
         Self {
@@ -140,6 +157,7 @@ impl Core {
             queued: 0,
             recent: Recent::new(last, now.boot_ms),
             marks: Marks::default(),
+            following: Following::new(follow_when),
             batch: Vec::new(),
             batch_bytes: 0,
             writing: VecDeque::new(),
@@ -171,6 +189,9 @@ impl Core {
             Input::Loaded { log, as_of, loaded } => self.loaded(cx, log, as_of, *loaded, out),
             Input::Durable { last } => self.durable(cx, last, out),
             Input::AppendFailed { first, failure } => self.failed(first, failure, out),
+            Input::FollowAnswered { log, retry_after_ms } => {
+                self.following.put_off(log, cx.now.boot_ms.saturating_add(retry_after_ms));
+            }
             Input::Report { replica, obeys, last } => self.report(cx, &replica, obeys, last, out),
             Input::Proposed { number, outcome } => {
                 self.in_sync.settle(number, outcome, cx.now.boot_ms);

@@ -272,6 +272,7 @@ impl Core {
                 if generation > standing.sealed && standing.sealed >= standing.imported {
                     tracing::info!(log = %id, %generation, partition = %self.partition, "the log was re-homed");
                     log.followed = false;
+                    self.following.forget(id);
                     out.push(Output::Moved { log: id, generation });
                 }
             }

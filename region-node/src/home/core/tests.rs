@@ -1,6 +1,7 @@
 //! The core against a model of everything around it, under any order of events.
 
 mod cases;
+mod following;
 mod in_sync;
 mod rehoming;
 mod salvage;
@@ -39,6 +40,10 @@ fn region(number: u8) -> RegionId {
     RegionId::new(&format!("region-{number}")).expect("a valid name")
 }
 
+fn follow_when() -> FollowWhen {
+    FollowWhen { region: region(0), half_life_ms: 1_000, hold_ms: 1_000, weight_min: 2 }
+}
+
 fn log(number: u8) -> LogId {
     LogId::group([number; 16])
 }
@@ -57,6 +62,7 @@ fn write(log: LogId, message: u8, body: EntryBody, ack: AckPolicy, after: Option
         expires_at_ms: None,
         ack,
         deadline: tokio::time::Instant::now(),
+        origin: None,
         salvage: None,
     }
 }
@@ -112,6 +118,7 @@ struct World {
     pins: HashMap<LogId, Vec<PinSegment>>,
     handed: HashMap<Ticket, Handed>,
     moved: Vec<(LogId, Generation)>,
+    follows: Vec<Follow>,
 }
 
 impl World {
@@ -128,6 +135,7 @@ impl World {
             row: row(false, &committed),
             isr_lag_ms: ISR_LAG_MS,
             isr_pressure_ms: ISR_PRESSURE_MS,
+            follow_when: follow_when(),
         };
         Self {
             core: Core::new(open, now),
@@ -150,6 +158,7 @@ impl World {
             pins: HashMap::new(),
             handed: HashMap::new(),
             moved: Vec::new(),
+            follows: Vec::new(),
         }
     }
 
@@ -210,6 +219,7 @@ impl World {
                     self.handed.insert(ticket, handed);
                 }
                 Output::Moved { log, generation } => self.moved.push((log, generation)),
+                Output::Follow(follow) => self.follows.push(follow),
                 Output::Subscribed { result: Err(_), .. } | Output::Ended(_) => {}
                 Output::Durable { .. } | Output::Watermark(_) | Output::Replicated { .. } => {}
             }
