@@ -13,6 +13,7 @@
 //! seeds to `select!`, comes from the seed (`libc-hooks`), and nothing is left over from a run before.
 
 mod bugs;
+mod directory;
 mod disk;
 mod fault;
 mod finals;
@@ -21,6 +22,7 @@ mod log;
 mod machine;
 mod net;
 mod observer;
+mod operator;
 mod party;
 mod plan;
 mod processes;
@@ -28,6 +30,7 @@ mod run;
 mod seeds;
 mod world;
 
+pub use bugs::{EXPECTED, Expected};
 pub use run::Outcome;
 pub use seeds::{Args, main};
 

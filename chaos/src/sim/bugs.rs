@@ -1,29 +1,48 @@
 //! Which checker must find which planted bug.
 
+use super::fault::Mix;
 use crate::check::Checker;
 use host::planted::Bug;
 
 /// A planted bug with the checkers whose business it is; one of them must find it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    pub(super) bug: Bug,
-    pub(super) by: &'static [Checker],
+pub struct Expected {
+    /// The rule that is broken.
+    pub bug: Bug,
+    /// Who finds that.
+    pub by: &'static [Checker],
+    /// In which runs it can come to light.
+    mixes: &'static [Mix],
 }
 
-/// All bugs whose flows a run has.
-pub(super) const EXPECTED: &[Expected] = {
+impl Expected {
+    /// Those of the standard seeds from `from` on whose faults are aimed at the rule, or at more than that.
+    pub fn seeds(self, from: u64) -> impl Iterator<Item = u64> {
+        (from..).filter(move |seed| self.mixes.contains(&Mix::of(*seed)))
+    }
+
+    /// The line of a run's verdict that shows the bug.
+    pub fn found(self, verdict: &str) -> Option<&str> {
+        verdict.lines().find(|line| self.by.iter().any(|by| line.starts_with(&format!("{by}:"))))
+    }
+}
+
+/// All bugs.
+pub const EXPECTED: &[Expected] = {
     use Checker::{C1, C2, C3, C4, C6, C7, C8, C9};
+    use Mix::{AloneThenLost, Blind, InTurn, MovedUnheard, Rolling, Unsynced};
     &[
-        Expected { bug: Bug::SkipFenceCheck, by: &[C1, C2, C6, C7, C8] },
-        Expected { bug: Bug::AckBeforeFsync, by: &[C1, C2, C7] },
-        Expected { bug: Bug::TruncateBeforeArchive, by: &[C2] },
-        Expected { bug: Bug::TruncateUnfenced, by: &[C2, C7, C8] },
-        Expected { bug: Bug::TrustCachedRoute, by: &[C6] },
-        Expected { bug: Bug::CountUnmatched, by: &[C1, C2, C7] },
-        Expected { bug: Bug::JoinBelowBar, by: &[C2, C7] },
-        Expected { bug: Bug::ShrinkToOne, by: &[C2, C7] },
-        Expected { bug: Bug::ForgetWaiting, by: &[C6] },
-        Expected { bug: Bug::ResumeUnchecked, by: &[C4] },
-        Expected { bug: Bug::KeepDerived, by: &[C2, C3, C8, C9] },
+        Expected { bug: Bug::SkipFenceCheck, by: &[C1, C2, C6, C7, C8], mixes: &[Blind] },
+        Expected { bug: Bug::AckBeforeFsync, by: &[C1, C2, C7], mixes: &[Unsynced] },
+        Expected { bug: Bug::TruncateBeforeArchive, by: &[C2], mixes: &[Rolling] },
+        Expected { bug: Bug::TruncateUnfenced, by: &[C2, C7, C8], mixes: &[Blind] },
+        Expected { bug: Bug::ReopenSealedEpoch, by: &[C6], mixes: &[MovedUnheard] },
+        Expected { bug: Bug::TrustCachedRoute, by: &[C6], mixes: &[Rolling] },
+        Expected { bug: Bug::CountUnmatched, by: &[C1, C2, C7], mixes: &[InTurn] },
+        Expected { bug: Bug::JoinBelowBar, by: &[C2, C7], mixes: &[InTurn] },
+        Expected { bug: Bug::ShrinkToOne, by: &[C2, C7], mixes: &[AloneThenLost] },
+        Expected { bug: Bug::ForgetWaiting, by: &[C6], mixes: &[Rolling] },
+        Expected { bug: Bug::ResumeUnchecked, by: &[C4], mixes: &[Rolling] },
+        Expected { bug: Bug::KeepDerived, by: &[C2, C3, C8, C9], mixes: &[Rolling] },
     ]
 };

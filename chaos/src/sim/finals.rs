@@ -1,11 +1,12 @@
 //! What stands in the stores in the end.
 
+use super::directory::Rows;
 use crate::history::{BodySum, Kind, Log, LogSum, Message, Recorder, Region};
 use futures_util::FutureExt as _;
 use log_store::{Archive, LogStore, Scan, memory::MemoryStore};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use types::{
-    Generation, LogId, NodeId, Offset, PartitionId, PartitionPosition, Placement, Position, Record, RegionId,
+    LogId, NodeId, Offset, PartitionId, PartitionPosition, PinSegment, Placement, Position, Record, RegionId,
 };
 
 /// A replica's store.
@@ -37,12 +38,16 @@ impl Copy<'_> {
         {
             logs.extend(page);
         }
+        // A partition keeps its SEALs under a name of its own.
+        logs.retain(|log| *log != LogId::partition());
         logs
     }
 
-    fn entries(&self, partition: PartitionId, log: LogId) -> Vec<Record> {
+    /// The entries of one stretch of a log.
+    fn entries(&self, log: LogId, stretch: &PinSegment) -> Vec<Record> {
+        let PinSegment { generation, partition, first_offset } = *stretch;
         let mut entries: Vec<Record> = Vec::new();
-        let mut after = Offset::ZERO;
+        let mut after = Offset::new(first_offset.get() - 1);
         while let Ok(page) =
             now(self.store.read_log(partition, log, Scan::After(after), 1_000, 16 * 1024 * 1024, 0))
             && let Some(offset) = page.last().and_then(Record::position).map(|at| at.offset)
@@ -50,20 +55,23 @@ impl Copy<'_> {
             entries.extend(page);
             after = offset;
         }
+        // A log may come back to a partition where it was written before.
+        entries.retain(|record| record.generation == generation);
         entries
     }
 }
 
-/// Whether every copy of every partition ends alike.
-pub(super) fn agree(copies: &[Copy<'_>], placement: &Placement) -> bool {
-    placement.partitions().all(|row| {
-        let mut ends = copies
-            .iter()
-            .filter(|copy| copy.holds(placement, row.partition))
-            .map(|copy| copy.last(row.partition));
-        let first = ends.next();
-        first.is_some() && ends.all(|end| Some(end) == first)
-    })
+/// Whether every copy of every partition ends alike, at a home that nobody is about to change.
+pub(super) fn agree(copies: &[Copy<'_>], rows: &Rows) -> bool {
+    rows.is_settled()
+        && rows.placement.partitions().all(|row| {
+            let mut ends = copies
+                .iter()
+                .filter(|copy| copy.holds(&rows.placement, row.partition))
+                .map(|copy| copy.last(row.partition));
+            let first = ends.next();
+            first.is_some() && ends.all(|end| Some(end) == first)
+        })
 }
 
 /// Whether every copy's archives are settled: back in their logs, or listed as refused.
@@ -74,52 +82,77 @@ pub(super) fn are_salvaged(copies: &[Copy<'_>]) -> bool {
     copies.iter().all(is_done)
 }
 
-/// The last position of each log, as its first copy has it.
-pub(super) fn ends(
-    copies: &[Copy<'_>],
-    placement: &Placement,
-    recorder: &Recorder,
-) -> BTreeMap<Log, Position> {
+/// The logs of all copies, with where each is written.
+fn pins(copies: &[Copy<'_>], rows: &Rows) -> BTreeMap<LogId, Vec<PinSegment>> {
+    let mut logs = BTreeSet::new();
+    for row in rows.placement.partitions() {
+        for copy in copies.iter().filter(|copy| copy.holds(&rows.placement, row.partition)) {
+            logs.extend(copy.logs(row.partition));
+        }
+    }
+    logs.into_iter().map(|log| (log, rows.pin(log))).collect()
+}
+
+/// The last position of each log, as a copy of the partition has it where it is written now.
+pub(super) fn ends(copies: &[Copy<'_>], rows: &Rows, recorder: &Recorder) -> BTreeMap<Log, Position> {
     let mut ends = BTreeMap::new();
-    for row in placement.partitions() {
-        let Some(copy) = copies.iter().find(|copy| copy.holds(placement, row.partition)) else { continue };
-        for id in copy.logs(row.partition) {
-            if let Ok(Some(state)) = now(copy.store.log_state(row.partition, id)) {
-                ends.insert(recorder.log(id), state.head);
-            }
+    for (id, pin) in pins(copies, rows) {
+        let Some(partition) = pin.last().map(|segment| segment.partition) else { continue };
+        let Some(copy) = copies.iter().find(|copy| copy.holds(&rows.placement, partition)) else { continue };
+        if let Ok(Some(state)) = now(copy.store.log_state(partition, id)) {
+            ends.insert(recorder.log(id), state.head);
         }
     }
     ends
 }
 
 /// Notes the final state of all copies.
-pub(super) fn record(copies: &[Copy<'_>], placement: &Placement, recorder: &Recorder) {
+pub(super) fn record(copies: &[Copy<'_>], rows: &Rows, recorder: &Recorder) {
     recorder.record(Kind::Healed);
-    let mut pins = BTreeMap::new();
     for copy in copies {
         let node = recorder.node(copy.node, copy.region);
-        let region = recorder.region(copy.region);
-        for row in placement.partitions().filter(|row| copy.holds(placement, row.partition)) {
+        for row in rows.placement.partitions().filter(|row| copy.holds(&rows.placement, row.partition)) {
             let partition = row.partition;
             recorder.record(Kind::FinalPartition { node, partition, last: copy.last(partition) });
-            for id in copy.logs(partition) {
-                let log = recorder.log(id);
-                pins.entry(log).or_insert(partition);
-                let held = held(recorder, region, log, copy.entries(partition, id));
-                let mut sum = LogSum::default();
-                for (at, message, body) in &held {
-                    sum.add(*at, *message, *body);
-                }
-                recorder.record(Kind::FinalLog { node, log, entries: sum.entries(), sum: sum.sum() });
-                for (at, message, body) in held {
-                    recorder.record(Kind::Held { node, log, at, message, body });
-                }
-            }
         }
     }
-    for (log, partition) in pins {
-        let generation = Generation::FIRST.get();
-        recorder.record(Kind::Pinned { log, generation, partition, first_offset: 1 });
+    for (id, pin) in pins(copies, rows) {
+        let log = recorder.log(id);
+        for PinSegment { generation, partition, first_offset } in &pin {
+            let (generation, first_offset) = (generation.get(), first_offset.get());
+            recorder.record(Kind::Pinned { log, generation, partition: *partition, first_offset });
+        }
+        let holds_any = |copy: &&Copy<'_>| pin.iter().any(|at| copy.holds(&rows.placement, at.partition));
+        for copy in copies.iter().filter(holds_any) {
+            record_log(copy, copies, rows, (id, log), &pin, recorder);
+        }
+    }
+}
+
+/// Notes a log as a node tells it: each stretch from its own copy; where it holds none, from somebody else's.
+fn record_log(
+    copy: &Copy<'_>,
+    copies: &[Copy<'_>],
+    rows: &Rows,
+    (id, log): (LogId, Log),
+    pin: &[PinSegment],
+    recorder: &Recorder,
+) {
+    let (node, region) = (recorder.node(copy.node, copy.region), recorder.region(copy.region));
+    let mut records = Vec::new();
+    for stretch in pin {
+        let holds = |copy: &&Copy<'_>| copy.holds(&rows.placement, stretch.partition);
+        let Some(holder) = Some(copy).filter(holds).or_else(|| copies.iter().find(holds)) else { continue };
+        records.extend(holder.entries(id, stretch));
+    }
+    let held = held(recorder, region, log, records);
+    let mut sum = LogSum::default();
+    for (at, message, body) in &held {
+        sum.add(*at, *message, *body);
+    }
+    recorder.record(Kind::FinalLog { node, log, entries: sum.entries(), sum: sum.sum() });
+    for (at, message, body) in held {
+        recorder.record(Kind::Held { node, log, at, message, body });
     }
 }
 

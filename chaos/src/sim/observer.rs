@@ -1,69 +1,46 @@
-//! Watches the placement from outside, and notes each new home.
+//! Watches the deployment from outside: new homes, planned moves, and what homes call replicated.
 
-use crate::history::{Kind, Recorder};
-use host::net::Connector;
-use parking_lot::Mutex;
-use proto::directory::{WatchPlacementRequest, directory_client::DirectoryClient};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tonic::transport::Endpoint;
-use types::{Epoch, PartitionId, Placement, PlacementDelta, limits};
+mod moves;
+mod placement;
+mod watermarks;
 
-/// A watch that says nothing for so long is opened anew.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::history::Recorder;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use types::{NodeId, RegionId};
 
-/// The placement as the observer knows it.
-pub(super) type Seen = Arc<Mutex<Placement>>;
+/// For so long after a fault clients may learn of what it broke.
+const CALM_US: u64 = 15_000_000;
 
-/// Watches for ever, asking the directory's addresses in turn.
-pub(super) async fn watch(directories: Vec<String>, seen: Seen, recorder: Recorder) {
-    let mut known = BTreeSet::new();
-    for address in directories.iter().cycle() {
-        if let Err(error) = watch_one(address, &seen, &recorder, &mut known).await {
-            tracing::debug!(%error, "the observer's watch broke");
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+/// What the run tells the observer: when something was broken last, in µs; 0: never.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen(Arc<AtomicU64>);
+
+impl Seen {
+    /// Something is broken now.
+    pub(super) fn is_broken(&self, now_us: u64) {
+        self.0.store(now_us.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether nothing has been broken for long enough that nobody suffers from it any more.
+    fn is_calm(&self, now_us: u64) -> bool {
+        let broken_us = self.0.load(Ordering::Relaxed);
+        broken_us == 0 || broken_us + CALM_US < now_us
     }
 }
 
-async fn watch_one(
-    address: &str,
-    seen: &Seen,
-    recorder: &Recorder,
-    known: &mut BTreeSet<(PartitionId, Epoch)>,
-) -> anyhow::Result<()> {
-    let endpoint = Endpoint::from_shared(address.to_owned())?
-        .connect_timeout(PATIENCE)
-        .http2_keep_alive_interval(PATIENCE)
-        .keep_alive_timeout(PATIENCE)
-        .keep_alive_while_idle(true);
-    let channel = tokio::time::timeout(PATIENCE, endpoint.connect_with_connector(Connector)).await??;
-    let mut client = DirectoryClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES);
-    let request = WatchPlacementRequest { protocol_version: limits::PROTOCOL_VERSION, from_version: 0 };
-    let mut deltas = tokio::time::timeout(PATIENCE, client.watch_placement(request)).await??.into_inner();
-    let mut placement = Placement::default();
-    while let Some(delta) = deltas.message().await? {
-        let delta = PlacementDelta::try_from(delta)?;
-        anyhow::ensure!(placement.apply(delta), "a delta does not fit");
-        note(&placement, recorder, known);
-        *seen.lock() = placement.clone();
-    }
-    Ok(())
+/// A node as the observer reaches it.
+pub(super) struct Watched {
+    pub(super) node: NodeId,
+    pub(super) region: RegionId,
+    pub(super) address: String,
 }
 
-fn note(placement: &Placement, recorder: &Recorder, known: &mut BTreeSet<(PartitionId, Epoch)>) {
-    for row in placement.partitions() {
-        for start in &row.history {
-            if !known.insert((row.partition, start.epoch)) {
-                continue;
-            }
-            let Some(node) = placement.node(&start.home.node) else { continue };
-            recorder.record(Kind::Placed {
-                partition: row.partition,
-                epoch: start.epoch,
-                node: recorder.node(&start.home.node, &node.region),
-                incarnation: start.home.incarnation,
-                start_lsn: start.start_lsn,
-            });
-        }
-    }
+/// Watches for ever.
+pub(super) async fn watch(directories: Vec<String>, nodes: Vec<Watched>, seen: Seen, recorder: Recorder) {
+    let homes = nodes.into_iter().map(|node| watermarks::watch(node, recorder.clone()));
+    let homes = futures_util::future::join_all(homes);
+    tokio::join!(placement::watch(directories, seen, recorder.clone()), homes);
 }

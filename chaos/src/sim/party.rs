@@ -34,6 +34,16 @@ impl Desk {
         self.workloads.lock().len() == regions
     }
 
+    /// All chats that were opened so far.
+    pub(super) fn chats(&self) -> Vec<LogId> {
+        self.chats.lock().values().flatten().map(|chat| chat.id).collect()
+    }
+
+    /// Messages whose end no client knows yet.
+    pub(super) fn pending(&self) -> usize {
+        self.with(|workloads| workloads.iter().map(Workload::pending).sum())
+    }
+
     pub(super) fn with<T>(&self, look: impl FnOnce(&[Workload]) -> T) -> T {
         look(&self.workloads.lock())
     }

@@ -1,6 +1,6 @@
 //! What a seed decides before a run begins: who takes part, how far apart, by which clocks, and what breaks.
 
-use super::fault::{self, Planned};
+use super::fault::{self, Drawn, Mix};
 use crate::workload::Load;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use types::{NodeId, RegionId};
@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) nodes: Vec<(NodeId, usize)>,
     pub(super) partitions_per_region: u32,
     pub(super) load: Load,
+    /// How long partitions stay away from the region that they prefer.
+    pub(super) failback_cooldown_ms: u32,
     /// Clocks may be off by half.
     pub(super) is_wild: bool,
     /// How long each host runs at a stretch.
@@ -35,7 +37,7 @@ pub(super) struct Plan {
     /// A sync of a disk.
     pub(super) sync_us: std::ops::Range<u64>,
     pub(super) work_ends_us: u64,
-    pub(super) faults: Vec<Planned>,
+    pub(super) drawn: Drawn,
     /// For what is drawn while it runs.
     pub(super) rng: StdRng,
 }
@@ -64,19 +66,25 @@ impl Plan {
             ..Load::default()
         };
         let work_ends_us = WORK_BEGINS_US + rng.random_range(WORK_LASTS_US);
-        let faults = fault::draw(&mut rng, &nodes, regions.len(), work_ends_us);
+        let partitions = PARTITIONS_PER_REGION * REGIONS.len() as u32;
+        let drawn = fault::draw(Mix::of(seed), &mut rng, &nodes, regions.len(), partitions, work_ends_us);
         let sync_us = [200..400, 500..3_000, 2_000..20_000][rng.random_range(0..3)].clone();
         Self {
             regions,
             nodes,
             partitions_per_region: PARTITIONS_PER_REGION,
             load,
+            failback_cooldown_ms: if rng.random_bool(0.5) {
+                600_000
+            } else {
+                rng.random_range(2_000..10_000)
+            },
             is_wild: seed % WILD_EVERY == WILD_EVERY - 1,
             stretch_us: rng.random_range(2..=5) * 1_000,
             apart_us: rng.random_range(8_000..80_000),
             sync_us,
             work_ends_us,
-            faults,
+            drawn,
             rng,
         }
     }

@@ -1,6 +1,6 @@
 //! The services' own `run`, with a simulated host under each.
 
-use super::host::Process;
+use super::{host::Process, plan::Plan};
 use global_directory::kv::Memory;
 use log_store::memory::MemoryStore;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -22,13 +22,7 @@ fn config<C: serde::de::DeserializeOwned>(value: Value) -> C {
 }
 
 /// A replica of the directory: the one numbered `replica` of those at `peers`, each in its region.
-pub(super) fn directory(
-    replica: usize,
-    peers: &[IpAddr],
-    rows: Arc<Memory>,
-    regions: &[RegionId],
-    partitions_per_region: u32,
-) -> Process {
+pub(super) fn directory(replica: usize, peers: &[IpAddr], rows: Arc<Memory>, plan: &Plan) -> Process {
     let listen = at(peers[replica]);
     let peers: Vec<Value> = peers
         .iter()
@@ -38,10 +32,11 @@ pub(super) fn directory(
     let config: global_directory::Config = config(json!({
         "listen": listen,
         "data-dir": "/nowhere",
-        "regions": regions,
-        "partitions-per-region": partitions_per_region,
+        "regions": plan.regions,
+        "partitions-per-region": plan.partitions_per_region,
+        "failback-cooldown-ms": plan.failback_cooldown_ms,
         "replica-id": replica + 1,
-        "region": regions[replica],
+        "region": plan.regions[replica],
         "advertise": listen,
         "peers": peers,
     }));

@@ -1,13 +1,17 @@
 //! A run: the world goes on a stretch at a time, things break and are mended, and in the end all is read.
 
+mod faults;
+
 use super::{
+    directory::Rows,
     disk::Disk,
-    fault::{Fault, Planned},
+    fault::Planned,
     finals::{self, Copy},
     host::{Host, HostId, Process},
     machine::Simulated,
     net::{Delay, Later, Link, Net},
-    observer::{self, Seen},
+    observer::{self, Seen, Watched},
+    operator::{self, Commanded},
     party::{self, Desk, Party},
     plan::Plan,
     processes, world,
@@ -49,8 +53,8 @@ pub struct Outcome {
     pub trace: u128,
     /// How long the run was, as its world counts.
     pub lasted_us: u64,
-    /// Everything was answered, copied, salvaged and read before the run was ended.
-    pub is_at_rest: bool,
+    /// What was not at rest when the run was ended: empty where everything was answered, copied, salvaged and read.
+    pub restless: Vec<String>,
 }
 
 /// What a host is there for.
@@ -78,7 +82,11 @@ pub(super) struct Run {
     desk: Arc<Desk>,
     seen: Seen,
     recorder: Recorder,
+    /// What has yet to break, the next one last.
     pending: Vec<Planned>,
+    /// When some devices are lost, and what the operator does.
+    devices_lost_us: Option<u64>,
+    commands: Vec<Commanded>,
     active: Vec<(Planned, history::Fault)>,
 }
 
@@ -94,7 +102,7 @@ impl Run {
         let disks = (0..plan.nodes.len())
             .map(|_| Disk::new(MemoryStore::new(StoreId::from_bytes(rng.random()))))
             .collect();
-        let pending = std::mem::take(&mut plan.faults).into_iter().rev().collect();
+        let drawn = std::mem::take(&mut plan.drawn);
         let mut run = Self {
             rng,
             now_us: 0,
@@ -106,7 +114,9 @@ impl Run {
             desk: Arc::default(),
             seen: Seen::default(),
             recorder: Recorder::in_memory(Header::new("simulation", seed, true), world::now_us),
-            pending,
+            pending: drawn.faults.into_iter().rev().collect(),
+            devices_lost_us: drawn.devices_lost_us,
+            commands: drawn.commands,
             active: Vec::new(),
             plan,
         };
@@ -120,16 +130,17 @@ impl Run {
             self.step();
         }
         let rest_ends_us = self.now_us + REST_MAX_US;
-        while self.now_us < rest_ends_us && !self.is_at_rest() {
+        while self.now_us < rest_ends_us && !self.restless().is_empty() {
             // A party that was late begins to write now.
             self.desk.with(|workloads| workloads.iter().for_each(Workload::stop_writing));
             for _ in 0..STEPS_BETWEEN_LOOKS {
                 self.step();
             }
         }
-        let is_at_rest = self.is_at_rest();
-        let placement = self.seen.lock().clone();
-        finals::record(&self.copies(), &placement, &self.recorder);
+        let restless = self.restless();
+        if let Some(rows) = Rows::furthest(&self.rows) {
+            finals::record(&self.copies(), &rows, &self.recorder);
+        }
         let trace = world::net(|net| net.trace_hash()) ^ self.recorder.trace_hash();
         self.desk.close();
         for host in &mut self.hosts {
@@ -138,7 +149,7 @@ impl Run {
         let history = self.recorder.finish().expect("what was recorded is a history");
         let violations =
             if self.plan.is_wild { check::all(&without_home_acks(&history)) } else { check::all(&history) };
-        Outcome { history, violations, trace, lasted_us: self.now_us, is_at_rest }
+        Outcome { history, violations, trace, lasted_us: self.now_us, restless }
     }
 
     fn copies(&self) -> Vec<Copy<'_>> {
@@ -152,17 +163,33 @@ impl Run {
             .collect()
     }
 
-    /// Whether nothing is under way any more: everything is answered, copied, and read.
-    fn is_at_rest(&self) -> bool {
-        let (copies, placement) = (self.copies(), self.seen.lock().clone());
-        let is_settled = self.desk.is_open(self.plan.regions.len())
-            && self.desk.with(|workloads| workloads.iter().all(|workload| workload.pending() == 0))
-            && finals::are_salvaged(&copies)
-            && finals::agree(&copies, &placement);
-        is_settled && {
-            let ends = finals::ends(&copies, &placement, &self.recorder);
-            self.desk.with(|all| all.iter().all(|workload| workload.heads().behind(&ends).is_empty()))
+    /// What is under way still: what is not answered, copied, salvaged or read.
+    fn restless(&self) -> Vec<String> {
+        let mut restless = Vec::new();
+        let mut wait_for = |is_over: bool, what: &str| {
+            if !is_over {
+                restless.push(what.to_owned());
+            }
+            is_over
+        };
+        let Some(rows) = Rows::furthest(&self.rows) else { return vec!["no directory".to_owned()] };
+        let copies = self.copies();
+        let is_settled = [
+            wait_for(self.desk.is_open(self.plan.regions.len()), "clients that have not begun"),
+            wait_for(self.desk.pending() == 0, "writes without an end"),
+            wait_for(rows.is_settled(), "partitions without a home, moves or re-homings"),
+            wait_for(finals::are_salvaged(&copies), "archives that are not salvaged"),
+            wait_for(finals::agree(&copies, &rows), "copies that differ"),
+        ];
+        if is_settled == [true; 5] {
+            let ends = finals::ends(&copies, &rows, &self.recorder);
+            let behind =
+                self.desk.with(|all| all.iter().flat_map(|each| each.heads().behind(&ends)).collect());
+            let behind: Vec<_> = behind;
+            restless
+                .extend(behind.into_iter().map(|(session, log, at)| format!("{session} at {at} of {log}")));
         }
+        restless
     }
 
     // ---- the world goes on
@@ -178,6 +205,7 @@ impl Run {
             disk.step(self.now_us, &self.plan.sync_us, &mut self.rng);
         }
         self.turn_faults();
+        self.lose_devices();
         self.start_processes();
         let first = self.rng.random_range(0..self.hosts.len());
         for at in 0..self.hosts.len() {
@@ -206,8 +234,17 @@ impl Run {
     /// Kills a process; what its disk had not synced may be gone.
     fn stop(&mut self, id: HostId) {
         self.hosts[usize::from(id.0)].kill();
-        if let Role::Node(node) = self.roles[usize::from(id.0)] {
-            self.disks[node].crash(&mut self.rng);
+        match self.roles[usize::from(id.0)] {
+            Role::Node(node) => self.disks[node].crash(&mut self.rng),
+            Role::Directory(replica) => self.rows[replica].crash(),
+            _ => {}
+        }
+    }
+
+    /// Devices whose outboxes nobody will ever see again.
+    fn lose_devices(&mut self) {
+        if self.devices_lost_us.take_if(|at_us| *at_us <= self.now_us).is_some() {
+            self.desk.with(|workloads| workloads.iter().for_each(Workload::lose_devices));
         }
     }
 
@@ -287,8 +324,7 @@ impl Run {
         match self.roles[at] {
             Role::Directory(replica) => {
                 let rows = self.rows[replica].clone();
-                let peers = self.directories();
-                processes::directory(replica, &peers, rows, &plan.regions, plan.partitions_per_region)
+                processes::directory(replica, &self.directories(), rows, plan)
             }
             Role::Node(node) => {
                 let (id, region) = &plan.nodes[node];
@@ -300,10 +336,25 @@ impl Run {
                 let party = self.party(region);
                 Box::pin(party::live(party, self.recorder.clone(), self.desk.clone()))
             }
-            Role::Observer => {
-                Box::pin(observer::watch(directories, self.seen.clone(), self.recorder.clone()))
-            }
+            Role::Observer => self.outside(directories),
         }
+    }
+
+    /// Who looks on from outside, and who operates.
+    fn outside(&mut self, directories: Vec<String>) -> Process {
+        let watched = self.plan.nodes.iter().enumerate().filter_map(|(at, (node, region))| {
+            let address = self.hosts[usize::from(self.node_host(at)?.0)].address;
+            let (node, region) = (node.clone(), self.plan.regions[*region].clone());
+            Some(Watched { node, region, address: format!("http://{}", processes::at(address)) })
+        });
+        let watching =
+            observer::watch(directories.clone(), watched.collect(), self.seen.clone(), self.recorder.clone());
+        let (regions, commands) = (self.plan.regions.clone(), std::mem::take(&mut self.commands));
+        let rng = StdRng::seed_from_u64(self.rng.random());
+        let operating = operator::work(directories, regions, commands, rng, self.desk.clone());
+        Box::pin(async move {
+            tokio::join!(watching, operating);
+        })
     }
 
     fn party(&mut self, region: usize) -> Party {
@@ -321,146 +372,6 @@ impl Run {
             load: self.plan.load,
             rng: StdRng::seed_from_u64(self.rng.random()),
         }
-    }
-
-    // ---- faults
-
-    fn turn_faults(&mut self) {
-        while self.pending.last().is_some_and(|next| next.from_us <= self.now_us) {
-            let Some(planned) = self.pending.pop() else { return };
-            let recorder = &self.recorder;
-            let regions = planned.fault.takes_homes_of(&self.plan.nodes);
-            let regions = regions.into_iter().map(|at| recorder.region(&self.plan.regions[at])).collect();
-            let number = recorder.fault_began(planned.fault.to_string(), regions);
-            tracing::info!(fault = %planned.fault, "begins");
-            self.apply(&planned.fault, true);
-            self.active.push((planned, number));
-        }
-        let now_us = self.now_us;
-        let (over, active) = std::mem::take(&mut self.active)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(planned, _)| planned.until_us <= now_us);
-        self.active = active;
-        for (planned, number) in over {
-            tracing::info!(fault = %planned.fault, "ends");
-            self.apply(&planned.fault, false);
-            self.recorder.fault_ended(number);
-        }
-        self.hold_active();
-    }
-
-    /// What ended may have mended what another fault still breaks.
-    fn hold_active(&mut self) {
-        let cuts: Vec<Link> =
-            self.active.iter().flat_map(|(planned, _)| self.cut_links(&planned.fault)).collect();
-        world::net(|net| net.set_cut(cuts, true));
-    }
-
-    fn apply(&mut self, fault: &Fault, begins: bool) {
-        match fault {
-            Fault::NodeKilled(node) => self.turn(self.node_host(*node), begins),
-            Fault::ReplicatorKilled(region) => {
-                self.turn(self.host_of(|role| matches!(role, Role::Replicator(it) if it == region)), begins);
-            }
-            Fault::DirectoryKilled(replica) => {
-                self.turn(self.host_of(|role| matches!(role, Role::Directory(it) if it == replica)), begins);
-            }
-            Fault::RegionDark(region) => self.turn_dark(*region, begins),
-            Fault::NodePaused(node) => {
-                if let Some(host) = self.node_host(*node) {
-                    self.hosts[usize::from(host.0)].is_paused = begins;
-                }
-            }
-            Fault::DiskStalls(node) => self.disks[*node].stalls = begins,
-            Fault::RegionSlow { region, by_ms } => {
-                let by_us = if begins { by_ms * 1_000 } else { 0 };
-                for link in self.links(|run, from, to| run.crosses(*region, from, to)) {
-                    world::net(|net| net.links().slow(link, by_us));
-                }
-            }
-            Fault::RegionReset(region) if begins => {
-                for link in self.links(|run, from, to| run.crosses(*region, from, to)) {
-                    world::net(|net| net.reset_all(link));
-                }
-            }
-            Fault::RegionReset(_) => {}
-            Fault::RegionCut(_)
-            | Fault::RegionHalfCut { .. }
-            | Fault::CutFromDirectory(_)
-            | Fault::ReplicatorBlind(_)
-            | Fault::PeersCut(..) => {
-                let links = self.cut_links(fault);
-                world::net(|net| net.set_cut(links, begins));
-            }
-        }
-    }
-
-    /// Kills a process, or starts it again.
-    fn turn(&mut self, host: Option<HostId>, begins: bool) {
-        let Some(host) = host else { return };
-        if begins {
-            self.stop(host);
-            self.starts.insert(host, None);
-        } else if !self.hosts[usize::from(host.0)].is_running() {
-            self.starts.insert(host, Some(self.now_us));
-        }
-    }
-
-    fn turn_dark(&mut self, region: usize, begins: bool) {
-        for at in 0..self.hosts.len() {
-            if self.region_of(at) != Some(region) || matches!(self.roles[at], Role::Party(_)) {
-                continue;
-            }
-            let host = self.hosts[at].id;
-            if begins {
-                world::net(|net| net.go_dark(host));
-                self.turn(Some(host), true);
-            } else {
-                world::net(|net| net.light(host));
-                self.turn(Some(host), false);
-            }
-        }
-    }
-
-    fn cut_links(&self, fault: &Fault) -> Vec<Link> {
-        match fault {
-            Fault::RegionCut(region) => self.links(|run, from, to| run.crosses(*region, from, to)),
-            Fault::RegionHalfCut { region, into } => self.links(|run, from, to| {
-                run.crosses(*region, from, to) && (run.region_of(to) == Some(*region)) == *into
-            }),
-            Fault::CutFromDirectory(node) => {
-                self.links_to_directory(|role| matches!(role, Role::Node(it) if it == node))
-            }
-            Fault::ReplicatorBlind(region) => {
-                self.links_to_directory(|role| matches!(role, Role::Replicator(it) if it == region))
-            }
-            Fault::PeersCut(one, other) => self.links(|run, from, to| {
-                let pair = [run.region_of(from), run.region_of(to)];
-                let is_server = |at: usize| matches!(run.roles[at], Role::Node(_) | Role::Replicator(_));
-                is_server(from)
-                    && is_server(to)
-                    && (pair == [Some(*one), Some(*other)] || pair == [Some(*other), Some(*one)])
-            }),
-            _ => Vec::new(),
-        }
-    }
-
-    fn links_to_directory(&self, is: impl Fn(&Role) -> bool) -> Vec<Link> {
-        let is_directory = |role: &Role| matches!(role, Role::Directory(_));
-        self.links(|run, from, to| {
-            let (from, to) = (&run.roles[from], &run.roles[to]);
-            (is(from) && is_directory(to)) || (is_directory(from) && is(to))
-        })
-    }
-
-    fn crosses(&self, region: usize, from: usize, to: usize) -> bool {
-        (self.region_of(from) == Some(region)) != (self.region_of(to) == Some(region))
-    }
-
-    fn links(&self, is: impl Fn(&Self, usize, usize) -> bool) -> Vec<Link> {
-        let count = self.hosts.len();
-        let all = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
-        all.filter(|(from, to)| from != to && is(self, *from, *to)).map(|(from, to)| link(from, to)).collect()
     }
 }
 

@@ -1,9 +1,6 @@
 //! `chaos sim`: one seed in this process, or many, each in a process of its own.
 
-use super::{
-    Outcome,
-    bugs::{EXPECTED, Expected},
-};
+use super::{Outcome, bugs::EXPECTED};
 use host::planted::{self, Bug};
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -49,6 +46,12 @@ pub struct Args {
     history: Option<PathBuf>,
 }
 
+impl Args {
+    fn jobs(&self) -> usize {
+        self.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
+    }
+}
+
 /// Carries it out; fails where a seed did.
 pub fn main(args: &Args) -> ExitCode {
     let done = match args.seed {
@@ -91,13 +94,13 @@ fn one(seed: u64, args: &Args) -> anyhow::Result<ExitCode> {
     tell(seed, &outcome);
     let Outcome { lasted_us, history, .. } = &outcome;
     eprintln!(
-        "{:.1} s in {:.2} s, {} events{}",
+        "{:.1} s in {:.2} s, {} events",
         *lasted_us as f64 / 1e6,
         began.elapsed().as_secs_f64(),
         history.events().len(),
-        if outcome.is_at_rest { "" } else { ", and never at rest" }
     );
-    Ok(if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_sound = outcome.violations.is_empty() && outcome.restless.is_empty();
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What a parent reads: a line about the trace, and one for each violation.
@@ -105,6 +108,9 @@ fn tell(seed: u64, outcome: &Outcome) {
     println!("seed {seed} trace {:032x}", outcome.trace);
     for violation in &outcome.violations {
         println!("{violation}");
+    }
+    for what in outcome.restless.iter().take(SHOWN_MAX) {
+        println!("never at rest: {what}");
     }
 }
 
@@ -121,21 +127,21 @@ struct Failed {
     said: String,
 }
 
-/// A checker's line is what it found; its name is the first word.
-fn is_found(said: &str, expected: &Expected) -> Option<String> {
-    let line = said.lines().find(|line| expected.by.iter().any(|by| line.starts_with(&format!("{by}:"))));
-    line.map(str::to_owned)
-}
-
 fn all_bugs(args: &Args) -> anyhow::Result<ExitCode> {
     let mut missed = 0;
     for expected in EXPECTED {
         let (bug, mut found) = (expected.bug, None);
-        for seed in args.from..args.from + args.seeds {
-            let output = start(seed, Some(bug))?.wait_with_output()?;
-            if let Some(line) = is_found(&String::from_utf8_lossy(&output.stdout), expected) {
-                found = Some((seed, line));
-                break;
+        let mut seeds =
+            expected.seeds(args.from).take_while(|seed| *seed < args.from + args.seeds).peekable();
+        while found.is_none() && seeds.peek().is_some() {
+            let jobs = args.jobs();
+            let started: Result<Vec<_>, _> =
+                seeds.by_ref().take(jobs).map(|seed| Ok((seed, start(seed, Some(bug))?))).collect();
+            let started: Vec<(u64, Child)> = started.map_err(|error: io::Error| error)?;
+            for (seed, child) in started {
+                let output = child.wait_with_output()?;
+                let said = String::from_utf8_lossy(&output.stdout);
+                found = found.or_else(|| Some((seed, expected.found(&said)?.to_owned())));
             }
         }
         match found {
@@ -150,7 +156,7 @@ fn all_bugs(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn many(args: &Args) -> anyhow::Result<ExitCode> {
-    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let jobs = args.jobs();
     let mut seeds = args.from..args.from + args.seeds;
     let mut workers: Vec<Worker> = Vec::new();
     let mut failed = Vec::new();

@@ -12,6 +12,7 @@
 //! - A tail is cut off only after it was archived.
 
 use bytes::Bytes;
+use host::planted::{Bug, is_planted};
 use log_store::{EpochBegin, PartitionEnd};
 use types::{Epoch, Lsn, PartitionPosition, Record};
 
@@ -113,7 +114,7 @@ impl Core {
     /// itself out of the request, so that the next decision goes on from there.
     pub fn decide(&mut self, epoch: Epoch, request: &mut Request) -> Action {
         let Some(end) = &self.end else { return Action::ReadEnd };
-        if epoch < end.fence {
+        if epoch < end.fence && !is_planted(Bug::SkipFenceCheck) && !is_planted(Bug::TruncateUnfenced) {
             return Action::Answer(Outcome::Fenced);
         }
         if epoch > end.fence {

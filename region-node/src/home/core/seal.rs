@@ -18,6 +18,7 @@
 
 use super::{Context, Core, Output};
 use crate::service::WriteError;
+use host::planted::{Bug, is_planted};
 use types::{Body, Generation, LogId, Lsn, MoveId, Record, StateUpdate};
 
 /// How far the epoch is on its way to its end.
@@ -33,17 +34,17 @@ pub(super) enum Sealing {
 }
 
 impl Core {
-    pub(super) const fn is_moving(&self) -> bool {
-        !matches!(self.sealing, Sealing::Open)
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(self.sealing, Sealing::Finishing(_)) || self.is_sealed()
     }
 
-    pub(super) const fn is_sealed(&self) -> bool {
-        matches!(self.sealing, Sealing::Sealed(..))
+    pub(super) fn is_sealed(&self) -> bool {
+        matches!(self.sealing, Sealing::Sealed(..)) && !is_planted(Bug::ReopenSealedEpoch)
     }
 
     /// The partition is being moved away: nothing more is begun.
     pub(super) fn finish_for(&mut self, id: MoveId, out: &mut Vec<Output>) {
-        if self.is_moving() {
+        if self.sealing != Sealing::Open {
             return;
         }
         self.sealing = Sealing::Finishing(id);
