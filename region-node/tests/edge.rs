@@ -277,3 +277,19 @@ async fn a_connection_that_offers_no_subprotocol_is_told_the_two() {
     let body = String::from_utf8(response.into_body().expect("a problem")).expect("text");
     assert!(body.contains("hearth.v1.proto") && body.contains("hearth.v1.json"), "{body}");
 }
+
+#[tokio::test]
+async fn a_client_is_welcomed_only_once_it_is_known_how_many_regions_there_are() {
+    for (regions, expected) in [(REGIONS, false), (&REGIONS[..1], true)] {
+        let world = World::unplaced(regions, |_| {}).await;
+        let address = world.nodes[0].address;
+        let early = Client::try_connect(address, false).await;
+        assert_eq!(early.err().map(|status| status.as_u16()), Some(503), "no placement has come");
+        world.place_all();
+        let mut client = Client::connect(address, false).await;
+        let hello =
+            client::Hello { protocol_version: 1, user: "alice".into(), device: 1, ..Default::default() };
+        let Answer::Welcome(welcome) = client.ask(Ask::Hello(hello)).await else { panic!("no welcome") };
+        assert_eq!(welcome.one_region, expected, "{} regions", regions.len());
+    }
+}

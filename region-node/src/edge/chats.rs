@@ -96,10 +96,19 @@ impl Router {
         }
     }
 
-    /// Nothing is ever replicated: there is nowhere to.
+    /// Nothing is ever replicated: there is nowhere to. `false` before a placement has come.
     pub(crate) fn has_one_region(&self) -> bool {
+        self.regions() == 1
+    }
+
+    /// Whether a placement has come, so that it is known how many regions there are.
+    pub(crate) fn knows_regions(&self) -> bool {
+        self.regions() > 0
+    }
+
+    fn regions(&self) -> usize {
         let placement = self.parts().view.load();
-        placement.regions().filter(|region| region.retirement != Retirement::Retired).count() <= 1
+        placement.regions().filter(|region| region.retirement != Retirement::Retired).count()
     }
 }
 

@@ -84,6 +84,10 @@ async fn upgrade(
     if edge.0.parts.readiness.is_leaving() {
         return refuse(Code::NotReady, "the node is going down".to_owned());
     }
+    // A session is told once, in its welcome, whether `home` is the last thing that it hears of a message.
+    if !edge.0.router.knows_regions() {
+        return refuse(Code::NotReady, "no placement has come from the directory".to_owned());
+    }
     let Some(seat) = edge.seat() else {
         let why = format!("the node has {} sessions, the most it takes", edge.sessions());
         return refuse(Code::Overloaded, why);

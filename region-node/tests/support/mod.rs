@@ -68,22 +68,32 @@ impl World {
     }
 
     pub(crate) async fn start_with(regions: &[&str], change: impl Fn(&mut Config)) -> Self {
+        let world = Self::unplaced(regions, change).await;
+        world.place_all();
+        world
+    }
+
+    /// Nodes to which no placement has come.
+    pub(crate) async fn unplaced(regions: &[&str], change: impl Fn(&mut Config)) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let mut nodes = Vec::new();
         for region in regions {
             nodes.push(TestNode::start(region, &state, &change).await);
         }
-        let world = Self { nodes, state, version: Mutex::new(0) };
+        Self { nodes, state, version: Mutex::new(0) }
+    }
+
+    /// The first placement comes to all nodes.
+    pub(crate) fn place_all(&self) {
         let rows = (0..PARTITIONS).map(|number| {
-            let at = number as usize % world.nodes.len();
-            world.row(PartitionId::new(number), at, Epoch::FIRST)
+            let at = number as usize % self.nodes.len();
+            self.row(PartitionId::new(number), at, Epoch::FIRST)
         });
-        world.place(rows.collect());
+        self.place(rows.collect());
         for partition in 0..PARTITIONS {
-            let at = partition as usize % world.nodes.len();
-            world.with_store(at, |store| store.become_home(PartitionId::new(partition), Epoch::FIRST));
+            let at = partition as usize % self.nodes.len();
+            self.with_store(at, |store| store.become_home(PartitionId::new(partition), Epoch::FIRST));
         }
-        world
     }
 
     fn row(&self, partition: PartitionId, at: usize, epoch: Epoch) -> PartitionRow {

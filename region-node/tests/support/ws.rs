@@ -9,7 +9,11 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
+    tungstenite::{
+        Error, Message,
+        client::IntoClientRequest,
+        http::{HeaderValue, StatusCode},
+    },
 };
 
 pub(crate) struct Client {
@@ -22,12 +26,21 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr, is_json: bool) -> Self {
+        Self::try_connect(address, is_json).await.expect("the edge accepts")
+    }
+
+    /// The status of the refusal where the edge does not accept.
+    pub(crate) async fn try_connect(address: SocketAddr, is_json: bool) -> Result<Self, StatusCode> {
         let mut request = format!("ws://{address}/v1/ws").into_client_request().expect("a valid address");
         let subprotocol = if is_json { "hearth.v1.json" } else { "hearth.v1.proto" };
         request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(subprotocol));
-        let (socket, response) = connect_async(request).await.expect("the edge accepts");
+        let (socket, response) = match connect_async(request).await {
+            Ok(connected) => connected,
+            Err(Error::Http(response)) => return Err(response.status()),
+            Err(error) => panic!("{error}"),
+        };
         assert_eq!(response.headers()["sec-websocket-protocol"], subprotocol);
-        Self { socket, is_json, next_id: 1, kept: VecDeque::new() }
+        Ok(Self { socket, is_json, next_id: 1, kept: VecDeque::new() })
     }
 
     /// Connects and says who it is.
