@@ -50,7 +50,10 @@ pub(crate) fn from_home(wire: node::FetchReply) -> Result<FromHome, Unusable> {
             return Ok(FromHome::Hello);
         }
         Wire::Batch(batch) => Reply::Batch(batch),
-        Wire::Diverged(diverged) => Reply::Diverged { common: position(diverged.common) },
+        Wire::Diverged(diverged) => Reply::Diverged {
+            common: position(diverged.common),
+            judged: diverged.last.map(PartitionPosition::from),
+        },
         Wire::NotHome(_) => Reply::NotHome,
         Wire::Refused(refused) => Reply::Refused {
             why: why(&refused),
@@ -85,7 +88,10 @@ pub(crate) fn to_follower(partition: PartitionId, epoch: Epoch, say: Say) -> nod
     let request = match say {
         Say::Probe => Request::Probe(node::FollowProbe {}),
         Say::Batch { batch, .. } => Request::Batch(batch),
-        Say::Truncate { common } => Request::Diverged(node::FetchDiverged { common: Some(common.into()) }),
+        Say::Truncate { common, judged } => {
+            let (common, last) = (Some(common.into()), Some(judged.into()));
+            Request::Diverged(node::FetchDiverged { common, last })
+        }
     };
     node::FollowRequest { partition: partition.get(), epoch: epoch.get(), request: Some(request) }
 }

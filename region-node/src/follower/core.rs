@@ -9,7 +9,8 @@
 //! - An epoch below the fence is never obeyed.
 //! - Records are taken only at an epoch that the store was fenced at before their home matched this copy:
 //!   then no older home can have changed what they follow.
-//! - A tail is cut off only after it was archived.
+//! - A tail is cut off only after it was archived, and only where the home has judged this very tail: what
+//!   was said of an earlier one may come late, when all that is held is the home's.
 
 use bytes::Bytes;
 use host::planted::{Bug, is_planted};
@@ -47,6 +48,8 @@ pub enum Request {
     Diverged {
         /// The last record that may be shared.
         common: PartitionPosition,
+        /// The last record of the copy that the home has judged, if it is told.
+        judged: Option<PartitionPosition>,
     },
 }
 
@@ -94,7 +97,7 @@ pub enum Outcome {
     Done,
     /// A higher epoch is obeyed.
     Fenced,
-    /// The batch does not follow what is held.
+    /// The batch does not follow what is held, or what is held is not what was judged.
     Gap,
 }
 
@@ -141,12 +144,15 @@ impl Core {
                 let records = std::mem::take(&mut batch.records);
                 Action::Append { obeys: epoch, records, encoded: std::mem::take(&mut batch.encoded) }
             }
-            Request::Diverged { common } => {
+            Request::Diverged { common, judged } => {
                 let keep = last_shared(end, *common);
-                self.matched = false;
                 if end.last.lsn <= keep {
                     return Action::Answer(Outcome::Done);
                 }
+                if !judged.map_or(end.last.epoch < epoch, |judged| judged == end.last) {
+                    return Action::Answer(Outcome::Gap);
+                }
+                self.matched = false;
                 self.watermark = self.watermark.min(keep);
                 Action::CutOff { obeys: epoch, from: keep.plus(1) }
             }
@@ -302,7 +308,7 @@ mod tests {
     fn a_divergent_tail_is_cut_off_and_serves_nothing_until_the_next_match() {
         let mut core = standing_at(3, at(2, 9));
         core.decide(Epoch::new(3), &mut batch(vec![], Some(at(2, 9))));
-        let mut diverged = Request::Diverged { common: at(1, 4) };
+        let mut diverged = Request::Diverged { common: at(1, 4), judged: Some(at(2, 9)) };
         let action = core.decide(Epoch::new(3), &mut diverged);
         assert_eq!(action, Action::CutOff { obeys: Epoch::new(3), from: Lsn::new(5) });
         assert!(!core.is_matched());
@@ -316,8 +322,28 @@ mod tests {
         let mut core = Core::default();
         let epochs = vec![begin(1, 1), begin(2, 4)];
         core.learn(PartitionEnd { fence: Epoch::new(3), last: at(2, 9), epochs });
-        let action = core.decide(Epoch::new(3), &mut Request::Diverged { common: at(1, 7) });
+        let mut diverged = Request::Diverged { common: at(1, 7), judged: Some(at(2, 9)) };
+        let action = core.decide(Epoch::new(3), &mut diverged);
         assert_eq!(action, Action::CutOff { obeys: Epoch::new(3), from: Lsn::new(4) });
+    }
+
+    #[test]
+    fn what_was_said_of_an_earlier_tail_cuts_nothing_off() {
+        let begin = |epoch, lsn| EpochBegin { epoch: Epoch::new(epoch), first_lsn: Lsn::new(lsn) };
+        for judged in [Some(at(4, 15)), None] {
+            let mut core = Core::default();
+            let epochs = vec![begin(4, 1), begin(5, 11)];
+            core.learn(PartitionEnd { fence: Epoch::new(5), last: at(5, 50), epochs });
+            core.decide(Epoch::new(5), &mut batch(vec![], Some(at(5, 50))));
+            let late = core.decide(Epoch::new(5), &mut Request::Diverged { common: at(4, 10), judged });
+            assert_eq!(late, Action::Answer(Outcome::Gap), "{judged:?}");
+            assert!(core.is_matched() && core.watermark() == Lsn::new(50));
+        }
+        let mut core = Core::default();
+        let epochs = vec![begin(3, 1), begin(4, 11)];
+        core.learn(PartitionEnd { fence: Epoch::new(5), last: at(4, 15), epochs });
+        let untold = core.decide(Epoch::new(5), &mut Request::Diverged { common: at(3, 10), judged: None });
+        assert_eq!(untold, Action::CutOff { obeys: Epoch::new(5), from: Lsn::new(11) });
     }
 
     #[test]

@@ -302,7 +302,8 @@ impl Stream<'_> {
                 self.send(partition, epoch, fetch_reply::Reply::Batch(batch), 0);
             }
             Answer::Diverged(common) => {
-                let diverged = wire::FetchDiverged { common: Some(common.into()) };
+                let (common, last) = (Some(common.into()), Some(last.into()));
+                let diverged = wire::FetchDiverged { common, last };
                 self.send(partition, epoch, fetch_reply::Reply::Diverged(diverged), 0);
             }
             Answer::Stale => self.not_home(partition),

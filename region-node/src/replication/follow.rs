@@ -99,7 +99,8 @@ fn ask_of(wire: wire::FollowRequest, replies: &Replies) -> Result<Ask, Status> {
             batch_of(batch).map(Request::Batch).map_err(|error| unusable(wire.partition, &error))
         }
         Some(follow_request::Request::Diverged(diverged)) => {
-            Ok(Request::Diverged { common: diverged.common.unwrap_or_default().into() })
+            let judged = diverged.last.map(Into::into);
+            Ok(Request::Diverged { common: diverged.common.unwrap_or_default().into(), judged })
         }
         Some(follow_request::Request::Hello(_)) | None => {
             return Err(Status::invalid_argument("a follow request says nothing"));

@@ -20,7 +20,8 @@
 //!   adopted, and the follower is asked anew in it.
 //! - The follower is handed only batches that directly follow what it holds or was handed before, and
 //!   only after the home has matched its last record.
-//! - It is told to truncate only what the home called diverged.
+//! - It is told to truncate only what the home called diverged, and which tail that is: one that it holds no
+//!   more, or another one, is not cut.
 //! - Records received and not durable at the follower never pass the credit by more than
 //!   [`bounds::CREDIT_SLACK_BYTES`].
 //! - A fetch says only what the follower itself said to be durable.
@@ -237,7 +238,10 @@ impl Pump {
             Outcome::Fenced => self.handed.forget(),
             Outcome::Gap => {
                 self.handed.forget();
-                if matches!(self.state, State::Fetching { .. } | State::Streaming { .. }) {
+                if matches!(
+                    self.state,
+                    State::Fetching { .. } | State::Streaming { .. } | State::Truncating { .. }
+                ) {
                     self.gap(now, followed.last, out);
                 }
             }
@@ -324,7 +328,12 @@ impl Pump {
                 self.begin(now, out);
             }
             Reply::Batch(batch) if asked && fetched.epoch == self.epoch => self.take_batch(now, batch, out),
-            Reply::Diverged { common } if asked && fetched.epoch == self.epoch => {
+            // What was said of an earlier `last` is no answer to what was asked since.
+            Reply::Diverged { common, judged }
+                if asked
+                    && fetched.epoch == self.epoch
+                    && judged.is_none_or(|judged| judged == self.durable) =>
+            {
                 self.take_diverged(now, common, out);
             }
             _ => {}
@@ -369,7 +378,7 @@ impl Pump {
         }
         out.push(Output::Note(Note::Diverged { last, common }));
         self.state = State::Truncating { common };
-        self.say(Say::Truncate { common }, out);
+        self.say(Say::Truncate { common, judged: last }, out);
     }
 
     // ---- what both lead to ----

@@ -57,9 +57,16 @@ pub(crate) struct Fetched {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Batch(Batch),
-    Diverged { common: PartitionPosition },
+    /// Of a follower whose last record is `judged`; a home may leave it out.
+    Diverged {
+        common: PartitionPosition,
+        judged: Option<PartitionPosition>,
+    },
     NotHome,
-    Refused { why: String, retry_after: Option<Duration> },
+    Refused {
+        why: String,
+        retry_after: Option<Duration>,
+    },
 }
 
 /// What a pump wants said.
@@ -82,8 +89,10 @@ pub(crate) enum Say {
         batch: Batch,
         bytes: usize,
     },
+    /// Cut off what is behind `common`, if `judged` is still the last record.
     Truncate {
         common: PartitionPosition,
+        judged: PartitionPosition,
     },
 }
 

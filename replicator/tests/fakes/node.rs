@@ -163,7 +163,7 @@ impl State {
             sessions.remove(&partition);
             let shared = |record: &&Record| record.epoch <= asked.epoch && record.lsn <= asked.lsn;
             let common = Some(log.iter().rfind(shared).map_or(PartitionPosition::default(), position));
-            let reply = fetch_reply::Reply::Diverged(wire::FetchDiverged { common });
+            let reply = fetch_reply::Reply::Diverged(wire::FetchDiverged { common, last: Some(asked) });
             return Some(wire::FetchReply { partition, epoch, reply: Some(reply) });
         }
         let credit = fetch.credit_bytes as usize;
@@ -239,6 +239,7 @@ impl State {
                 }
                 follow_request::Request::Diverged(diverged) => {
                     let common = diverged.common.unwrap_or_default();
+                    assert_eq!(diverged.last, Some(last(log)), "the tail that was judged");
                     log.retain(|record| record.epoch <= common.epoch && record.lsn <= common.lsn);
                     self.told.truncated.push((partition, common));
                     follow_reply::Outcome::Done(wire::FollowDone {})

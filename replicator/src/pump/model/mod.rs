@@ -53,11 +53,13 @@ struct World {
     home: Option<usize>,
     /// What the placement has still to tell.
     routes: VecDeque<Option<(usize, Epoch)>>,
-    told_diverged: BTreeSet<(Epoch, PartitionPosition)>,
+    /// What came to the follower on streams that are given up, and is not served yet.
+    late: VecDeque<(Epoch, Say)>,
+    told_diverged: BTreeSet<(Epoch, PartitionPosition, Option<PartitionPosition>)>,
     said_durable: BTreeSet<PartitionPosition>,
     truncations: usize,
     /// How often each kind of event happens: every run has its own slow and broken parts.
-    odds: [u32; 15],
+    odds: [u32; 16],
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             follower: Follower::default(),
             follow_up: false,
             to_follower: VecDeque::new(),
+            late: VecDeque::new(),
             from_follower: VecDeque::new(),
             eras: Eras::new(),
             epoch: Epoch::ZERO,
@@ -103,8 +106,9 @@ impl World {
         for output in out {
             match output {
                 Output::ToFollower { epoch, say } => {
-                    if let Say::Truncate { common } = &say {
-                        assert!(self.told_diverged.contains(&(epoch, *common)), "nobody called it diverged");
+                    if let Say::Truncate { common, judged } = &say {
+                        let told = (epoch, *common, Some(*judged));
+                        assert!(self.told_diverged.contains(&told), "nobody called it diverged");
                         self.truncations += 1;
                     }
                     assert!(self.follow_up, "nobody is there to hear it");
@@ -135,14 +139,21 @@ impl World {
     // ---- streams ----
 
     fn break_follow(&mut self) {
-        // What it has read it may still do, and nobody hears of it.
-        let read = self.rng.random_range(0..=self.to_follower.len());
-        for (epoch, say) in self.to_follower.drain(..).take(read) {
-            self.follower.take(epoch, say, &self.eras);
+        // What has come to it it may still do, now or later, and nobody hears of it.
+        let come = self.rng.random_range(0..=self.to_follower.len());
+        self.late.extend(self.to_follower.drain(..).take(come));
+        if self.chance(50) {
+            self.serve_late();
         }
         self.from_follower.clear();
         if std::mem::take(&mut self.follow_up) {
             self.tell(Input::FollowDown);
+        }
+    }
+
+    fn serve_late(&mut self) {
+        for (epoch, say) in self.late.drain(..) {
+            self.follower.take(epoch, say, &self.eras);
         }
     }
 
@@ -174,8 +185,8 @@ impl World {
     }
 
     fn home_says(&mut self, index: usize, fetched: Fetched) {
-        if let Reply::Diverged { common } = &fetched.reply {
-            self.told_diverged.insert((fetched.epoch, *common));
+        if let Reply::Diverged { common, judged } = &fetched.reply {
+            self.told_diverged.insert((fetched.epoch, *common, *judged));
         }
         self.streams[index].replies.push_back(fetched);
     }
@@ -315,11 +326,13 @@ impl World {
                 let to = self.chance(80).then_some(index);
                 self.change_home(to);
             }
+            14 => self.serve_late(),
             _ => self.restart_replicator(),
         }
     }
 
     fn settle(&mut self) {
+        self.serve_late();
         self.change_home(Some(0));
         (0..HOMES).for_each(|index| self.resign_former(index));
         for _ in 0..SETTLING_ROUNDS {

@@ -81,7 +81,7 @@ impl HomeNode {
                 record.epoch <= fetch.last.epoch.get() && record.lsn <= fetch.last.lsn.get()
             };
             let common = self.log.iter().rfind(shared).map_or(PartitionPosition::ZERO, position);
-            return Some(Fetched { epoch, reply: Reply::Diverged { common } });
+            return Some(Fetched { epoch, reply: Reply::Diverged { common, judged: Some(fetch.last) } });
         }
         if follower.fence <= epoch {
             assert_eq!(&follower.log[..at], &self.log[..at], "a match that the follower does not hold");
@@ -173,7 +173,8 @@ impl Follower {
                 let home = eras.get(&epoch).expect("an epoch that was homed");
                 assert_eq!(self.log, home[..self.log.len()], "the copy is not a prefix of its home");
             }
-            Say::Truncate { common } => self.truncate(epoch, common, eras),
+            Say::Truncate { judged, .. } if judged != last(&self.log) => return self.answer(Outcome::Gap),
+            Say::Truncate { common, .. } => self.truncate(epoch, common, eras),
         }
         self.answer(Outcome::Done)
     }
