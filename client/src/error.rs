@@ -28,6 +28,12 @@ impl Refused {
     pub fn known(&self) -> Option<Code> {
         self.code.parse().ok()
     }
+
+    /// Nothing will change about it. A defect and a broken store are no last word: another copy, or the same
+    /// node later, may answer otherwise.
+    pub(crate) fn is_final(&self) -> bool {
+        !self.retryable && self.known() != Some(Code::Internal)
+    }
 }
 
 impl From<wire::Error> for Refused {

@@ -27,6 +27,7 @@ enum Step {
     FailOver(u8),
     Replicate(u8),
     Fault(Fault),
+    PositionFault(Code),
     Wait(u16),
     FallBehind,
     /// The server sends the session away, and closes later if it is still there.
@@ -42,9 +43,11 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Fault::Refuse(Code::HomeUnavailable)),
         Just(Fault::Refuse(Code::Overloaded)),
         Just(Fault::Refuse(Code::Indeterminate)),
+        Just(Fault::Refuse(Code::Internal)),
         Just(Fault::WriteButDoubt),
         Just(Fault::DoubtOnly),
     ];
+    let position_fault = prop_oneof![Just(Code::NotReady), Just(Code::Internal), Just(Code::PositionUnknown)];
     prop_oneof![
         6 => (1u8..8).prop_map(Step::Say),
         10 => (1u8..10).prop_map(Step::Up),
@@ -55,6 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u8..6).prop_map(Step::FailOver),
         4 => (1u8..8).prop_map(Step::Replicate),
         2 => fault.prop_map(Step::Fault),
+        2 => position_fault.prop_map(Step::PositionFault),
         6 => (1u16..3_000).prop_map(Step::Wait),
         1 => Just(Step::FallBehind),
         2 => (0u16..600, 1u16..1_000).prop_map(|(after_ms, within_ms)| Step::GoAway { after_ms, within_ms }),
@@ -275,6 +279,7 @@ impl World {
                 self.model.replicate(self.log, to);
             }
             Step::Fault(fault) => self.model.faults.push_back(fault),
+            Step::PositionFault(code) => self.model.position_faults.push_back(code),
             Step::Wait(ms) => self.wait(ms.into()),
             Step::GoAway { after_ms, within_ms } => {
                 if let Some(connection) = &mut self.connection {
@@ -304,6 +309,7 @@ impl World {
     /// No more faults: everything that is due happens, until nothing is left to happen.
     fn settle(&mut self) {
         self.model.faults.clear();
+        self.model.position_faults.clear();
         self.late(usize::MAX);
         for _ in 0..SETTLE_ROUNDS {
             self.model.replicate(self.log, u64::MAX);

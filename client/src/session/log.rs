@@ -140,8 +140,14 @@ impl LogSession {
     /// # Errors
     /// The log cannot be followed, ever.
     pub(super) fn follow_refused(&mut self, error: Refused, cx: &mut Cx) -> Result<(), Refused> {
-        if !error.retryable {
-            return Err(error);
+        match &mut self.timeline {
+            // All that we know of the order is in doubt: it is read anew, and the outbox stays.
+            Some(timeline) if error.known() == Some(Code::PositionUnknown) && timeline.end() > 0 => {
+                let cut = timeline.cut_to(0);
+                self.undone(cut, cx);
+            }
+            _ if error.is_final() => return Err(error),
+            _ => {}
         }
         self.wait(error.retry_after_ms, cx);
         Ok(())
@@ -223,8 +229,17 @@ impl LogSession {
     /// Not every entry was sent to us.
     pub(super) fn behind(&mut self, cx: &mut Cx) {
         if self.stage == Stage::Live {
-            self.attach(cx);
+            self.ask_anew(cx);
         }
+    }
+
+    /// A wait keeps a server that answers wrongly, or cannot read, from being asked in a tight loop.
+    fn ask_anew(&mut self, cx: &mut Cx) {
+        if self.follow_attempts > 2 {
+            return self.wait(None, cx);
+        }
+        self.follow_attempts += 1;
+        self.attach(cx);
     }
 
     pub(super) fn entries(&mut self, entries: Vec<wire::Entry>, cx: &mut Cx) {
@@ -238,12 +253,7 @@ impl LogSession {
                 Step::Known => {}
                 Step::New => self.read(entry, false, cx),
                 Step::Moved => self.read(entry, true, cx),
-                // A wait keeps a server that answers wrongly from being asked in a tight loop.
-                Step::Gap | Step::Conflict if self.follow_attempts > 2 => self.wait(None, cx),
-                Step::Gap | Step::Conflict => {
-                    self.follow_attempts += 1;
-                    self.attach(cx);
-                }
+                Step::Gap | Step::Conflict => self.ask_anew(cx),
             }
         }
         if let Some(timeline) = &mut self.timeline {
@@ -360,7 +370,7 @@ impl LogSession {
         if message.state != State::InFlight {
             return;
         }
-        if !error.retryable {
+        if error.is_final() {
             message.state = State::Over { in_log: false };
             let error = SendError::Refused(error);
             cx.event(Event::Failed { log: self.id, message_id: *id, error });

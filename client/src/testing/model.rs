@@ -29,6 +29,8 @@ pub struct Model {
     pub hold_replication: bool,
     /// What meets the next writes.
     pub faults: VecDeque<Fault>,
+    /// What meets the next checks of positions.
+    pub position_faults: VecDeque<Code>,
     /// What Welcome says of the deployment.
     pub one_region: bool,
 }
@@ -180,7 +182,11 @@ impl Model {
 
     fn subscribe(&mut self, session: u64, id: u64, log: &str, position: &str) {
         let name = log.to_owned();
-        let answer = match self.locate(log, position) {
+        // Nobody calls the start unknown.
+        let is_sound = |code: &Code| *code == Code::PositionUnknown && position.is_empty();
+        let fault = self.position_faults.pop_front().filter(|code| !is_sound(code));
+        let refused = fault.map(|code| Refusal::new(code, "as the test wants it"));
+        let answer = match refused.map_or_else(|| self.locate(log, position), Err) {
             Err(error) => Answer::Error(proto::client_error(&error)),
             Ok((log, None, offset)) => {
                 self.follow(session, log, offset);

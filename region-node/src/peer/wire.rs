@@ -87,12 +87,14 @@ pub(crate) fn refused(refusal: &Refusal) -> Reply {
         code: refusal.code.as_str().to_owned(),
         message: refusal.message.clone(),
         retry_after_ms: refusal.retry_after_ms,
+        retryable: refusal.is_retryable(),
     })
 }
 
 fn refusal(refused: node::Refused) -> Refusal {
-    // A code of a newer peer is told as a defect, with its text.
-    let code = refused.code.parse().unwrap_or(Code::Internal);
+    // A code of a newer peer is told as one that asks for the same, with its text.
+    let unknown = if refused.retryable { Code::NotReady } else { Code::Internal };
+    let code = refused.code.parse().unwrap_or(unknown);
     Refusal { code, message: refused.message, retry_after_ms: refused.retry_after_ms }
 }
 
@@ -156,6 +158,10 @@ pub(crate) fn append_outcome(reply: Reply) -> Result<Acked, WriteError> {
             partition: PartitionId::new(wire.partition),
             epoch: Epoch::new(wire.epoch),
         }),
+        // It says that the write may be repeated, and not that it was not written.
+        Reply::Refused(wire) if wire.retryable && wire.code.parse::<Code>().is_err() => {
+            Err(WriteError::Indeterminate { why: "the home refused for a reason that is not known here" })
+        }
         Reply::Refused(wire) => match refusal(wire) {
             Refusal { code: Code::Indeterminate, .. } => {
                 Err(WriteError::Indeterminate { why: "the home does not know" })
@@ -266,7 +272,7 @@ pub(crate) fn located_reply(result: &Result<LocateAnswer, ReadRefusal>) -> Reply
 }
 
 fn unreadable(what: impl std::fmt::Display) -> ReadRefusal {
-    Refusal::new(Code::Internal, format!("a peer's answer cannot be read: {what}")).into()
+    Refusal::new(Code::NotReady, format!("a peer's answer cannot be read: {what}")).into()
 }
 
 /// The refusals that both kinds of read share.
@@ -394,4 +400,22 @@ pub(crate) fn found(reply: Reply) -> Result<Option<Deduped>, ReadRefusal> {
     let hash = wire.hash.as_ref().try_into().map_err(|_| unreadable("the hash needs 16 bytes"))?;
     let (hash, accepted_at_ms) = (BodyHash(hash), wire.accepted_at_ms);
     Ok(Some(Deduped { position: position.into(), lsn: Lsn::ZERO, hash, accepted_at_ms }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_of_a_newer_peer_asks_for_what_the_peer_says() {
+        let refused = |retryable| {
+            let code = "a_code_of_tomorrow".to_owned();
+            Reply::Refused(node::Refused { code, retryable, ..node::Refused::default() })
+        };
+        assert!(matches!(append_outcome(refused(true)), Err(WriteError::Indeterminate { .. })));
+        assert!(matches!(append_outcome(refused(false)),
+            Err(WriteError::Refused(refusal)) if refusal.code == Code::Internal));
+        assert!(matches!(page(refused(true)),
+            Err(ReadRefusal::Refused(refusal)) if refusal.is_retryable()));
+    }
 }

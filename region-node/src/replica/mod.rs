@@ -25,6 +25,8 @@ use types::{
 
 /// How far back from the head the last replicated entry is looked for.
 const REPLICATED_SCAN_ENTRIES: usize = 128;
+/// When whoever met a store that cannot be read should ask again, in ms.
+const UNREADABLE_RETRY_MS: u64 = 1_000;
 
 /// See [`Replicas`].
 #[derive(Debug)]
@@ -244,5 +246,6 @@ async fn page(
 
 fn unreadable(error: &(impl Into<ReadError> + Clone + std::fmt::Display)) -> ReadRefusal {
     tracing::error!(%error, "the store cannot be read");
-    Refusal::new(Code::Internal, error.to_string()).into()
+    // Another copy may be sound, and this node's store may be about to close.
+    Refusal::new(Code::NotReady, error.to_string()).retry_after_ms(UNREADABLE_RETRY_MS).into()
 }

@@ -122,3 +122,17 @@ async fn only_members_read() {
         replicas.read(PARTITION, LogId::group([9; 16]), &user("bob"), ReadFrom::Before(None), 3).await;
     assert!(matches!(unknown, Err(ReadRefusal::Refused(refusal)) if refusal.code == Code::UnknownChat));
 }
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_is_worth_another_try() {
+    let replicas = follower().await;
+    heartbeat(&replicas).await;
+    replicas.store.close().await;
+    for answer in [
+        read(&replicas, "bob", ReadFrom::Before(None)).await.map(drop),
+        replicas.locate(PARTITION, chat(), &user("bob"), at(3, 9)).await.map(drop),
+    ] {
+        let refused = answer.expect_err("it is closed");
+        assert!(matches!(&refused, ReadRefusal::Refused(refusal) if refusal.is_retryable()), "{refused:?}");
+    }
+}

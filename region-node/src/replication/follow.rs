@@ -148,6 +148,7 @@ pub(super) fn refused(refusal: &Refusal) -> wire::Refused {
         code: refusal.code.as_str().to_owned(),
         message: refusal.message.clone(),
         retry_after_ms: refusal.retry_after_ms,
+        retryable: refusal.is_retryable(),
     }
 }
 

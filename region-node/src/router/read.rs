@@ -74,7 +74,7 @@ impl Router {
         }
         match here {
             Ok(answer) if (answer.generation, answer.epoch) >= era => Ok(answer),
-            Err(ReadRefusal::Refused(refusal)) => Err(refusal.into()),
+            Err(ReadRefusal::Refused(refusal)) if !refusal.is_retryable() => Err(refusal.into()),
             here => match (self.locate_at_home(asked, position).await, here) {
                 (Err(ReadRefusal::NotHere(_)), Ok(answer)) => Ok(answer),
                 (Err(ReadRefusal::NotHere(_)), Err(ReadRefusal::Ahead)) => Err(behind(log).into()),
@@ -183,7 +183,8 @@ impl Router {
         };
         match here {
             Ok(page) if !(page.records.is_empty() && has_more) => Ok(page),
-            Err(ReadRefusal::Refused(_) | ReadRefusal::Diverged { .. }) => here,
+            Err(ReadRefusal::Diverged { .. }) => here,
+            Err(ReadRefusal::Refused(ref refusal)) if !refusal.is_retryable() => here,
             here => match (self.read_at_home(asked, from, limit).await, here) {
                 (Err(ReadRefusal::NotHere(_)), Ok(page)) => Ok(page),
                 (Err(ReadRefusal::NotHere(_)), Err(ReadRefusal::Ahead)) => Err(behind(log).into()),

@@ -60,6 +60,7 @@ fn outcome(answer: Answer) -> wire::SalvageOutcome {
         Ok(_) => Outcome::Salvaged(wire::Salvaged {}),
         Err(WriteError::Refused(refusal)) => Outcome::Refused(wire::Refused {
             code: refusal.code.as_str().to_owned(),
+            retryable: refusal.is_retryable(),
             message: refusal.message,
             retry_after_ms: refusal.retry_after_ms,
         }),

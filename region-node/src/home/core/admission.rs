@@ -85,10 +85,12 @@ impl Core {
         let Some(log) = self.logs.get_mut(id) else { return };
         let loaded = match loaded {
             Ok(loaded) => loaded,
-            Err(refusal) => {
+            // The store is about to close, or this copy is damaged: nothing that is said of the writes here is
+            // a last word, and they wait where they came from.
+            Err(_) => {
                 log.asked = Asked::default();
                 let not_home = self.not_home(true);
-                self.refuse_queue(id, &WriteError::Refused(refusal), &not_home, out);
+                self.refuse_queue(id, &not_home.clone().into(), &not_home, out);
                 return;
             }
         };

@@ -1,6 +1,7 @@
 //! One promise after the other.
 
 use super::*;
+use types::Refusal;
 
 #[test]
 fn a_home_ack_waits_for_the_sync() {
@@ -236,4 +237,16 @@ fn a_write_whose_deadline_passes_behind_a_look_up_is_refused_and_was_never_begun
     assert_eq!(world.refused(overdue), Code::HomeUnavailable);
     world.load_all();
     assert!(world.writing.is_empty(), "nothing of it is written later");
+}
+
+#[test]
+fn a_store_that_cannot_tell_refuses_nothing_for_good() {
+    let mut world = World::with_chat();
+    world.time(60_000);
+    let ticket = world.append(write(log(2), 1, message(1), AckPolicy::Home, None));
+    let (id, as_of, _) = world.loads.pop_front().expect("the log is looked at");
+    let closed = Err(Refusal::new(Code::Internal, "the store is closed"));
+    world.say(Input::Loaded { log: id, as_of, loaded: Box::new(closed) });
+    let answer = world.answered.get(&ticket);
+    assert!(matches!(answer, Some(Err(WriteError::NotHome(not_home))) if not_home.moving), "{answer:?}");
 }
