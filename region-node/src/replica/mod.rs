@@ -52,13 +52,15 @@ struct Knowledge {
 
 impl NodeReplicas {
     /// The state of a log whose generation is sealed in this copy. Whoever holds the seal, which was replicated
-    /// before the log went on elsewhere, holds all of the stretch before it and nothing else.
+    /// before the log went on elsewhere, holds all of the stretch before it and nothing else. A copy that is not
+    /// matched may hold another seal of the same generation, with a stretch that a failover undid.
     async fn sealed_state(
         &self,
         partition: PartitionId,
         log: LogId,
         generation: Generation,
     ) -> Result<Arc<LogState>, ReadRefusal> {
+        self.knowledge(partition).await?;
         let state = self.store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
         state.filter(|state| state.sealed >= generation).ok_or(ReadRefusal::Ahead)
     }

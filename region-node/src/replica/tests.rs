@@ -5,7 +5,8 @@ use futures_util::StreamExt as _;
 use log_store::{Append, memory::MemoryStore};
 use tokio_util::sync::CancellationToken;
 use types::{
-    AckPolicy, Body, DeviceId, Entry, EntryBody, MemberRole, MessageId, NodeId, PartitionPosition, StoreId,
+    AckPolicy, Body, DeviceId, Entry, EntryBody, MemberRole, MessageId, NodeId, PartitionPosition, RehomeId,
+    StateUpdate, StoreId,
 };
 
 const PARTITION: PartitionId = PartitionId::new(3);
@@ -134,5 +135,28 @@ async fn a_store_that_cannot_be_read_is_worth_another_try() {
     ] {
         let refused = answer.expect_err("it is closed");
         assert!(matches!(&refused, ReadRefusal::Refused(refusal) if refusal.is_retryable()), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_stretch_is_told_only_by_a_copy_that_was_matched() {
+    let replicas = follower().await;
+    let sealed = StateUpdate::LogSealed { rehome: RehomeId::from_bytes([1; 16]) };
+    let seal = Record { lsn: Lsn::new(11), body: Body::Update(sealed), ..record(10, 3) };
+    let append = Append { partition: PARTITION, obeys: Epoch::new(3), records: vec![seal] };
+    replicas.store.append(append).await.expect("it is appended");
+    let key = record(7, 3).entry().expect("an entry").dedup_key();
+    for is_matched in [false, true] {
+        let from = ReadFrom::After(at(3, 6));
+        let page = replicas.read_stretch(PARTITION, chat(), Generation::FIRST, from, 3).await;
+        let found = replicas.find(PARTITION, chat(), Generation::FIRST, &key).await;
+        if is_matched {
+            assert_eq!(page.expect("a page").records.len(), 3);
+            assert!(found.expect("an answer").is_some());
+        } else {
+            assert!(matches!(page, Err(ReadRefusal::NotHere(_))), "{page:?}");
+            assert!(matches!(found, Err(ReadRefusal::NotHere(_))), "{found:?}");
+            heartbeat(&replicas).await;
+        }
     }
 }
