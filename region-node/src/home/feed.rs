@@ -105,6 +105,7 @@ struct State {
     tail: VecDeque<Bytes>,
     tail_bytes: usize,
     ended: bool,
+    sealed: bool,
     bells: Vec<Weak<Bell>>,
 }
 
@@ -136,7 +137,7 @@ impl Feed {
     pub fn new(partition: PartitionId, epoch: Epoch, end: &PartitionEnd, watermark: Lsn) -> Self {
         let standing = Standing { end: end.last, epochs: end.epochs.clone(), watermark };
         let (tail, bells) = (VecDeque::new(), Vec::new());
-        let state = State { standing, tail, tail_bytes: 0, ended: false, bells };
+        let state = State { standing, tail, tail_bytes: 0, ended: false, sealed: false, bells };
         Self { partition, epoch, state: Mutex::new(state) }
     }
 
@@ -226,6 +227,16 @@ impl Feed {
         let mut state = self.state.lock();
         state.standing.watermark = watermark;
         state.bells().for_each(|bell| bell.mark(self.partition));
+    }
+
+    /// SEAL is being written: from now on there may be a later home, whatever the lease says.
+    pub(super) fn seal(&self) {
+        self.state.lock().sealed = true;
+    }
+
+    /// Whether there may be a later home that was not begun by a loss of the lease.
+    pub fn is_sealed(&self) -> bool {
+        self.state.lock().sealed
     }
 
     pub(super) fn end(&self) {

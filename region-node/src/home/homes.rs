@@ -301,8 +301,9 @@ impl Homes for NodeHomes {
         let lease = self.deps.leases.borrow().clone();
         let leased = lease.is_some_and(|lease| lease.left_ms(crate::clock::boot_ms()) > 0);
         match replica::locate_at_home(&*self.deps.store, partition, &feed, log, user, position).await {
-            // Whoever has no lease cannot tell a made-up position from one of the next home.
-            Err(ReadRefusal::Ahead) if !leased => {
+            // Whoever has no lease, or has given the partition away, cannot tell a made-up position from one
+            // of the next home.
+            Err(ReadRefusal::Ahead) if !leased || feed.is_sealed() => {
                 Err(NotHome { moving: true, ..self.not_home(partition) }.into())
             }
             Err(ReadRefusal::Ahead) => {

@@ -318,6 +318,10 @@ impl Shard {
                 self.jobs.push(jobs::load(deps, partition, home.epoch, log, as_of, need));
             }
             Output::Write(records) => {
+                // SEAL is the last record of a home.
+                if records.last().is_some_and(|record| record.sealed_by().is_some()) {
+                    home.feed.seal();
+                }
                 if home.held.is_empty() && !self.switches.holds(Hold::BeforeAppend) {
                     self.jobs.push(jobs::append(deps, partition, home.epoch, records));
                 } else {

@@ -141,7 +141,7 @@ async fn a_store_that_cannot_be_read_is_worth_another_try() {
 #[tokio::test]
 async fn a_sealed_stretch_is_told_only_by_a_copy_that_was_matched() {
     let replicas = follower().await;
-    let sealed = StateUpdate::LogSealed { rehome: RehomeId::from_bytes([1; 16]) };
+    let sealed = StateUpdate::LogSealed { rehome: RehomeId::new(1) };
     let seal = Record { lsn: Lsn::new(11), body: Body::Update(sealed), ..record(10, 3) };
     let append = Append { partition: PARTITION, obeys: Epoch::new(3), records: vec![seal] };
     replicas.store.append(append).await.expect("it is appended");

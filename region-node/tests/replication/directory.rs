@@ -7,9 +7,9 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream, wrappers::WatchStream};
 use tonic::{Request, Response, Status, codegen::BoxStream};
 use types::{
-    Epoch, EpochStart, Generation, Home, Incarnation, Lsn, NodeId, NodeRow, Offset, PartitionId,
-    PartitionRow, PartitionState, Pin, PinSegment, PlacementDelta, RegionId, RegionRow, RegionStatus,
-    Replica, Retirement, StoreId,
+    Epoch, EpochStart, Generation, Home, Incarnation, Lsn, Move, MoveCause, MoveId, NodeId, NodeRow, Offset,
+    PartitionId, PartitionRow, PartitionState, Pin, PinSegment, PlacementDelta, RegionId, RegionRow,
+    RegionStatus, Replica, Retirement, StoreId,
 };
 
 pub(crate) const PARTITION: PartitionId = PartitionId::new(7);
@@ -88,6 +88,18 @@ impl Directory {
         drop(rows);
         self.publish();
         epoch
+    }
+
+    /// Begins to move the partition to a node.
+    pub(crate) fn drain(&self, to: &NodeId) {
+        let mut rows = self.rows.lock();
+        let target = Home { node: to.clone(), incarnation: rows.nodes[to].incarnation };
+        if let Some(row) = &mut rows.partition {
+            row.state = PartitionState::Draining;
+            row.moving = Some(Move { id: MoveId::new(1), target, cause: MoveCause::Operator });
+        }
+        drop(rows);
+        self.publish();
     }
 
     pub(crate) fn isr(&self) -> Vec<NodeId> {

@@ -154,3 +154,22 @@ async fn a_fence_ends_the_home_here() {
     peer.create(1).await;
     assert!(matches!(peer.answer().await.1, peer_reply::Reply::NotHome(_)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_has_given_its_partition_away_calls_no_position_unknown() {
+    let pair = Pair::start().await;
+    let mut peer = Peer::connect(&pair.home).await;
+    peer.create(1).await;
+    peer.acked().await;
+    peer.locate(2, 9, 41).await;
+    let (_, answer) = peer.answer().await;
+    assert!(
+        matches!(&answer, peer_reply::Reply::Refused(refused) if refused.code == "position_unknown"),
+        "while it is home nobody else has given out anything: {answer:?}"
+    );
+    pair.directory.drain(&pair.follower.name);
+    until("SEAL is written", || async { pair.home.end().await.lsn.get() == 2 }).await;
+    peer.locate(3, 2, 2).await;
+    let (_, answer) = peer.answer().await;
+    assert!(matches!(&answer, peer_reply::Reply::NotHome(not_home) if not_home.moving), "{answer:?}");
+}

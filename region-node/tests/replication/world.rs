@@ -145,7 +145,20 @@ impl Peer {
         self.write(id, wire::append::Body::Created(created), log::AckPolicy::Home).await;
     }
 
-    /// The next answer to a write.
+    /// Asks what a position of the chat is.
+    pub(crate) async fn locate(&self, id: u64, epoch: u64, offset: u64) {
+        let locate = wire::Locate {
+            log: Bytes::copy_from_slice(&chat().to_bytes()),
+            partition: PARTITION.get(),
+            user: "alice".to_owned(),
+            position: Some(log::Position { generation: 1, epoch, offset }),
+            any_copy: false,
+        };
+        let request = Some(peer_request::Request::Locate(locate));
+        self.requests.send(wire::PeerRequest { request_id: id, request }).await.expect("open");
+    }
+
+    /// The next answer.
     pub(crate) async fn answer(&mut self) -> (u64, peer_reply::Reply) {
         loop {
             let reply = timeout(PATIENCE, self.replies.message()).await.expect("an answer in time");
