@@ -97,6 +97,8 @@ pub(super) struct Log {
     pub(super) asked: Asked,
     /// The first entry, once somebody needed it.
     pub(super) first: Option<Known>,
+    /// Whether its creation is known to be replicated, or to be older than this home.
+    pub(super) creation_stands: bool,
     /// Where the log is pinned: the answer that the front of the queue asked for, or that was asked for because
     /// the log's own records do not tell whether it is written here.
     pub(super) pin: Option<Result<Generation, PinProblem>>,
@@ -189,6 +191,21 @@ impl Log {
         let state = self.state.as_ref()?.as_ref()?;
         let position = state.position_at(Offset::FIRST).filter(|_| state.is_elsewhere(Offset::FIRST))?;
         Some(Known { lsn: Lsn::ZERO, position, hash: BodyHash([0; 16]), accepted_at_ms: state.created_at_ms })
+    }
+
+    /// Whether the log's creation is replicated, or was there when the epoch began. `None` where that is not known,
+    /// and the first entry has to be looked at.
+    pub(super) fn has_creation(&mut self, start_lsn: Lsn, watermark: Lsn) -> Option<bool> {
+        if !self.creation_stands {
+            let bar = watermark.max(start_lsn.prev());
+            let state = self.state.as_ref()?.as_ref()?;
+            self.creation_stands = match self.first {
+                _ if state.last_lsn() <= bar || state.is_elsewhere(Offset::FIRST) => true,
+                Some(first) => first.lsn <= bar,
+                None => return None,
+            };
+        }
+        Some(self.creation_stands)
     }
 
     /// The LSN of its last record; zero where it has none or is not loaded.

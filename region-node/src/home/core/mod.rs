@@ -13,6 +13,7 @@
 //! - Records get dense LSNs, entries of a log dense offsets, and one message id one entry.
 //! - A `home` ack leaves only from [`Core::release`], which is told the time read right before it: the
 //!   lease runs, nobody is waited for, and the record is durable here.
+//! - No `home` ack leaves in a log that this home saw created and whose creation is not `replicated`.
 //! - A `replicated` ack leaves only at or below the watermark, which moves only over matched in-sync
 //!   members in two regions, each proposal of unknown outcome included.
 //! - When the epoch ends here, everything that was handed to the store and not answered is

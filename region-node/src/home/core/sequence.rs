@@ -82,6 +82,7 @@ impl Core {
     fn step(&self, cx: Context, queued: &Queued, log: &mut Log) -> Step {
         let write = &queued.write;
         let key = queued.key();
+        let creation_stands = log.has_creation(self.start_lsn, self.watermark);
         // The state mostly tells that the message id is new, so the id is not asked for together with it.
         let Some(state) = &log.state else { return Step::Need(Need::default()) };
         let found = self.lookup(write.log, &key, log);
@@ -90,7 +91,15 @@ impl Core {
         }
         let Some(found) = found else { return Step::Need(Need { keys: vec![key], ..Need::default() }) };
         let policy = state.as_ref().map_or(AckPolicy::Home, |state| state.ack_policy);
-        let due = rules::due(write, policy, self.in_sync.one_region());
+        let mut due = rules::due(write, policy, self.in_sync.one_region());
+        if due == AckPolicy::Home && !self.in_sync.one_region() {
+            // What is said in a chat whose creation a failover undoes could be put back by nobody.
+            match creation_stands {
+                None if state.is_some() => return Step::Need(Need { first: true, ..Need::default() }),
+                Some(false) => due = AckPolicy::Replicated,
+                Some(true) | None => {}
+            }
+        }
         if let Some(known) = found {
             return match known.hash == write.body.hash() || is_restored_deletion(write) {
                 true => Step::Join(known, due),

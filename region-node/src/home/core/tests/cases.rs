@@ -250,3 +250,25 @@ fn a_store_that_cannot_tell_refuses_nothing_for_good() {
     let answer = world.answered.get(&ticket);
     assert!(matches!(answer, Some(Err(WriteError::NotHome(not_home))) if not_home.moving), "{answer:?}");
 }
+
+#[test]
+fn nothing_is_acked_at_home_before_the_chat_itself_is_replicated() {
+    let mut world = World::with_chat();
+    let created = world.append(write(log(2), 0, created(), AckPolicy::Home, None));
+    let said = world.append(write(log(2), 1, message(1), AckPolicy::Home, None));
+    let repeated = world.append(write(log(2), 1, message(1), AckPolicy::Home, None));
+    let elsewhere = world.append(write(log(1), 2, message(2), AckPolicy::Home, None));
+    world.load_all();
+    world.sync(9);
+    assert_eq!(world.ok(elsewhere).ack, AckPolicy::Home, "the other chat does not wait");
+    for ticket in [created, said, repeated] {
+        assert!(!world.answered.contains_key(&ticket));
+    }
+    world.report(0, 9);
+    for ticket in [created, said, repeated] {
+        assert_eq!(world.ok(ticket).ack, AckPolicy::Replicated);
+    }
+    let later = world.append(write(log(2), 3, message(3), AckPolicy::Home, None));
+    world.sync(1);
+    assert_eq!(world.ok(later).ack, AckPolicy::Home);
+}
