@@ -13,6 +13,9 @@
 //!                └──deadline──► finished: home_unavailable, or indeterminate where it is open
 //! ```
 //!
+//! A write that has waited for a home is not failed by that home's being overloaded with all that has waited: it
+//! waits on, until its deadline.
+//!
 //! A log that is re-homed has another partition under a higher generation of its pin. Once a home has said that
 //! a generation is closed, nothing more is sent under it: the lane asks for the pin until it knows a higher one.
 //!
@@ -148,6 +151,8 @@ struct Item<W, R> {
     after: Option<MessageId>,
     deadline_ms: u64,
     open: bool,
+    /// It has waited for a home: what comes out with it may be more than that home takes at once.
+    waited: bool,
     write: W,
     reply: R,
 }
@@ -234,7 +239,17 @@ impl<W: Clone, R> Lanes<W, R> {
             Lane { is_resolving: pin.is_none(), ..Lane::new() }
         });
         pin.into_iter().for_each(|pin| lane.learn(pin));
-        let item = Item { seq, attempt: 0, message_id, after, deadline_ms, open: false, write, reply };
+        let item = Item {
+            seq,
+            attempt: 0,
+            message_id,
+            after,
+            deadline_ms,
+            open: false,
+            waited: false,
+            write,
+            reply,
+        };
         lane.park(item, &mut self.parked);
         lane.advance(now_ms, &key, routes, &mut self.parked, out);
         if self.parked > self.parked_max
@@ -330,7 +345,7 @@ impl<W: Clone, R> Lane<W, R> {
         let (Some(first), Some(pin)) = (self.parked.front(), self.pin) else { return };
         if let Some(hold) = self.hold {
             if now_ms < hold.until_ms && routes.epoch(pin.partition) < hold.epoch {
-                return;
+                return self.wait();
             }
             self.hold = None;
         }
@@ -340,7 +355,7 @@ impl<W: Clone, R> Lane<W, R> {
             }
             return;
         }
-        let Some(route) = routes.route(pin.partition) else { return };
+        let Some(route) = routes.route(pin.partition) else { return self.wait() };
         let to = (route.clone(), pin.partition);
         let in_order = match self.sent.back() {
             None => true,
@@ -357,6 +372,11 @@ impl<W: Clone, R> Lane<W, R> {
             out.push(Output::Send { ticket, route: route.clone(), pin, write: item.write.clone() });
             self.sent.push_back(item);
         }
+    }
+
+    /// Notes that what came last waits for a home.
+    fn wait(&mut self) {
+        self.parked.iter_mut().rev().take_while(|item| !item.waited).for_each(|item| item.waited = true);
     }
 
     fn answered(
@@ -377,6 +397,12 @@ impl<W: Clone, R> Lane<W, R> {
                 out.push(Output::Finish { reply: item.reply, result: Ok(acked) });
                 return;
             }
+            // All that was parked comes out at once, and a pause fails no write.
+            Err(WriteError::Refused(Refusal { code: Code::Overloaded, retry_after_ms, .. }))
+                if item.waited =>
+            {
+                again(now_ms + retry_after_ms.unwrap_or(HOLD_FOR_HOME_MS))
+            }
             Err(WriteError::Refused(refusal)) if !self.is_open_behind(&item, &refusal) => {
                 out.push(Output::Finish { reply: item.reply, result: Err(refusal) });
                 return;
@@ -388,6 +414,7 @@ impl<W: Clone, R> Lane<W, R> {
             }
             Err(WriteError::NotHome(NotHome { closed, .. })) if !closed.is_zero() => {
                 self.closed = self.closed.max(closed);
+                item.waited = true;
                 self.hold = None;
                 self.park(item, parked);
                 return;
@@ -401,6 +428,7 @@ impl<W: Clone, R> Lane<W, R> {
             }
             Err(WriteError::NotHome(_)) => again(now_ms + HOLD_FOR_HOME_MS),
         };
+        item.waited = true;
         self.hold = Some(hold);
         self.park(item, parked);
     }

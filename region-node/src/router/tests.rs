@@ -329,3 +329,25 @@ fn a_moved_write_that_nobody_answers_is_of_unknown_outcome() {
     model.take(Step::Wait { ms: DEADLINE_MS });
     assert!(model.fates[0].is_finished && model.fates[0].may_be_written);
 }
+
+#[test]
+fn what_has_waited_is_not_failed_by_all_coming_out_at_once() {
+    let mut model = Model::new();
+    model.place.is_open = false;
+    model.submit(0);
+    model.take(Step::Resolve);
+    model.submit(0);
+    model.take(Step::Route { is_open: true, raise: true, reconnect: false });
+    assert_eq!(model.under_way.len(), 2);
+    model.answer(1, How::Overloaded);
+    model.answer(0, How::Overloaded);
+    assert!(model.fates.iter().all(|fate| !fate.is_finished), "a pause fails no write");
+    model.take(Step::Wait { ms: 200 });
+    let sent: Vec<u64> = model.under_way.iter().map(|(_, write, _)| *write).collect();
+    assert_eq!(sent, [0, 1], "in their order");
+    model.answer(0, How::Acked);
+    model.answer(0, How::Acked);
+    model.submit(0);
+    model.answer(0, How::Overloaded);
+    assert!(model.fates[2].is_finished, "who has not waited is told");
+}
