@@ -9,6 +9,7 @@
 
 mod client;
 mod leaving;
+mod pin_reads;
 mod pins;
 mod registration;
 mod watch;

@@ -1,11 +1,14 @@
-//! Where logs are pinned, asked at the directory each time.
+//! Where logs are pinned, asked at the directory each time; what is read at once is read together.
 
-use super::client::{Directory, is_answer};
+use super::{
+    client::{Directory, is_answer},
+    pin_reads::PinReads,
+};
 use crate::service::Pins;
 use async_trait::async_trait;
 use bytes::Bytes;
 use proto::directory as wire;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 use tokio::time::{Instant, sleep};
 use tonic::Status;
 use types::{Code, LogId, Pin, Refusal, RegionId};
@@ -19,30 +22,39 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// See [`Pins`].
 #[derive(Debug, Clone)]
-pub struct DirectoryPins(Directory);
+pub struct DirectoryPins {
+    directory: Directory,
+    reads: PinReads,
+}
 
 impl DirectoryPins {
     /// Asks this directory.
-    pub const fn new(directory: Directory) -> Self {
-        Self(directory)
+    pub fn new(directory: Directory) -> Self {
+        Self { directory, reads: PinReads::default() }
+    }
+
+    async fn read(self, logs: Vec<LogId>) -> Result<HashMap<LogId, Pin>, Refusal> {
+        let wire_logs = logs.iter().map(|log| Bytes::copy_from_slice(&log.to_bytes())).collect();
+        let request = wire::GetPinsRequest { logs: wire_logs };
+        let mut last = None;
+        let mut tries = self.tries();
+        while tries.next().await {
+            let request = request.clone();
+            match self.directory.call(|mut client| async move { client.get_pins(request).await }).await {
+                Ok(reply) => return pins_of(reply.pins),
+                Err(status) if is_answer(&status) => return Err(refused(&status)),
+                Err(status) => last = Some(status),
+            }
+        }
+        Err(unavailable(last.as_ref()))
     }
 }
 
 #[async_trait]
 impl Pins for DirectoryPins {
     async fn get(&self, log: LogId) -> Result<Option<Pin>, Refusal> {
-        let request = wire::GetPinsRequest { logs: vec![Bytes::copy_from_slice(&log.to_bytes())] };
-        let mut last = None;
-        let mut tries = self.tries();
-        while tries.next().await {
-            let request = request.clone();
-            match self.0.call(|mut client| async move { client.get_pins(request).await }).await {
-                Ok(reply) => return one(log, reply.pins),
-                Err(status) if is_answer(&status) => return Err(refused(&status)),
-                Err(status) => last = Some(status),
-            }
-        }
-        Err(unavailable(last.as_ref()))
+        let pins = self.clone();
+        self.reads.get(log, move |logs| pins.clone().read(logs)).await
     }
 
     async fn pin(&self, log: LogId, region: &RegionId, allowed_regions: &[RegionId]) -> Result<Pin, Refusal> {
@@ -58,7 +70,7 @@ impl Pins for DirectoryPins {
         let mut tries = self.tries();
         while tries.next().await {
             let request = request.clone();
-            match self.0.call(|mut client| async move { client.pin(request).await }).await {
+            match self.directory.call(|mut client| async move { client.pin(request).await }).await {
                 Ok(reply) => {
                     let missing = || Refusal::new(Code::Internal, format!("{log} was pinned nowhere"));
                     return one(log, reply.pins)?.ok_or_else(missing);
@@ -95,7 +107,7 @@ impl Tries {
 
 impl DirectoryPins {
     fn tries(&self) -> Tries {
-        let replicas = self.0.replicas();
+        let replicas = self.directory.replicas();
         Tries {
             left: TRIES * if replicas > 1 { 2 * replicas } else { 1 },
             pause: (replicas > 1).then_some(AGAIN),
@@ -106,16 +118,14 @@ impl DirectoryPins {
 }
 
 fn one(log: LogId, pins: Vec<wire::Pin>) -> Result<Option<Pin>, Refusal> {
-    let Some(pin) = pins.into_iter().next() else { return Ok(None) };
-    let malformed = |error| Refusal::new(Code::Internal, format!("the directory's pin of {log}: {error}"));
-    let pin = Pin::try_from(pin).map_err(malformed)?;
-    if pin.log != log {
-        return Err(Refusal::new(
-            Code::Internal,
-            format!("asked for the pin of {log}, got that of {}", pin.log),
-        ));
-    }
-    Ok((!pin.segments.is_empty()).then_some(pin))
+    Ok(pins_of(pins)?.remove(&log))
+}
+
+/// The pins by their logs. A pin of no segment is none.
+fn pins_of(pins: Vec<wire::Pin>) -> Result<HashMap<LogId, Pin>, Refusal> {
+    let malformed = |error| Refusal::new(Code::Internal, format!("a pin of the directory: {error}"));
+    let pins = pins.into_iter().map(Pin::try_from).collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+    Ok(pins.into_iter().filter(|pin| !pin.segments.is_empty()).map(|pin| (pin.log, pin)).collect())
 }
 
 fn refused(status: &Status) -> Refusal {

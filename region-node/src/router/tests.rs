@@ -348,6 +348,7 @@ fn what_has_waited_is_not_failed_by_all_coming_out_at_once() {
     model.answer(0, How::Acked);
     model.answer(0, How::Acked);
     model.submit(0);
+    model.take(Step::Resolve);
     model.answer(0, How::Overloaded);
     assert!(model.fates[2].is_finished, "who has not waited is told");
 }

@@ -242,7 +242,6 @@ fn a_write_whose_deadline_passes_behind_a_look_up_is_refused_and_was_never_begun
 #[test]
 fn a_store_that_cannot_tell_refuses_nothing_for_good() {
     let mut world = World::with_chat();
-    world.time(60_000);
     let ticket = world.append(write(log(2), 1, message(1), AckPolicy::Home, None));
     let (id, as_of, _) = world.loads.pop_front().expect("the log is looked at");
     let closed = Err(Refusal::new(Code::Internal, "the store is closed"));
