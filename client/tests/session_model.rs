@@ -413,3 +413,46 @@ proptest! {
         world.check();
     }
 }
+
+#[test]
+fn a_message_to_one_chat_too_many_is_told_to_have_failed() {
+    let mut core = SessionCore::new(config(), Snapshot::default(), 1);
+    let mut out = Vec::new();
+    let numbered = |number: u64| LogId::group(u128::from(number).to_be_bytes());
+    for number in 0..types::limits::SESSION_LOGS_MAX as u64 {
+        core.handle(0, Input::Follow { log: numbered(number), from: From::End }, &mut out);
+    }
+    out.clear();
+    let (log, message_id) = (numbered(u64::MAX), message(1));
+    core.handle(0, Input::Send { log, message_id, body: "body".into() }, &mut out);
+    let failed = |output: &Output| match output {
+        Output::Event(Event::Failed { message_id: failed, error, .. }) => {
+            *failed == message_id && error.is_retryable()
+        }
+        _ => false,
+    };
+    assert!(out.iter().any(failed), "{} other outputs", out.len());
+    assert_eq!(core.outbox_size().0, 0);
+}
+
+#[test]
+fn a_server_that_cannot_read_is_not_asked_in_a_tight_loop() {
+    let mut world = World::new(1);
+    world.wait(1);
+    world.up(usize::MAX);
+    world.down(usize::MAX);
+    world.up(usize::MAX);
+    world.down(usize::MAX);
+    let mut asked = 0;
+    for _ in 0..20 {
+        world.model.fall_behind(world.log);
+        world.collect();
+        world.down(usize::MAX);
+        let up = &world.connection.as_ref().expect("it stands").up;
+        asked += up.iter().filter(|frame| matches!(frame.frame, Some(Frame::Subscribe(_)))).count();
+        world.up(usize::MAX);
+        world.down(usize::MAX);
+    }
+    assert!((1..=3).contains(&asked), "asked {asked} times in no time");
+    world.settle();
+}

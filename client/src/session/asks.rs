@@ -47,12 +47,19 @@ impl SessionCore {
         }
         self.follow(now_ms, log, From::End, out);
         let mut cx = cx!(self, now_ms, out);
-        if let Some(session) = self.logs.get_mut(&log).filter(|session| !session.outbox.contains(&message_id))
-        {
-            self.outbox_messages += 1;
-            self.outbox_bytes += body.len();
-            session.push(&mut cx, message_id, body);
-            self.touched(log, now_ms);
+        match self.logs.get_mut(&log) {
+            None => {
+                let message = format!("a session follows at most {} chats", limits::SESSION_LOGS_MAX);
+                let error = SendError::Refused(local(Code::Overloaded, message));
+                cx.event(Event::Failed { log, message_id, error });
+            }
+            Some(session) if session.outbox.contains(&message_id) => {}
+            Some(session) => {
+                self.outbox_messages += 1;
+                self.outbox_bytes += body.len();
+                session.push(&mut cx, message_id, body);
+                self.touched(log, now_ms);
+            }
         }
     }
 
