@@ -58,6 +58,8 @@ pub(crate) const SALVAGE_EVERY: Duration = Duration::from_secs(2);
 pub(crate) const SALVAGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a home may take to have offers `replicated`.
 pub(crate) const SALVAGE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an archive may not get on before it is the next partition's turn.
+pub(crate) const SALVAGE_STANDSTILL: Duration = Duration::from_secs(15);
 
 /// What each partition of a stream may have under way.
 pub(crate) fn credit_bytes(partitions: usize) -> u32 {

@@ -8,10 +8,12 @@
 //!        └───── Settle ◄────┴──────── answers ◄────────────┘
 //! ```
 //!
-//! One task per follower, one archive at a time, in the order of what they hold. It keeps nothing but the
-//! [`window`] that it works on, and may be killed at any time.
+//! One task per follower, one archive at a time, in the order of what they hold. One that does not get on, since a
+//! home is away or it cannot be read, holds up its own partition until the next round, and no other. The task keeps
+//! nothing but the [`window`] that it works on, and may be killed at any time.
 
 mod peers;
+mod turns;
 mod window;
 
 #[cfg(test)]
@@ -21,8 +23,12 @@ use crate::{backoff::Backoff, bounds, feeder::Target};
 use peers::{PeerError, Peers};
 use proto::node as wire;
 use std::{collections::BTreeMap, sync::Arc};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::task::AbortOnDropHandle;
+use turns::Turns;
 use types::{Lsn, NodeId, Placement};
 use window::{Addressee, Answer, BadPage, Offer, Window};
 
@@ -44,6 +50,8 @@ enum SalvageError {
     BadPage { archive: u64, source: BadPage },
     #[error("archive {archive} says nothing about lsn {lsn}")]
     Empty { archive: u64, lsn: Lsn },
+    #[error("archive {archive} does not get on behind lsn {settled}")]
+    Stuck { archive: u64, settled: Lsn },
 }
 
 /// Salvages what a follower has archived for as long as the handle is held.
@@ -72,16 +80,18 @@ struct Salvager {
 }
 
 impl Salvager {
-    /// Salvages all archives that the follower has now.
+    /// Salvages all archives that the follower has now, as far as they get on.
     async fn round(&mut self) -> Result<(), SalvageError> {
-        let mut archives = self.peers.archives().await?;
-        // A deletion may come in an earlier archive than its message, but never below it.
-        archives
-            .sort_by_key(|archive| archive.first.map(|first| (archive.partition, first.epoch, first.lsn)));
-        for archive in archives {
-            self.archive(&archive).await?;
+        let mut turns = Turns::new(self.peers.archives().await?);
+        let mut first_error = None;
+        while let Some(archive) = turns.next() {
+            if let Err(error) = self.archive(&archive).await {
+                tracing::debug!(archive = archive.id, partition = archive.partition, %error, "an archive waits");
+                turns.hold(archive.partition);
+                first_error.get_or_insert(error);
+            }
         }
-        Ok(())
+        first_error.map_or(Ok(()), Err)
     }
 
     async fn archive(&mut self, archive: &wire::Archive) -> Result<(), SalvageError> {
@@ -107,7 +117,8 @@ impl Salvager {
         Ok(())
     }
 
-    /// Offers a window again and again until all of it is settled and noted. Answers up to where it is.
+    /// Offers a window again and again until all of it is settled and noted, as long as it gets on. Answers up to
+    /// where it is.
     async fn window(
         &mut self,
         archive: u64,
@@ -115,6 +126,7 @@ impl Salvager {
         mut window: Window,
     ) -> Result<Lsn, SalvageError> {
         let mut backoff = Backoff::new();
+        let mut got_on = Instant::now();
         loop {
             let pins = self.peers.pins(window.logs()).await?;
             let placement = self.peers.placement();
@@ -126,9 +138,13 @@ impl Salvager {
             if let Some(step) = window.step() {
                 settled = step.through;
                 self.peers.settle(archive, step).await?;
+                got_on = Instant::now();
             }
             if window.is_done() {
                 return Ok(settled);
+            }
+            if got_on.elapsed() >= bounds::SALVAGE_STANDSTILL {
+                return Err(SalvageError::Stuck { archive, settled });
             }
             sleep(backoff.next()).await;
         }
