@@ -170,6 +170,8 @@ struct Unsettled {
     asking: Option<Arc<Route>>,
     /// The latest published while a subscription is being answered.
     seen: Position,
+    /// Something was lost while a subscription is being answered.
+    has_lagged: bool,
     checks: BTreeSet<Position>,
     tail: VecDeque<Arc<Published>>,
     tail_bytes: usize,
@@ -245,10 +247,10 @@ impl Feed {
             Input::Pinned(pin) => self.pinned(pin, out),
             Input::Moved => self.subscribed = None,
             Input::Route(route) => self.follow(route, out),
-            Input::Subscribed(route, answer) => self.subscribed(route, answer),
+            Input::Subscribed(route, answer) => self.subscribed(route, answer, out),
             Input::Published(burst) => self.published(burst, out),
             Input::Replicated(position) => self.reached(position),
-            Input::Lagged => self.ask_again(out),
+            Input::Lagged => self.lagged(out),
             Input::Ended(epoch) => {
                 if (self.pinned, epoch) >= self.era {
                     self.subscribed = None;

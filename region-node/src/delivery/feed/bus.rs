@@ -44,6 +44,14 @@ impl Feed {
         self.ask(route, out);
     }
 
+    /// The bus has lost something. An answer that is under way may be older than what is lost.
+    pub(super) fn lagged(&mut self, out: &mut Vec<Output>) {
+        match self.unsettled.as_mut().filter(|unsettled| unsettled.asking.is_some()) {
+            Some(unsettled) => unsettled.has_lagged = true,
+            None => self.ask_again(out),
+        }
+    }
+
     /// Asks the home where its log ends, since the bus may have lost something.
     pub(super) fn ask_again(&mut self, out: &mut Vec<Output>) {
         if let Some(route) = self.subscribed.clone()
@@ -57,15 +65,22 @@ impl Feed {
         let unsettled = self.unsettled();
         unsettled.asking = Some(Arc::clone(&route));
         unsettled.seen = Position::START;
+        unsettled.has_lagged = false;
         out.push(Output::SubscribeAt(route));
     }
 
-    pub(super) fn subscribed(&mut self, route: Arc<Route>, answer: Option<Subscribed>) {
+    pub(super) fn subscribed(
+        &mut self,
+        route: Arc<Route>,
+        answer: Option<Subscribed>,
+        out: &mut Vec<Output>,
+    ) {
         let Some(unsettled) = &mut self.unsettled else { return };
         if unsettled.asking.as_ref() != Some(&route) {
             return;
         }
         unsettled.asking = None;
+        let has_lagged = std::mem::take(&mut unsettled.has_lagged);
         let seen = std::mem::take(&mut unsettled.seen);
         for member in unsettled.members.values_mut().filter(|member| member.state == State::Waiting) {
             member.state = State::Lacking;
@@ -90,6 +105,9 @@ impl Feed {
             }
         }
         self.reached(answer.replicated);
+        if has_lagged {
+            self.ask_again(out);
+        }
     }
 
     /// The log is replicated up to here.

@@ -214,3 +214,23 @@ fn a_feed_that_nobody_follows_goes_by_a_tick() {
     feed.handle(LINGER_MS, Input::Tick, &mut out);
     assert_eq!(out, [Output::Unsubscribe(route(1), PARTITION), Output::Drop]);
 }
+
+#[test]
+fn what_is_lost_while_the_home_is_being_asked_is_asked_for_again() {
+    let mut feed = Feed::new(PIN);
+    handle(&mut feed, Input::Route(Some(route(1))));
+    let (session, position) = (SessionId(1), at(1, 3));
+    let checked = (Generation::FIRST, Epoch::FIRST);
+    handle(&mut feed, Input::Join { session, position, checked, at_end: true });
+    let answer = |offset| Subscribed {
+        head: at(1, offset),
+        replicated: Position::START,
+        epoch: Epoch::FIRST,
+        generation: Generation::FIRST,
+    };
+    assert_eq!(handle(&mut feed, Input::Lagged), [], "one question at a time");
+    let out = handle(&mut feed, Input::Subscribed(route(1), Some(answer(3))));
+    assert_eq!(out, [Output::SubscribeAt(route(1))], "the answer may be older than what is lost");
+    let out = handle(&mut feed, Input::Subscribed(route(1), Some(answer(4))));
+    assert_eq!(out, [Output::Fill { after: position, to: vec![(session, 1)], known_head: at(1, 4) }]);
+}
