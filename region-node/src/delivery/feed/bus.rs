@@ -211,6 +211,12 @@ impl Unsettled {
             // A session that was checked in a later era takes nothing more of this one.
             let is_here = member.state == State::Current && member.checked <= era;
             if is_here && member.position.offset.plus(1) == position.offset {
+                // It was filled from a copy that knew of a later home than this bus is of.
+                if !member.position.offset.is_zero() && published.previous_era != member.position.era() {
+                    member.state = State::Checking;
+                    someone_lacks = true;
+                    continue;
+                }
                 let entries = vec![Arc::clone(published)];
                 out.push(Output::Deliver { entries, after: member.position, to: vec![*session] });
                 member.position = position;

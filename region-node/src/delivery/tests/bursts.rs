@@ -234,3 +234,13 @@ fn what_is_lost_while_the_home_is_being_asked_is_asked_for_again() {
     let out = handle(&mut feed, Input::Subscribed(route(1), Some(answer(4))));
     assert_eq!(out, [Output::Fill { after: position, to: vec![(session, 1)], known_head: at(1, 4) }]);
 }
+
+#[test]
+fn a_session_that_was_filled_from_a_later_epoch_gets_nothing_behind_that_from_an_older_bus() {
+    let (mut feed, mut log) = level_feed([]);
+    let (session, position) = (SessionId(1), at(2, 3));
+    let checked = (Generation::FIRST, Epoch::FIRST);
+    assert_eq!(handle(&mut feed, Input::Join { session, position, checked, at_end: true }), []);
+    let out = handle(&mut feed, Input::Published(publish(&mut log, 1, 3)));
+    assert_eq!(out, [Output::Check { position, session }], "4@1 never followed 3@2");
+}
