@@ -39,6 +39,8 @@ const HOLD_FOR_HOME_MS: u64 = 50;
 const HOLD_FOR_ROOM_MS: u64 = 5;
 /// How long a lane waits before it asks again for a pin that has not grown yet.
 const HOLD_FOR_PIN_MS: u64 = 40;
+/// How long a lane waits before it asks the directory again, which could not be reached, unless that says.
+const HOLD_FOR_DIRECTORY_MS: u64 = 200;
 /// When a client that was refused for want of a home may try again.
 const RETRY_AFTER_MS: u64 = 1_000;
 
@@ -201,6 +203,11 @@ impl<W: Clone, R> Lanes<W, R> {
                     Ok(pin) => lane.learn(pin),
                     // A lane that has learnt its pin otherwise may have sent what waits in it.
                     Err(_) if lane.pin.is_some() => {}
+                    // Writes wait for the directory as for a home: until their deadline.
+                    Err(refusal) if refusal.is_retryable() => {
+                        let wait_ms = refusal.retry_after_ms.unwrap_or(HOLD_FOR_DIRECTORY_MS);
+                        lane.hold = Some(Hold::until(now_ms + wait_ms));
+                    }
                     Err(refusal) => return lane.refuse_all(&refusal, parked, out),
                 }
                 if lane.is_closed() {
@@ -342,7 +349,8 @@ impl<W: Clone, R> Lane<W, R> {
         parked: &mut usize,
         out: &mut Vec<Output<W, R>>,
     ) {
-        let (Some(first), Some(pin)) = (self.parked.front(), self.pin) else { return };
+        let Some(pin) = self.pin else { return self.ask_for_pin(now_ms, key, out) };
+        let Some(first) = self.parked.front() else { return };
         if let Some(hold) = self.hold {
             if now_ms < hold.until_ms && routes.epoch(pin.partition) < hold.epoch {
                 return self.wait();
@@ -371,6 +379,15 @@ impl<W: Clone, R> Lane<W, R> {
             let ticket = Ticket { lane: key.clone(), seq: item.seq, attempt: item.attempt };
             out.push(Output::Send { ticket, route: route.clone(), pin, write: item.write.clone() });
             self.sent.push_back(item);
+        }
+    }
+
+    /// Asks for the pin, unless that is under way or was in vain just now.
+    fn ask_for_pin(&mut self, now_ms: u64, key: &LaneKey, out: &mut Vec<Output<W, R>>) {
+        let is_held = self.hold.is_some_and(|hold| now_ms < hold.until_ms);
+        if !is_held && !self.parked.is_empty() && !std::mem::replace(&mut self.is_resolving, true) {
+            self.hold = None;
+            out.push(Output::Resolve(key.clone(), self.closed));
         }
     }
 

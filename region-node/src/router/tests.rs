@@ -352,3 +352,23 @@ fn what_has_waited_is_not_failed_by_all_coming_out_at_once() {
     model.answer(0, How::Overloaded);
     assert!(model.fates[2].is_finished, "who has not waited is told");
 }
+
+#[test]
+fn writes_wait_for_a_directory_that_cannot_be_reached_until_their_deadline() {
+    let mut model = Model::new();
+    model.submit(0);
+    for _ in 0..3 {
+        assert_eq!(std::mem::take(&mut model.unresolved), BTreeSet::from([0]));
+        let unreachable = Refusal::new(Code::DirectoryUnavailable, "no answer");
+        model.handle(Input::Resolved(key(0), Err(unreachable)));
+        model.submit(0);
+        assert!(model.unresolved.is_empty(), "not at once");
+        model.take(Step::Wait { ms: 200 });
+    }
+    assert!(model.fates.iter().all(|fate| !fate.is_finished));
+    model.take(Step::Resolve);
+    assert_eq!(model.under_way.len(), 4);
+    model.submit(1);
+    model.handle(Input::Resolved(key(1), Err(Refusal::new(Code::UnknownChat, "there is no such chat"))));
+    assert!(model.fates[4].is_finished, "a last word is one");
+}
