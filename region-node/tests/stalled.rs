@@ -4,15 +4,19 @@ mod support;
 
 use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
 use prost::Message as _;
-use proto::client::{
-    ClientFrame, Ping, ReadHistory, client_frame::Frame as Ask, server_frame::Frame as Answer,
+use proto::{
+    client::{ClientFrame, Ping, ReadHistory, client_frame::Frame as Ask, server_frame::Frame as Answer},
+    log,
+    node::{self, node_client::NodeClient, peer_reply::Reply, peer_request::Request},
 };
 use std::time::{Duration, Instant};
 use support::{
     World,
     ws::{Client, message},
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_tungstenite::tungstenite::Message;
+use types::LogId;
 
 const STALLED: usize = 1_000;
 const BODY_BYTES: usize = 4_096;
@@ -108,4 +112,47 @@ async fn a_client_that_sends_and_never_reads_is_let_go() {
         writer.ask(Ask::Ping(Ping { nonce: 1 })).await;
         assert!(began.elapsed() < PATIENCE, "it holds its connection for good");
     }
+}
+
+#[tokio::test]
+async fn writes_that_nobody_answers_hold_up_nothing_else_of_their_peer() {
+    let world = World::start(&["us-east"]).await;
+    let mut alice = Client::hello(world.nodes[0].address, "alice", 1).await;
+    let chat: LogId = alice.open_direct("bob").await.parse().expect("a chat");
+    world.with_store(0, |store| store.is_mute = true);
+    let partition = world.partition_of(chat).get();
+    let bytes = bytes::Bytes::copy_from_slice(&chat.to_bytes());
+    let mut client =
+        NodeClient::connect(format!("http://{}", world.nodes[0].address)).await.expect("it serves");
+    let (requests, outgoing) = tokio::sync::mpsc::channel(64);
+    let mut replies = client.peer(ReceiverStream::new(outgoing)).await.expect("a stream").into_inner();
+    let append = |id: u64| node::Append {
+        log: bytes.clone(),
+        partition,
+        generation: 1,
+        sender: "alice".to_owned(),
+        device: 1,
+        message_id: bytes::Bytes::copy_from_slice(&u128::from(id).to_be_bytes()),
+        body: Some(node::append::Body::Message(log::Message { ciphertext: bytes::Bytes::from_static(b"x") })),
+        ack: log::AckPolicy::Replicated.into(),
+        deadline_ms: 60_000,
+        ..node::Append::default()
+    };
+    // One more than a peer may have unanswered.
+    for request_id in 1..=16_385 {
+        let request = Some(Request::Append(append(request_id)));
+        requests.send(node::PeerRequest { request_id, request }).await.expect("it is read");
+    }
+    let locate = node::Locate { log: bytes.clone(), partition, user: "alice".into(), ..Default::default() };
+    let request = Some(Request::Locate(locate));
+    requests.send(node::PeerRequest { request_id: 20_000, request }).await.expect("it is read");
+    let mut next = async || {
+        let reply = tokio::time::timeout(PATIENCE, replies.message()).await.expect("an answer in time");
+        let reply = reply.expect("the stream holds").expect("it goes on");
+        (reply.request_id, reply.reply.expect("an answer"))
+    };
+    let refused = next().await;
+    assert!(matches!(&refused, (16_385, Reply::Refused(why)) if why.code == "overloaded"), "{refused:?}");
+    let located = next().await;
+    assert!(matches!(&located, (20_000, Reply::Located(_))), "{located:?}");
 }

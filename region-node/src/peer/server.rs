@@ -26,11 +26,14 @@ use std::{
     },
 };
 use tonic::Status;
-use types::{LogId, PartitionId, RegionId, limits};
+use types::{Code, LogId, PartitionId, Refusal, RegionId, limits};
 
-/// Writes, and as many other requests, of one peer that are unanswered at a time; past it nothing more is
-/// read from the peer.
+/// Writes, and as many other requests, of one peer that are unanswered at a time. Past it further writes are
+/// refused, so that writes which wait for a partition's followers hold up nothing else; and with that many other
+/// requests nothing more is read from the peer.
 const UNANSWERED_MAX: usize = 16_384;
+/// When a peer that has too many writes unanswered should send the next again, in ms.
+const OVERLOADED_RETRY_MS: u64 = 200;
 /// Bytes of replies that wait for a peer to read them; the last one may pass it.
 const REPLIES_BYTES: usize = 4 * 1024 * 1024;
 /// Logs that one peer follows at a time.
@@ -89,10 +92,7 @@ where
         replies: Arc::clone(&replies),
         writes: Arc::default(),
     };
-    let writes = Arc::clone(&stream.writes);
-    let has_room =
-        |replies: &Replies| replies.bytes < REPLIES_BYTES && writes.load(Ordering::Relaxed) < UNANSWERED_MAX;
-    while replies.has_room(has_room).await {
+    while replies.has_room(|replies| replies.bytes < REPLIES_BYTES).await {
         let reply = tokio::select! {
             biased;
             () = replies.abandoned() => break,
@@ -168,6 +168,11 @@ impl PeerStream {
             Request::Hello(hello) => return self.hello(&hello).map(Some),
             Request::Append(append) => {
                 let write = wire::write(append, self.origin.as_ref())?;
+                if self.writes.load(Ordering::Relaxed) >= UNANSWERED_MAX {
+                    let why = format!("{UNANSWERED_MAX} writes of this peer are unanswered");
+                    let refusal = Refusal::new(Code::Overloaded, why).retry_after_ms(OVERLOADED_RETRY_MS);
+                    return Ok(Some(wire::refused(&refusal)));
+                }
                 let written = self.parts.homes.append(write, self.reply_to(id));
                 return Ok(written.err().map(|error| wire::append_reply(&Err(error))));
             }
@@ -238,7 +243,7 @@ impl PeerStream {
                 hello.protocol_version,
                 limits::NODE_PROTOCOL_VERSION
             );
-            return Ok(wire::refused(&types::Refusal::new(types::Code::UnsupportedVersion, why)));
+            return Ok(wire::refused(&Refusal::new(Code::UnsupportedVersion, why)));
         }
         self.origin = match hello.region.as_str() {
             "" => None,
@@ -257,7 +262,7 @@ impl PeerStream {
         let partition = PartitionId::new(wire.partition);
         if self.followed.len() >= FOLLOWED_MAX {
             let why = format!("this peer follows {FOLLOWED_MAX} logs already");
-            return Ok(Some(wire::refused(&types::Refusal::new(types::Code::Overloaded, why))));
+            return Ok(Some(wire::refused(&Refusal::new(Code::Overloaded, why))));
         }
         if let Some(before) = self.followed.insert(log, partition)
             && before != partition
