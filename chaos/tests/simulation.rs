@@ -10,7 +10,14 @@ const CLEAN_SEEDS: [&str; 4] = ["--from", "3", "--seeds", "2"];
 /// Seeds that are tried for each bug.
 const TRIES: usize = 12;
 /// Bugs that the faults of the first seeds bring to light. `chaos sim --bugs` looks for all of them.
-const SHOWN: [Bug; 2] = [Bug::TruncateBeforeArchive, Bug::TrustCachedRoute];
+const SHOWN: [Bug; 6] = [
+    Bug::TruncateBeforeArchive,
+    Bug::TrustCachedRoute,
+    Bug::ShrinkToOne,
+    Bug::ForgetWaiting,
+    Bug::ResumeUnchecked,
+    Bug::KeepDerived,
+];
 /// Processes at a time.
 const AT_ONCE: usize = 2;
 

@@ -303,9 +303,13 @@ impl Net {
         }
     }
 
-    /// The host is without power: its connections are gone without a word.
+    /// The host is without power: its connections are gone without a word, and so are the bytes that it would
+    /// have sent again because a cut has held them.
     pub(super) fn go_dark(&mut self, host: HostId) {
         self.dark.push(host);
+        for (_, held) in self.held.iter_mut().filter(|(link, _)| link.from == host) {
+            held.retain(|packet| !matches!(packet, Packet::Data { .. } | Packet::Fin { .. }));
+        }
         for pipe in &mut self.pipes {
             if pipe.link.from == host || pipe.link.to == host {
                 pipe.is_dead = true;
@@ -313,10 +317,17 @@ impl Net {
         }
     }
 
-    /// The host has power again, and knows nothing of the connections that others think they have with it.
+    /// The host has power again, and knows nothing of the connections that others think they have with it. Who
+    /// has asked for one meanwhile still asks.
     pub(super) fn light(&mut self, host: HostId) {
         self.dark.retain(|dark| *dark != host);
-        self.held.retain(|link, _| link.to != host);
+        let links: Vec<Link> = self.held.keys().copied().filter(|link| link.to == host).collect();
+        for link in links {
+            if let Some(held) = self.held.get_mut(&link) {
+                held.retain(|packet| matches!(packet, Packet::Open { .. }));
+            }
+            self.release(link);
+        }
         let dead = (0..self.pipes.len()).map(PipeId::new).filter(|pipe| {
             let pipe = &self.pipes[pipe.index()];
             pipe.is_dead && pipe.link.from == host && !pipe.is_reset_sent

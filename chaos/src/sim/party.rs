@@ -19,6 +19,8 @@ use uuid::Uuid;
 /// Groups that each region opens; its partitions are drawn by their ids.
 const GROUPS: usize = 3;
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How long a server may take to open them.
+const OPEN_MAX: Duration = Duration::from_secs(10);
 
 /// What the parties and the run share.
 #[derive(Default)]
@@ -67,7 +69,8 @@ pub(super) struct Party {
 /// Lives until its host is stopped.
 pub(super) async fn live(mut party: Party, recorder: Recorder, desk: Arc<Desk>) {
     let chats = loop {
-        match party.open_chats().await {
+        let opened = tokio::time::timeout(OPEN_MAX, party.open_chats()).await;
+        match opened.map_err(anyhow::Error::from).flatten() {
             Ok(chats) => break chats,
             Err(error) => {
                 tracing::debug!(%error, "the chats could not be opened");

@@ -11,8 +11,8 @@ use std::{
 
 /// How often the progress is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(200);
-/// Failing seeds whose findings are shown.
-const SHOWN_MAX: usize = 10;
+/// What is not at rest, of one seed, that is shown.
+const RESTLESS_MAX: usize = 10;
 
 /// What to simulate.
 #[derive(Debug, clap::Args)]
@@ -32,8 +32,9 @@ pub struct Args {
     /// Plants a bug, by its name: some seeds must then fail.
     #[arg(long)]
     bug: Option<Bug>,
-    /// Plants one bug after the other, each until a seed finds it; fails where none of the seeds does.
-    #[arg(long, conflicts_with_all = ["seed", "bug"])]
+    /// Plants one bug after the other, or the one of `--bug`, each until a seed finds it; fails where none of the
+    /// seeds does.
+    #[arg(long, conflicts_with = "seed")]
     bugs: bool,
     /// Prints every packet and every event of the one seed.
     #[arg(long, requires = "seed")]
@@ -109,7 +110,7 @@ fn tell(seed: u64, outcome: &Outcome) {
     for violation in &outcome.violations {
         println!("{violation}");
     }
-    for what in outcome.restless.iter().take(SHOWN_MAX) {
+    for what in outcome.restless.iter().take(RESTLESS_MAX) {
         println!("never at rest: {what}");
     }
 }
@@ -121,15 +122,9 @@ struct Worker {
     child: Child,
 }
 
-/// A seed that failed, and what its process said.
-struct Failed {
-    seed: u64,
-    said: String,
-}
-
 fn all_bugs(args: &Args) -> anyhow::Result<ExitCode> {
     let mut missed = 0;
-    for expected in EXPECTED {
+    for expected in EXPECTED.iter().filter(|expected| args.bug.is_none_or(|bug| bug == expected.bug)) {
         let (bug, mut found) = (expected.bug, None);
         let mut seeds =
             expected.seeds(args.from).take_while(|seed| *seed < args.from + args.seeds).peekable();
@@ -180,7 +175,8 @@ fn many(args: &Args) -> anyhow::Result<ExitCode> {
             let output = worker.child.wait_with_output()?;
             if !output.status.success() {
                 let said = [output.stdout, output.stderr].concat();
-                failed.push(Failed { seed: worker.seed, said: String::from_utf8_lossy(&said).into_owned() });
+                tell_failed(worker.seed, &String::from_utf8_lossy(&said), args);
+                failed.push(worker.seed);
             }
         }
         workers = running;
@@ -192,7 +188,11 @@ fn many(args: &Args) -> anyhow::Result<ExitCode> {
     }
     draw(done, args.seeds, failed.len(), began);
     eprintln!();
-    report(&failed, args);
+    if !failed.is_empty() {
+        failed.sort_unstable();
+        let failed: Vec<_> = failed.iter().map(u64::to_string).collect();
+        println!("failed: {}", failed.join(" "));
+    }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -220,17 +220,12 @@ fn draw(done: u64, seeds: u64, failed: usize, began: Instant) {
     }
 }
 
-fn report(failed: &[Failed], args: &Args) {
-    for Failed { seed, said } in failed.iter().take(SHOWN_MAX) {
-        println!("seed {seed} failed:");
-        for line in said.lines() {
-            println!("    {line}");
-        }
-        let bug = args.bug.map(|bug| format!(" --bug {bug}")).unwrap_or_default();
-        println!("    replay: cargo run --release -p chaos -- sim --seed {seed}{bug} --trace");
+/// Tells of a seed that failed, at once: whoever ends the program early knows what it has found.
+fn tell_failed(seed: u64, said: &str, args: &Args) {
+    println!("seed {seed} failed:");
+    for line in said.lines() {
+        println!("    {line}");
     }
-    if failed.len() > SHOWN_MAX {
-        let more: Vec<_> = failed[SHOWN_MAX..].iter().map(|failed| failed.seed.to_string()).collect();
-        println!("and {} more: {}", more.len(), more.join(" "));
-    }
+    let bug = args.bug.map(|bug| format!(" --bug {bug}")).unwrap_or_default();
+    println!("    replay: cargo run --release -p chaos -- sim --seed {seed}{bug} --trace");
 }

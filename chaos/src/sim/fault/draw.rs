@@ -165,6 +165,11 @@ impl Draw<'_> {
         let mut order: Vec<usize> = (0..self.regions).collect();
         order.shuffle(self.rng);
         let [first, second, third] = order[..] else { return self.scattered(FAULTS_MAX) };
+        match self.rng.random_range(0..4) {
+            0 => return self.judged_late(first, second, third),
+            1 => return self.joined_early(first, second, third),
+            _ => {}
+        }
         let mut at_us = self.when.start + self.rng.random_range(0..4_000_000);
         let ends_us = at_us + self.rng.random_range(8_000_000..20_000_000);
         if self.rng.random_bool(0.5) {
@@ -193,6 +198,41 @@ impl Draw<'_> {
         COMMANDS_MAX
     }
 
+    /// A follower that holds more than the new home, and did not hear of it, hears of it late; the new home
+    /// goes while it is being told what of it to drop.
+    fn judged_late(&mut self, first: usize, second: usize, third: usize) -> usize {
+        let at_us = self.when.start + self.rng.random_range(3_000_000..6_000_000);
+        let by_ms = self.rng.random_range(400..1_500);
+        let heard_us = at_us + self.rng.random_range(5_500_000..8_000_000);
+        let gone_us = heard_us + self.rng.random_range(100_000..by_ms * 2_500);
+        let until_us = gone_us + self.rng.random_range(4_000_000..8_000_000);
+        self.add(at_us - 3_000_000, until_us, Fault::RegionSlow { region: third, by_ms });
+        let from_us = at_us - self.rng.random_range(0..by_ms * 1_000);
+        self.add(from_us, heard_us, Fault::RegionHalfCut { region: second, into: true });
+        self.down(first, at_us, gone_us - 50_000);
+        self.gone(third, gone_us, until_us);
+        0
+    }
+
+    /// A follower that was gone is cut off again before it has got all that it has missed, and the home goes while
+    /// the other follower hears nothing.
+    fn joined_early(&mut self, first: usize, second: usize, third: usize) -> usize {
+        let at_us = self.when.start + self.rng.random_range(1_000_000..4_000_000);
+        let by_ms = self.rng.random_range(500..1_500);
+        let back_us = at_us + self.rng.random_range(4_000_000..5_500_000);
+        let alone_us = back_us + by_ms * 1_000 + self.rng.random_range(0..2_500_000);
+        let gone_us = alone_us + self.rng.random_range(200_000..1_500_000);
+        let until_us = gone_us + self.rng.random_range(6_000_000..8_000_000);
+        self.add(at_us - 500_000, until_us, Fault::RegionSlow { region: third, by_ms });
+        self.down(third, at_us, back_us);
+        for other in [first, second] {
+            self.add(alone_us, until_us, Fault::PeersCut(third, other));
+        }
+        self.add(gone_us - 100_000, until_us, Fault::RegionHalfCut { region: second, into: true });
+        self.down(first, gone_us, until_us);
+        0
+    }
+
     /// A follower does not get what the home writes, for a while before the home goes.
     fn behind(&mut self, follower: usize, home: usize, at_us: u64) {
         let from_us = at_us - self.rng.random_range(200_000..2_800_000);
@@ -214,8 +254,16 @@ impl Draw<'_> {
         let (region, mut at_us) = (self.region(), self.when.start + self.rng.random_range(0..6_000_000));
         while at_us < self.when.end {
             let until_us = at_us + self.rng.random_range(3_500_000..8_000_000);
-            let by_ms = self.rng.random_range(200..2_000);
-            self.add(at_us - 2_000_000, until_us, Fault::RegionSlow { region, by_ms });
+            if self.rng.random_bool(0.5) {
+                let by_ms = self.rng.random_range(200..2_000);
+                self.add(at_us - 2_000_000, until_us, Fault::RegionSlow { region, by_ms });
+            } else {
+                // Longer than the disks stall: nobody else has what is not synced.
+                let from_us = at_us - self.rng.random_range(1_000_000..1_500_000);
+                for other in (0..self.regions).filter(|other| *other != region) {
+                    self.add(from_us, at_us + 100_000, Fault::PeersCut(region, other));
+                }
+            }
             self.stalled(region, at_us, until_us);
             self.add(at_us, until_us, Fault::RegionDark(region));
             at_us = until_us + self.rng.random_range(1_000_000..6_000_000);
@@ -250,12 +298,15 @@ impl Draw<'_> {
         let mut at_us = self.when.start + self.rng.random_range(0..4_000_000);
         while at_us < self.when.end {
             self.drawn.commands.push(Commanded { at_us, command: Command::Drain(region) });
-            let from_us = at_us + self.rng.random_range(20_000..1_000_000);
-            let until_us = from_us + self.rng.random_range(1_000_000..6_000_000);
+            // A move begins 200 to 600 ms behind the command, and takes 150 to 400 ms.
+            let from_us = at_us + self.rng.random_range(200_000..1_200_000);
+            let until_us = from_us + self.rng.random_range(1_000_000..5_000_000);
             if self.rng.random_bool(0.8) {
                 for node in self.nodes_of(region) {
                     self.add(from_us, until_us, Fault::CutFromDirectory(node));
                 }
+                // Nor does it hear from the pump who is home now.
+                self.add(from_us, until_us, Fault::ReplicatorBlind(region));
             } else {
                 self.gone(region, from_us, until_us);
             }
@@ -286,6 +337,15 @@ impl Draw<'_> {
                     self.add(from_us, until_us, Fault::NodePaused(node));
                 }
             }
+        }
+    }
+
+    /// A region's nodes are not there, and its replica of the directory is.
+    fn down(&mut self, region: usize, from_us: u64, until_us: u64) {
+        let is_paused = self.rng.random_bool(0.5);
+        for node in self.nodes_of(region) {
+            let fault = if is_paused { Fault::NodePaused(node) } else { Fault::NodeKilled(node) };
+            self.add(from_us, until_us, fault);
         }
     }
 

@@ -255,7 +255,8 @@ impl Core {
     ) {
         let located = locate_record(self.durable, &self.epochs, self.epoch, last);
         let is_matched = located == Located::Continue || is_planted(Bug::CountUnmatched);
-        let matched = (obeys == self.epoch && is_matched).then_some(last.lsn);
+        let is_obeyed = obeys == self.epoch || is_planted(Bug::SkipFenceCheck);
+        let matched = (is_obeyed && is_matched).then_some(last.lsn);
         self.in_sync.report(replica, matched, cx.now.boot_ms);
         self.move_watermark(out);
     }
