@@ -13,6 +13,7 @@ use super::{
     fetched::{Answer, Fetch, Fetched},
     follow::{refused, unreadable},
     pace::Pace,
+    replies::Replies,
 };
 use crate::{
     PlacementView,
@@ -27,7 +28,7 @@ use futures_util::{
 use log_store::{Encoded, LogStore, ReadError};
 use proto::{
     node::{self as wire, fetch_reply, fetch_request},
-    outbox::{Outbox, Queue, outbox},
+    outbox::{Outbox, outbox},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -39,12 +40,6 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use types::{Code, Epoch, Lsn, PartitionId, PartitionPosition, Refusal, Replica, limits};
 
-/// Bytes of replies that may wait for one stream's connection; the batches on their way in may pass it.
-const OUTBOX_BYTES: usize = 2 * 1024 * 1024;
-/// Beyond it no reports are taken either: each may have to be answered.
-const OUTBOX_MAX_BYTES: usize = 2 * OUTBOX_BYTES;
-/// What a reply counts for beside its records.
-const REPLY_BYTES: usize = 256;
 /// The most bytes of one batch.
 const BATCH_BYTES: usize = 256 * 1024;
 /// Partitions that are read from the store at a time, for one stream.
@@ -70,39 +65,6 @@ pub struct Fetches {
     /// Cancelled when the node goes down.
     pub shutdown: CancellationToken,
     pub(super) pace: Arc<Pace>,
-}
-
-/// Replies that the connection has not taken.
-#[derive(Debug, Default)]
-struct Replies {
-    queue: VecDeque<(Result<wire::FetchReply, Status>, usize)>,
-    bytes: usize,
-}
-
-impl Replies {
-    const fn has_room(&self) -> bool {
-        self.bytes < OUTBOX_BYTES
-    }
-
-    const fn has_room_for_answers(&self) -> bool {
-        self.bytes < OUTBOX_MAX_BYTES
-    }
-
-    fn push(&mut self, reply: wire::FetchReply, record_bytes: usize) {
-        let bytes = REPLY_BYTES + record_bytes;
-        self.bytes += bytes;
-        self.queue.push_back((Ok(reply), bytes));
-    }
-}
-
-impl Queue for Replies {
-    type Item = Result<wire::FetchReply, Status>;
-
-    fn pop(&mut self) -> Option<Self::Item> {
-        let (reply, bytes) = self.queue.pop_front()?;
-        self.bytes -= bytes;
-        Some(reply)
-    }
 }
 
 impl Fetches {
@@ -133,7 +95,7 @@ impl Fetches {
                 ended = fetches.run(requests, &out) => ended,
             };
             if let Err(status) = ended {
-                out.with(|replies| replies.queue.push_back((Err(status), 0)));
+                out.with(|replies| replies.fail(status));
             }
         });
         Box::pin(outgoing)
@@ -490,24 +452,5 @@ impl Stream<'_> {
     fn send(&self, partition: PartitionId, epoch: Epoch, reply: fetch_reply::Reply, record_bytes: usize) {
         let reply = wire::FetchReply { partition: partition.get(), epoch: epoch.get(), reply: Some(reply) };
         self.out.with(|replies| replies.push(reply, record_bytes));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replies_without_records_fill_the_outbox_too() {
-        let mut replies = Replies::default();
-        let most = OUTBOX_MAX_BYTES / REPLY_BYTES;
-        for _ in 0..most {
-            assert!(replies.has_room_for_answers());
-            replies.push(wire::FetchReply::default(), 0);
-        }
-        assert!(!replies.has_room_for_answers() && !replies.has_room());
-        while replies.pop().is_some() {}
-        assert_eq!(replies.bytes, 0);
-        assert!(replies.has_room());
     }
 }

@@ -14,6 +14,7 @@ mod fetched;
 mod follow;
 mod pace;
 mod rehoming;
+mod replies;
 mod seal;
 mod status;
 

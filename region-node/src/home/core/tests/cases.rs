@@ -1,6 +1,9 @@
 //! One promise after the other.
 
-use super::*;
+use super::{
+    generated::{Event, run},
+    *,
+};
 use types::Refusal;
 
 #[test]
