@@ -8,7 +8,7 @@ use types::{NodeId, RegionId};
 /// The regions of every simulated deployment.
 const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 /// Enough that a region's partitions are not all in one home's hands, few enough that a run is quick.
-const PARTITIONS_PER_REGION: u32 = 2;
+pub(super) const PARTITIONS_PER_REGION: u32 = 2;
 /// How far a clock may be off its rate, in every run.
 const DRIFT: f64 = 0.05;
 /// One run of so many has clocks that are off by up to [`WILD_DRIFT`]: only `home` acks may suffer from it.
@@ -62,7 +62,9 @@ impl Plan {
             readers: 1,
             returners: rng.random_range(0..2),
             body_bytes: 60,
-            plain_home_acks: rng.random_bool(0.5),
+            // What is acked there alone is what these are about.
+            plain_home_acks: rng.random_bool(0.5)
+                || matches!(Mix::of(seed), Mix::Unsynced | Mix::MovedUnheard),
             ..Load::default()
         };
         let work_ends_us = WORK_BEGINS_US + rng.random_range(WORK_LASTS_US);

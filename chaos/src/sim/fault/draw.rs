@@ -3,7 +3,7 @@
 use super::{Fault, Planned};
 use crate::sim::{
     operator::{self, Command, Commanded},
-    plan::WORK_BEGINS_US,
+    plan::{PARTITIONS_PER_REGION, WORK_BEGINS_US},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use std::ops::Range;
@@ -249,12 +249,13 @@ impl Draw<'_> {
         }
     }
 
-    /// Power goes while disks do not sync and what was sent has not arrived.
+    /// Power goes while disks do not sync and what was sent has not arrived, or nothing could be sent.
     fn unsynced(&mut self) -> usize {
-        let (region, mut at_us) = (self.region(), self.when.start + self.rng.random_range(0..6_000_000));
+        let (mut region, mut at_us) =
+            (self.region(), self.when.start + self.rng.random_range(2_000_000..6_000_000));
         while at_us < self.when.end {
             let until_us = at_us + self.rng.random_range(3_500_000..8_000_000);
-            if self.rng.random_bool(0.5) {
+            if self.rng.random_bool(0.3) {
                 let by_ms = self.rng.random_range(200..2_000);
                 self.add(at_us - 2_000_000, until_us, Fault::RegionSlow { region, by_ms });
             } else {
@@ -266,7 +267,9 @@ impl Draw<'_> {
             }
             self.stalled(region, at_us, until_us);
             self.add(at_us, until_us, Fault::RegionDark(region));
-            at_us = until_us + self.rng.random_range(1_000_000..6_000_000);
+            at_us = until_us + self.rng.random_range(2_000_000..6_000_000);
+            // It has no homes now.
+            region = self.other(region);
         }
         COMMANDS_MAX
     }
@@ -292,15 +295,17 @@ impl Draw<'_> {
         0
     }
 
-    /// Homes are moved away from a region that does not hear how the moves end.
+    /// Homes are moved away from a region that does not hear how the moves end. It is not drained: its clients
+    /// would leave it.
     fn moved_unheard(&mut self) -> usize {
         let region = self.region();
-        let mut at_us = self.when.start + self.rng.random_range(0..4_000_000);
+        let mut at_us = self.when.start + self.rng.random_range(1_000_000..4_000_000);
         while at_us < self.when.end {
-            self.drawn.commands.push(Commanded { at_us, command: Command::Drain(region) });
+            let to = self.other(region);
+            self.moved(region, to, at_us);
             // A move begins 200 to 600 ms behind the command, and takes 150 to 400 ms.
-            let from_us = at_us + self.rng.random_range(200_000..1_200_000);
-            let until_us = from_us + self.rng.random_range(1_000_000..5_000_000);
+            let from_us = at_us + self.rng.random_range(150_000..900_000);
+            let until_us = from_us + self.rng.random_range(1_000_000..4_000_000);
             if self.rng.random_bool(0.8) {
                 for node in self.nodes_of(region) {
                     self.add(from_us, until_us, Fault::CutFromDirectory(node));
@@ -310,14 +315,21 @@ impl Draw<'_> {
             } else {
                 self.gone(region, from_us, until_us);
             }
-            let back_us = until_us + self.rng.random_range(0..2_000_000);
-            self.drawn.commands.push(Commanded { at_us: back_us, command: Command::Undrain(region) });
-            let partition = self.rng.random_range(0..2);
-            let command = Command::Move { partition: 2 * region as u32 + partition, region };
-            self.drawn.commands.push(Commanded { at_us: back_us + 1_000_000, command });
-            at_us = back_us + self.rng.random_range(3_000_000..7_000_000);
+            let back_us = until_us + self.rng.random_range(1_000_000..3_000_000);
+            self.moved(region, region, back_us);
+            at_us = back_us + self.rng.random_range(1_500_000..4_000_000);
         }
         0
+    }
+
+    /// The partitions that prefer a region are moved. The directory numbers them in the order of the regions' names.
+    fn moved(&mut self, preferred: usize, to: usize, at_us: u64) {
+        let name = |region| self.nodes.iter().find(|(_, it)| *it == region).map(|(node, _)| node);
+        let before = (0..self.regions).filter(|region| name(*region) < name(preferred)).count() as u32;
+        for partition in before * PARTITIONS_PER_REGION..(before + 1) * PARTITIONS_PER_REGION {
+            let command = Command::Move { partition, region: to };
+            self.drawn.commands.push(Commanded { at_us, command });
+        }
     }
 
     // ---- parts of them
