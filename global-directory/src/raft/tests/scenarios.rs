@@ -122,18 +122,21 @@ async fn whoever_leads_next_has_stamped_every_renewal_that_was_acknowledged() {
         let sent_ms = clock::boot_ms();
         cluster.replicas[&leader].running().group.renew(us.clone()).await.expect("renewed");
         cluster.crash(leader).await;
+        let crashed_ms = clock::boot_ms();
         let next = cluster.leader_but(&only(leader)).await;
+        let now_ms = clock::boot_ms();
         let silent_ms = cluster.replicas[&next]
             .running()
             .state
-            .look(|_, leases| leases.silent_ms(&us, clock::boot_ms()))
+            .look(|_, leases| leases.silent_ms(&us, now_ms))
             .expect("stamped");
-        let since_ms = clock::boot_ms() - sent_ms;
+        let (since_ms, dead_ms) = (now_ms - sent_ms, now_ms - crashed_ms);
         assert!(
             silent_ms <= since_ms,
             "stamped {silent_ms} ms ago, sent {since_ms} ms ago: before it was sent"
         );
-        assert!(2 * silent_ms > since_ms, "not when it came to the log: {silent_ms} of {since_ms} ms ago");
+        // What was on its way to it may arrive a moment later; a successor is chosen later than that.
+        assert!(silent_ms + 100 > dead_ms, "stamped {silent_ms} ms ago, the leader died {dead_ms} ms ago");
         cluster.start(leader).await;
     }
 }
