@@ -7,6 +7,7 @@ const FILES: &[&str] = &[
     "hearth/client/v1/client.proto",
     "hearth/directory/v1/directory.proto",
     "hearth/directory/v1/homes.proto",
+    "hearth/directory/v1/names.proto",
     "hearth/directory/v1/raft.proto",
     "hearth/node/v1/node.proto",
     "hearth/node/v1/salvage.proto",

@@ -33,6 +33,12 @@ pub const FOLLOW_RESTLESS_MS: u64 = 10_000;
 pub const FOLLOW_RATE_MS: u64 = 2_000;
 /// The most members that a proposed in-sync set may name.
 pub const MEMBERS_MAX: usize = 16;
+/// The names that one command claims, holds or gives back: a user has a username and a phone number.
+pub const NAMES_PER_COMMAND: usize = 4;
+/// The names that are looked up at a time.
+pub const NAMES_PER_READ: usize = 256;
+/// The keys of a node that tokens are verified by: those of its last days and boots.
+pub const KEYS_PER_NODE: usize = 4;
 /// The longest address that a node may announce, in bytes.
 pub const ADDRESS_MAX_BYTES: usize = 255;
 /// The longest sentence of an audit event, in bytes.

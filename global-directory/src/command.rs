@@ -30,7 +30,9 @@ mod emergency;
 mod end_home;
 mod home;
 mod isr;
+mod key;
 mod moving;
+mod name;
 mod pin;
 mod promote;
 mod register;
@@ -45,7 +47,9 @@ pub use drain::{FailbackWish, RegionError, RegionWish};
 pub use emergency::{AloneWish, EmergencyError, FailOverWish, UnsafePromotion};
 pub use home::FirstHome;
 pub use isr::{IsrError, IsrProposal};
+pub use key::{KeyError, NewKey};
 pub use moving::{AbortedMove, MoveError, NewMove, SealedMove};
+pub use name::{NameClaim, NameError, NameRow, NameState, NameTakeOver, NameWish};
 pub use pin::{PinError, PinWish};
 pub use promote::Promotion;
 pub use register::{RegisterError, Registration};
@@ -117,6 +121,16 @@ pub enum Command {
     AllowAlone(AloneWish),
     /// Takes the leases of all nodes of a region away, by an operator's word.
     FailOver(FailOverWish),
+    /// Claims names for a user.
+    ClaimNames(NameClaim),
+    /// A user's account has these names.
+    HoldNames(NameWish),
+    /// Claims of an account that can never begin go to another user.
+    TakeOverNames(NameTakeOver),
+    /// A user's account has these names no more, or never will.
+    ReleaseNames(NameWish),
+    /// A node signs access tokens with a new key.
+    PublishKey(NewKey),
     /// Pins the logs that are not pinned yet.
     Pin(Vec<PinWish>),
     /// A log is to be homed in another region.
@@ -156,6 +170,11 @@ impl Command {
             Self::PromoteUnsafe(_) => "promote_unsafe",
             Self::AllowAlone(_) => "allow_alone",
             Self::FailOver(_) => "fail_over",
+            Self::ClaimNames(_) => "claim_names",
+            Self::HoldNames(_) => "hold_names",
+            Self::TakeOverNames(_) => "take_over_names",
+            Self::ReleaseNames(_) => "release_names",
+            Self::PublishKey(_) => "publish_key",
             Self::Pin(_) => "pin",
             Self::BeginRehome(_) => "begin_rehome",
             Self::FinishRehome(_) => "finish_rehome",
@@ -221,6 +240,12 @@ pub enum Refusal {
     /// A retirement, or a new region.
     #[error(transparent)]
     Retire(#[from] RetireError),
+    /// A name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// Why a command did not run to its end.
@@ -252,7 +277,9 @@ refused!(
     RegionError,
     EmergencyError,
     RehomeError,
-    RetireError
+    RetireError,
+    NameError,
+    KeyError
 );
 
 /// Runs one command.
@@ -299,6 +326,11 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::PromoteUnsafe(promotion) => emergency::promote_unsafe(rows, promotion),
         Command::AllowAlone(wish) => emergency::allow_alone(rows, wish),
         Command::FailOver(wish) => emergency::fail_over(rows, wish),
+        Command::ClaimNames(wanted) => name::claim(rows, wanted),
+        Command::HoldNames(wish) => name::hold(rows, wish),
+        Command::TakeOverNames(wanted) => name::take_over(rows, wanted),
+        Command::ReleaseNames(wish) => name::release(rows, wish),
+        Command::PublishKey(new) => key::publish(rows, new),
         Command::Pin(wishes) => pin::pin(rows, wishes),
         Command::BeginRehome(new) => rehome::begin(rows, new),
         Command::FinishRehome(imported) => rehome::finish(rows, imported),

@@ -4,6 +4,7 @@ mod emergency;
 pub(crate) mod homes;
 pub(crate) mod members;
 mod moves;
+pub(crate) mod names;
 mod observers;
 pub(crate) mod replicas;
 mod request;

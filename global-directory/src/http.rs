@@ -4,7 +4,7 @@ use crate::{
     Deps,
     engine::Engine,
     forward,
-    grpc::{Service, homes, members, replicas},
+    grpc::{Service, homes, members, names, replicas},
     raft::Server,
     state::State,
 };
@@ -12,7 +12,7 @@ use axum::{Router, http::StatusCode, middleware, routing::get};
 use host::net::Listener;
 use proto::directory::{
     consensus_server::ConsensusServer, directory_server::DirectoryServer, homes_server::HomesServer,
-    members_server::MembersServer, replicas_server::ReplicasServer,
+    members_server::MembersServer, names_server::NamesServer, replicas_server::ReplicasServer,
 };
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -22,7 +22,7 @@ use types::limits;
 pub(crate) async fn serve(
     listener: Listener,
     service: Service,
-    homes: homes::Service,
+    (homes, names): (homes::Service, names::Service),
     (engine, consensus): (Engine, Option<Server>),
     state: Arc<State>,
     deps: Deps,
@@ -33,7 +33,8 @@ pub(crate) async fn serve(
     let mut grpc = Routes::new(directory)
         .add_service(HomesServer::new(homes))
         .add_service(ReplicasServer::new(replicas::Service(engine.clone())))
-        .add_service(MembersServer::new(members::Service(engine.clone())));
+        .add_service(MembersServer::new(members::Service(engine.clone())))
+        .add_service(NamesServer::new(names));
     if let Some(consensus) = consensus {
         let consensus = ConsensusServer::new(consensus)
             .max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES)

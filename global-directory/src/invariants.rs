@@ -3,7 +3,10 @@
 
 use crate::bounds;
 use std::collections::BTreeSet;
-use types::{NodeRow, PartitionRow, PartitionState, Placement, RegionId, RegionStatus, Replica, Retirement};
+use types::{
+    NodeRow, PartitionRow, PartitionState, Placement, RegionId, RegionStatus, Replica, Retirement,
+    VerifyingKey,
+};
 
 /// A rule was broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,8 +68,11 @@ fn check_node(before: Option<&NodeRow>, after: &NodeRow) -> Result<(), Violation
     hold("an incarnation never goes back", after.incarnation >= before.incarnation, detail)?;
     hold("a node stays in its region", after.region == before.region, detail)?;
     let same_boot = after.incarnation == before.incarnation;
-    let kept = NodeRow { retirement: before.retirement, ..after.clone() };
+    let kept = NodeRow { retirement: before.retirement, keys: before.keys.clone(), ..after.clone() };
     hold("a boot keeps its store and life", !same_boot || kept == *before, detail)?;
+    hold("a node has few keys", after.keys.len() <= bounds::KEYS_PER_NODE, detail)?;
+    let changes = |key: &VerifyingKey| before.keys.iter().any(|it| it.id == key.id && it != key);
+    hold("a key never changes", !after.keys.iter().any(changes), detail)?;
     let is_over = before.retirement == Retirement::Retired;
     hold("what has retired never comes back", !is_over || after == before, detail)?;
     hold("what has retired is not live", after.retirement != Retirement::Retired || !after.live, detail)

@@ -58,7 +58,7 @@ use controller::Follows;
 use driver::Driver;
 use engine::Engine;
 use failover::Policy;
-use grpc::{Facts, Service, homes};
+use grpc::{Facts, Service, homes, names};
 use host::net::Listener;
 use kv::{Embedded, Kv};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -180,11 +180,12 @@ pub async fn run_on(listener: impl Into<Listener>, config: Config, deps: Deps) -
         kv: kv.clone(),
         follows: Mutex::new(Follows::new(config.following())),
     };
+    let names = names::Service { engine: engine.clone(), kv: kv.clone() };
     let service = Service::new(state.clone(), engine.clone(), kv, facts, desk, stop.clone());
     let driving = tokio::spawn(driver.run());
     let rehomings = tokio::spawn(rehoming.run());
     let deps = Deps { shutdown: stop.clone(), ..deps };
-    let serving = http::serve(listener.into(), service, homes, (engine, consensus), state, deps);
+    let serving = http::serve(listener.into(), service, (homes, names), (engine, consensus), state, deps);
     tokio::pin!(serving);
     let served = tokio::select! {
         served = &mut serving => served,

@@ -8,6 +8,7 @@
 //! | `p` number (4 bytes, big-endian) | partition |
 //! | `h` log (17 bytes) | a re-homing that is under way |
 //! | `i` log (17 bytes) | pin |
+//! | `u` name | whose a username or a phone number is |
 //! | `r` request id (16 bytes) | a remembered answer |
 //! | `q` sequence (8 bytes, big-endian) | the request id remembered then, so that old ones can go |
 //! | `a` sequence (8 bytes, big-endian) | audit event |
@@ -25,14 +26,14 @@ pub use remembered::answer_of;
 
 use crate::{
     bounds,
-    command::Rehome,
+    command::{NameRow, Rehome},
     kv::{Error, Transaction},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use types::{
-    LogId, MoveId, NodeId, NodeRow, PartitionId, PartitionRow, Pin, PinSegment, Placement, PlacementDelta,
-    RegionId, RegionRow, RehomeId,
+    LogId, MoveId, Name, NodeId, NodeRow, PartitionId, PartitionRow, Pin, PinSegment, Placement,
+    PlacementDelta, RegionId, RegionRow, RehomeId,
 };
 
 const META: &[u8] = b"m";
@@ -41,6 +42,7 @@ const NODE: u8 = b'n';
 const PARTITION: u8 = b'p';
 const REHOME: u8 = b'h';
 const PIN: u8 = b'i';
+const NAME: u8 = b'u';
 const EVENT: u8 = b'a';
 const HIGHEST_REPLICA: &[u8] = b"d";
 
@@ -213,6 +215,21 @@ impl<'a> Rows<'a> {
         self.tx.put(&pin_key(pin.log), &encode(&pin.segments)?)
     }
 
+    /// Whose a name is.
+    pub fn name(&self, name: &Name) -> Result<Option<NameRow>, Error> {
+        self::name(self.tx, name)
+    }
+
+    /// Writes a name's row.
+    pub fn put_name(&mut self, name: &Name, row: &NameRow) -> Result<(), Error> {
+        self.tx.put(&name_key(name), &encode(row)?)
+    }
+
+    /// Nobody has or had the name.
+    pub fn drop_name(&mut self, name: &Name) -> Result<(), Error> {
+        self.tx.delete(&name_key(name))
+    }
+
     /// The re-homing of a log that is under way.
     pub fn rehome(&self, log: LogId) -> Result<Option<Rehome>, Error> {
         read(self.tx, &rehome_key(log))
@@ -310,6 +327,11 @@ pub fn pin(tx: &dyn Transaction, log: LogId) -> Result<Option<Pin>, Error> {
     Ok(segments.map(|segments| Pin { log, segments }))
 }
 
+/// Whose a name is; `None`: nobody has or had it.
+pub fn name(tx: &dyn Transaction, name: &Name) -> Result<Option<NameRow>, Error> {
+    read(tx, &name_key(name))
+}
+
 /// All re-homings that are under way, by log.
 pub fn rehomes(tx: &dyn Transaction) -> Result<Vec<Rehome>, Error> {
     read_all(tx, REHOME)
@@ -372,6 +394,10 @@ fn partition_key(partition: PartitionId) -> Vec<u8> {
 
 fn pin_key(log: LogId) -> Vec<u8> {
     key(PIN, &log.to_bytes())
+}
+
+fn name_key(name: &Name) -> Vec<u8> {
+    key(NAME, name.as_str().as_bytes())
 }
 
 fn rehome_key(log: LogId) -> Vec<u8> {

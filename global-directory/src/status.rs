@@ -2,8 +2,8 @@
 
 use crate::{
     command::{
-        EmergencyError, IsrError, MoveError, PinError, Refusal, RegionError, RegisterError, RehomeError,
-        RetireError,
+        EmergencyError, IsrError, KeyError, MoveError, NameError, PinError, Refusal, RegionError,
+        RegisterError, RehomeError, RetireError,
     },
     engine::{RenewFailure, SubmitError},
     kv,
@@ -71,6 +71,10 @@ fn refusal_code(refusal: &Refusal) -> Code {
         Refusal::Isr(error) if error.has_moved() => Code::Aborted,
         Refusal::Isr(IsrError::UnknownPartition(_)) => Code::NotFound,
         Refusal::Isr(_) => Code::InvalidArgument,
+        Refusal::Name(NameError::Taken { .. }) => Code::AlreadyExists,
+        Refusal::Name(NameError::NotClaimed { .. }) => Code::FailedPrecondition,
+        Refusal::Key(KeyError::NotLive(_)) => Code::FailedPrecondition,
+        Refusal::Key(KeyError::Used(..)) => Code::AlreadyExists,
         Refusal::Pin(PinError::UnknownRegion { .. }) => Code::NotFound,
         Refusal::Pin(PinError::NoPartition { .. }) => Code::FailedPrecondition,
         Refusal::Move(error) => move_code(error),

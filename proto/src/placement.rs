@@ -8,7 +8,7 @@ use bytes::Bytes;
 use types::{
     Epoch, EpochStart, Generation, Home, Incarnation, Lsn, Move, MoveCause, MoveId, NodeId, NodeRow, Offset,
     PartitionId, PartitionRow, PartitionState, Pin, PinSegment, PlacementDelta, RegionId, RegionRow,
-    RegionStatus, Retirement,
+    RegionStatus, Retirement, VerifyingKey,
 };
 
 impl From<&PlacementDelta> for directory::PlacementDelta {
@@ -82,7 +82,24 @@ impl From<&NodeRow> for directory::NodeRow {
             store: Bytes::copy_from_slice(row.store.as_bytes()),
             live: row.live,
             retirement: retirement_to_wire(row.retirement).into(),
+            keys: row.keys.iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<&VerifyingKey> for directory::VerifyingKey {
+    fn from(key: &VerifyingKey) -> Self {
+        Self { id: key.id, public: Bytes::copy_from_slice(&key.public) }
+    }
+}
+
+impl TryFrom<directory::VerifyingKey> for VerifyingKey {
+    type Error = Malformed;
+    fn try_from(wire: directory::VerifyingKey) -> Result<Self, Malformed> {
+        let public = <[u8; 32]>::try_from(wire.public.as_ref()).map_err(|_| {
+            Malformed::value("key.public", format!("{} bytes", wire.public.len()), "it needs 32")
+        })?;
+        Ok(Self { id: wire.id, public })
     }
 }
 
@@ -97,6 +114,7 @@ impl TryFrom<directory::NodeRow> for NodeRow {
             store: store_id("node.store", &wire.store)?,
             live: wire.live,
             retirement: retirement("node.retirement", wire.retirement)?,
+            keys: wire.keys.into_iter().map(VerifyingKey::try_from).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod ids;
 mod import;
 pub mod limits;
+mod names;
 mod placement;
 mod position;
 mod record;
@@ -19,9 +20,10 @@ pub use ids::{
     RehomeId, RequestId, StoreId, UserId,
 };
 pub use import::{DeviceMark, EraBegin, Import};
+pub use names::{Name, NameError, Phone, Username};
 pub use placement::{
     EpochStart, Home, Move, MoveCause, NodeRow, PartitionRow, PartitionState, Pin, PinSegment, Placement,
-    PlacementDelta, RegionRow, RegionStatus, Replica, Retirement, Waiting,
+    PlacementDelta, RegionRow, RegionStatus, Replica, Retirement, VerifyingKey, Waiting,
 };
 pub use position::{Epoch, Generation, Lsn, Offset, Overflow, PartitionPosition, Position};
 pub use record::{

@@ -71,6 +71,19 @@ pub struct NodeRow {
     /// Whether it leaves the deployment.
     #[serde(default)]
     pub retirement: Retirement,
+    /// What access tokens that it has signed are verified by, oldest first.
+    #[serde(default)]
+    pub keys: Vec<VerifyingKey>,
+}
+
+/// The public half of a key that a node signs access tokens with. The private half never leaves the node, and
+/// ends with its process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyingKey {
+    /// Named in each token; unique among the keys of all nodes, by chance.
+    pub id: u64,
+    /// Ed25519 (RFC 8032).
+    pub public: [u8; 32],
 }
 
 /// A copy of a partition: this node with this store.

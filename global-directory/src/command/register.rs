@@ -114,6 +114,7 @@ pub(super) fn register(rows: &mut Rows<'_>, wanted: &Registration) -> Result<Ans
         store: wanted.store,
         live: true,
         retirement: earlier.map_or(Retirement::Serving, |row| row.retirement),
+        keys: earlier.map(|row| row.keys.clone()).unwrap_or_default(),
     };
     nodes.insert(row.node.clone(), row.clone());
     rows.put_node(row)?;

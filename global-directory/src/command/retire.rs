@@ -177,6 +177,7 @@ pub(super) fn finish(rows: &mut Rows<'_>, names: &[NodeId]) -> Result<Answer, Fa
             continue;
         }
         row.retirement = Retirement::Retired;
+        row.keys.clear();
         if row.live {
             row.live = false;
             row.incarnation = row.incarnation.next();

@@ -3,6 +3,7 @@
 mod emergency;
 mod generated;
 mod moving;
+mod names;
 mod rehome;
 
 use super::*;

@@ -195,7 +195,7 @@ pub(super) fn name<T>(field: &'static str, value: Result<T, IdError>) -> Result<
     read(value.map_err(|source| Malformed::Id { field, source }))
 }
 
-fn bounded(field: &'static str, len: usize, max: usize) -> Result<(), Status> {
+pub(super) fn bounded(field: &'static str, len: usize, max: usize) -> Result<(), Status> {
     if len <= max {
         return Ok(());
     }

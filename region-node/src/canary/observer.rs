@@ -124,6 +124,7 @@ mod tests {
             store: StoreId::from_bytes([1; 16]),
             live: true,
             retirement: Retirement::Serving,
+            keys: Vec::new(),
         }
     }
 

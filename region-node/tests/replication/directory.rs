@@ -157,6 +157,7 @@ impl directory_server::Directory for Directory {
             store: StoreId::try_from(&request.store[..]).expect("16 bytes"),
             live: true,
             retirement: Retirement::Serving,
+            keys: Vec::new(),
         };
         rows.nodes.insert(node, row);
         drop(rows);

@@ -145,6 +145,7 @@ impl World {
                     store: StoreId::from_bytes([1; 16]),
                     live: true,
                     retirement: Retirement::Serving,
+                    keys: Vec::new(),
                 })
                 .collect(),
             partitions,

@@ -45,6 +45,7 @@ impl FakeDirectory {
             store: node.replica.store,
             live: true,
             retirement: Retirement::Serving,
+            keys: Vec::new(),
         });
         let partition_rows = partitions.iter().map(|(partition, home, epoch)| PartitionRow {
             partition: PartitionId::new(*partition),

@@ -40,6 +40,7 @@ fn node_row(name: &str, region: &str) -> NodeRow {
         store: StoreId::from_bytes([1; 16]),
         live: true,
         retirement: Retirement::Serving,
+        keys: Vec::new(),
     }
 }
 
