@@ -62,7 +62,7 @@ use crate::{
     rows::{self, Rows},
 };
 use serde::{Deserialize, Serialize};
-use types::{Home, Incarnation, MoveId, NodeId, PlacementDelta, RegionId, RequestId};
+use types::{Home, Incarnation, MoveId, NodeId, PlacementDelta, RequestId};
 
 /// One command, with what it may not find out by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,15 @@ pub struct Envelope {
     pub at_ms: u64,
     /// What to do.
     pub command: Command,
+}
+
+/// What an operator has done that changes no row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorNote {
+    /// In whose name.
+    pub by: String,
+    /// What was done.
+    pub what: String,
 }
 
 /// What can be done to the placement.
@@ -96,9 +105,9 @@ pub enum Command {
     /// A node leaves the deployment, or stays after all.
     RetireNode(NodeRetirement),
     /// A region leaves the deployment with all its nodes.
-    RetireRegion(RegionId),
+    RetireRegion(RegionWish),
     /// A region joins the deployment.
-    AddRegion(RegionId),
+    AddRegion(RegionWish),
     /// These nodes have nothing left. Those that have are passed over.
     FinishRetirement(Vec<NodeId>),
     /// A home changes the in-sync set of its partition.
@@ -143,6 +152,8 @@ pub enum Command {
     SetFollowing(FollowingWish),
     /// Records something that an operator wants to find later.
     Note(String),
+    /// Records what an operator has done, in its name.
+    NoteBy(OperatorNote),
 }
 
 impl Command {
@@ -181,6 +192,7 @@ impl Command {
             Self::AbortRehome(_) => "abort_rehome",
             Self::SetFollowing(_) => "set_following",
             Self::Note(_) => "note",
+            Self::NoteBy(_) => "note_by",
         }
     }
 }
@@ -313,8 +325,8 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::AddReplicas(replicas) => replicas::add(rows, replicas),
         Command::DropReplicas(replicas) => replicas::drop_some(rows, replicas),
         Command::RetireNode(wanted) => retire::node(rows, wanted),
-        Command::RetireRegion(region) => retire::region(rows, region),
-        Command::AddRegion(region) => retire::add_region(rows, region),
+        Command::RetireRegion(wish) => retire::region(rows, wish),
+        Command::AddRegion(wish) => retire::add_region(rows, wish),
         Command::FinishRetirement(nodes) => retire::finish(rows, nodes),
         Command::ProposeIsr(proposal) => isr::propose(rows, proposal),
         Command::BeginMove(new) => moving::begin(rows, new),
@@ -338,6 +350,10 @@ fn dispatch(rows: &mut Rows<'_>, command: &Command) -> Result<Answer, Failure> {
         Command::SetFollowing(wish) => rehome::set_following(rows, wish),
         Command::Note(what) => {
             rows.note(what.as_str())?;
+            Ok(Answer::Done)
+        }
+        Command::NoteBy(OperatorNote { by, what }) => {
+            rows.note_by(by, what.as_str())?;
             Ok(Answer::Done)
         }
     }

@@ -339,12 +339,12 @@ impl Directory for Service {
         &self,
         request: Request<wire::PromoteUnsafeRequest>,
     ) -> Result<Response<wire::PromoteUnsafeReply>, Status> {
-        let (id, partition, node) = request::promote_unsafe(request.into_inner())?;
+        let (id, partition, node, by) = request::promote_unsafe(request.into_inner())?;
         self.read_barrier().await?;
         if self.answered(id)?.is_some() {
             return Ok(Response::new(emergency::promoted_before(&self.state, partition)?));
         }
-        let promotion = emergency::fenced(&self.state, &self.facts.dial, partition, &node).await?;
+        let promotion = emergency::fenced(&self.state, &self.facts.dial, partition, &node, by).await?;
         let reply = emergency::promoted(&promotion);
         self.submit(id, Command::PromoteUnsafe(promotion)).await?;
         Ok(Response::new(reply))

@@ -195,11 +195,16 @@ impl Group {
             network: network.clone(),
             disk: disk.clone(),
         };
-        let election = Election { raft: raft.clone(), network, heard: heard.clone() };
+        let election = Election {
+            raft: raft.clone(),
+            network,
+            heard: heard.clone(),
+            majority_at: group.majority_at.clone(),
+        };
         tokio::spawn(stop.clone().run_until_cancelled_owned(birth.attend(raft.clone())));
         tokio::spawn(election.run(stop.clone()));
         tokio::spawn(watch(raft.clone(), group.majority_at.clone(), stop));
-        Ok((group, Server { identity, member, disk, raft, heard }))
+        Ok((group, Server { identity, member, disk, raft, heard, installing: Arc::default() }))
     }
 
     /// See [`crate::engine::Engine::submit`].

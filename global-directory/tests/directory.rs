@@ -341,6 +341,7 @@ async fn a_partition_that_has_a_home_is_not_fenced_for_an_unsafe_promotion() {
             request_id: request_id().into(),
             partition: row.partition.get(),
             node: node.replica().node,
+            by: String::new(),
         };
         let status = directory.client.clone().promote_unsafe(request).await.expect_err("refused");
         assert_eq!(status.code(), Code::FailedPrecondition, "{status}");

@@ -19,6 +19,9 @@ pub struct UnsafePromotion {
     pub replica: Replica,
     /// One past the last record that it held when its fence was durable.
     pub start_lsn: Lsn,
+    /// In whose name.
+    #[serde(default)]
+    pub by: String,
 }
 
 /// Homes of a region may call `replicated` what no other region holds.
@@ -28,6 +31,9 @@ pub struct AloneWish {
     pub region: RegionId,
     /// Until when, in ms since 1970; 0 ends it.
     pub until_ms: u64,
+    /// In whose name.
+    #[serde(default)]
+    pub by: String,
 }
 
 /// A region is failed over, whatever stops the directory from doing so.
@@ -91,7 +97,7 @@ pub(super) fn fail_over(rows: &mut Rows<'_>, wish: &FailOverWish) -> Result<Answ
 /// The copy is all that counts of the in-sync set from now on. What former members hold and it does not is archived by
 /// them when they return, and salvaged.
 pub(super) fn promote_unsafe(rows: &mut Rows<'_>, promotion: &UnsafePromotion) -> Result<Answer, Failure> {
-    let UnsafePromotion { partition, epoch: ending, home, replica, start_lsn } = promotion;
+    let UnsafePromotion { partition, epoch: ending, home, replica, start_lsn, by } = promotion;
     let Some(mut row) = rows.partition(*partition)? else {
         return Err(EmergencyError::UnknownPartition(*partition).into());
     };
@@ -116,12 +122,13 @@ pub(super) fn promote_unsafe(rows: &mut Rows<'_>, promotion: &UnsafePromotion) -
         return Err(no_copy("has no copy of it").into());
     }
     let members: Vec<&str> = row.isr.iter().map(|member| member.node.as_str()).collect();
-    rows.note(format!(
-        "UNSAFE PROMOTION of {} to home of {partition}@{epoch} from lsn {start_lsn}, by an operator's word: it was \
-         not promoted by rule, the in-sync set was {}, and what was acked may be missing",
+    let what = format!(
+        "UNSAFE PROMOTION of {} to home of {partition}@{epoch} from lsn {start_lsn}: it was not promoted by rule, \
+         the in-sync set was {}, and what was acked may be missing",
         home.node,
         members.join(", ")
-    ))?;
+    );
+    rows.note_by(by, what)?;
     // A copy that lacks the beginning of the epoch that ends shares none of the history that the row tells.
     if *start_lsn < row.start_lsn() {
         row.history.clear();
@@ -134,6 +141,7 @@ pub(super) fn promote_unsafe(rows: &mut Rows<'_>, promotion: &UnsafePromotion) -
     row.state = PartitionState::Homed;
     row.epoch = epoch;
     row.home = Some(home.clone());
+    row.stays = false;
     row.history.push(EpochStart { epoch, start_lsn: *start_lsn, home: home.clone() });
     let old = row.history.len().saturating_sub(bounds::HISTORY_MAX);
     row.history.drain(..old);
@@ -147,14 +155,15 @@ pub(super) fn allow_alone(rows: &mut Rows<'_>, wish: &AloneWish) -> Result<Answe
     };
     if row.alone_until_ms != wish.until_ms {
         row.alone_until_ms = wish.until_ms;
-        rows.note(match wish.until_ms {
-            0 => format!("ONE REGION IS NOT ENOUGH any more in {}, by an operator's word", wish.region),
+        let what = match wish.until_ms {
+            0 => format!("ONE REGION IS NOT ENOUGH any more in {}", wish.region),
             until_ms => format!(
-                "ONE REGION IS ENOUGH in {} until {until_ms} ms since 1970, by an operator's word: what is \
-                 replicated there until then can be lost with it",
+                "ONE REGION IS ENOUGH in {} until {until_ms} ms since 1970: what is replicated there until then \
+                 can be lost with it",
                 wish.region
             ),
-        })?;
+        };
+        rows.note_by(&wish.by, what)?;
         rows.put_region(row)?;
     }
     Ok(Answer::Done)

@@ -7,7 +7,7 @@
 //!     └──── keep ─────────┘  for others, step by step                             used again
 //! ```
 
-use super::{Answer, Failure};
+use super::{Answer, Failure, RegionWish};
 use crate::{rendezvous, rows::Rows};
 use serde::{Deserialize, Serialize};
 use types::{NodeId, NodeRow, PartitionRow, RegionId, RegionRow, RegionStatus, Retirement, limits};
@@ -19,6 +19,9 @@ pub struct NodeRetirement {
     pub node: NodeId,
     /// It stays after all.
     pub keep: bool,
+    /// In whose name.
+    #[serde(default)]
+    pub by: String,
 }
 
 /// What cannot be retired, or added.
@@ -89,11 +92,12 @@ pub(super) fn node(rows: &mut Rows<'_>, wanted: &NodeRetirement) -> Result<Answe
     row.retirement = next;
     rows.put_node(row)?;
     let what = if wanted.keep { "stays after all" } else { "retires: what it holds goes to others" };
-    rows.note(format!("node {name} {what}"))?;
+    rows.note_by(&wanted.by, format!("node {name} {what}"))?;
     Ok(Answer::Done)
 }
 
-pub(super) fn region(rows: &mut Rows<'_>, name: &RegionId) -> Result<Answer, Failure> {
+pub(super) fn region(rows: &mut Rows<'_>, wish: &RegionWish) -> Result<Answer, Failure> {
+    let RegionWish { region: name, by } = wish;
     let Some(mut row) = rows.region(name)? else {
         return Err(RetireError::UnknownRegion(name.clone()).into());
     };
@@ -132,7 +136,8 @@ pub(super) fn region(rows: &mut Rows<'_>, name: &RegionId) -> Result<Answer, Fai
     row.retirement = Retirement::Retiring;
     row.status = RegionStatus::Draining;
     rows.put_region(row)?;
-    rows.note(format!("region {name} retires: the {count} partitions that preferred it prefer others now"))?;
+    let what = format!("region {name} retires: the {count} partitions that preferred it prefer others now");
+    rows.note_by(by, what)?;
     Ok(Answer::Done)
 }
 
@@ -144,7 +149,8 @@ fn preferred_next(partition: &PartitionRow, others: &[RegionId]) -> Option<Regio
     others.iter().filter(allowed).max_by_key(weight).cloned()
 }
 
-pub(super) fn add_region(rows: &mut Rows<'_>, name: &RegionId) -> Result<Answer, Failure> {
+pub(super) fn add_region(rows: &mut Rows<'_>, wish: &RegionWish) -> Result<Answer, Failure> {
+    let RegionWish { region: name, by } = wish;
     match rows.region(name)? {
         Some(row) if row.retirement != Retirement::Serving => {
             return Err(RetireError::Retired(format!("region {name}")).into());
@@ -162,7 +168,8 @@ pub(super) fn add_region(rows: &mut Rows<'_>, name: &RegionId) -> Result<Answer,
         failback_off: false,
         alone_until_ms: 0,
     })?;
-    rows.note(format!("region {name} was added: no partition prefers it, and it takes copies and homes"))?;
+    let what = format!("region {name} was added: no partition prefers it, and it takes copies and homes");
+    rows.note_by(by, what)?;
     Ok(Answer::Done)
 }
 

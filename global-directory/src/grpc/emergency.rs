@@ -20,6 +20,7 @@ pub(super) async fn fenced(
     dial: &BTreeMap<NodeId, String>,
     partition: PartitionId,
     node: &NodeId,
+    by: String,
 ) -> Result<UnsafePromotion, Status> {
     let known = state.look(|view, _| (view.partition(partition).cloned(), view.node(node).cloned()));
     let (Some(row), Some(node)) = known else {
@@ -39,7 +40,7 @@ pub(super) async fn fenced(
     let start_lsn = answer.last.lsn.next().map_err(|error| Status::failed_precondition(error.to_string()))?;
     let home = Home { node: node.node.clone(), incarnation: node.incarnation };
     let replica = Replica { node: node.node, store: answer.store };
-    Ok(UnsafePromotion { partition, epoch, home, replica, start_lsn })
+    Ok(UnsafePromotion { partition, epoch, home, replica, start_lsn, by })
 }
 
 /// What a repetition is told: where the partition is now.
@@ -59,7 +60,11 @@ fn refused(error: EmergencyError) -> Status {
 fn check(row: &PartitionRow, node: NodeId) -> Result<(), Status> {
     let partition = row.partition;
     if row.state != PartitionState::FailingOver {
-        let why = format!("it is {:?} in epoch {}", row.state, row.epoch);
+        let at = row.home.as_ref().map_or_else(String::new, |home| format!(" at {}", home.node));
+        let why = format!(
+            "it is {:?} in epoch {}{at}; if that node is lost, hearth admin fail-over REGION ends its homes first",
+            row.state, row.epoch
+        );
         return Err(refused(EmergencyError::NotStuck { partition, why }));
     }
     if !row.replicas.iter().any(|replica| replica.node == node) {

@@ -27,7 +27,7 @@ impl Members for Service {
         &self,
         request: Request<wire::RetireNodeRequest>,
     ) -> Result<Response<wire::RetireNodeReply>, Status> {
-        let (id, wanted) = request::retire_node(&request.into_inner())?;
+        let (id, wanted) = request::retire_node(request.into_inner())?;
         self.submit(id, Command::RetireNode(wanted)).await?;
         Ok(Response::new(wire::RetireNodeReply {}))
     }
@@ -36,9 +36,8 @@ impl Members for Service {
         &self,
         request: Request<wire::RetireRegionRequest>,
     ) -> Result<Response<wire::RetireRegionReply>, Status> {
-        let wire = request.into_inner();
-        let (id, region) = request::region("retire_region.region", &wire.request_id, &wire.region)?;
-        self.submit(id, Command::RetireRegion(region)).await?;
+        let (id, wish) = request::retire_region(request.into_inner())?;
+        self.submit(id, Command::RetireRegion(wish)).await?;
         Ok(Response::new(wire::RetireRegionReply {}))
     }
 
@@ -46,9 +45,8 @@ impl Members for Service {
         &self,
         request: Request<wire::AddRegionRequest>,
     ) -> Result<Response<wire::AddRegionReply>, Status> {
-        let wire = request.into_inner();
-        let (id, region) = request::region("add_region.region", &wire.request_id, &wire.region)?;
-        self.submit(id, Command::AddRegion(region)).await?;
+        let (id, wish) = request::add_region(request.into_inner())?;
+        self.submit(id, Command::AddRegion(wish)).await?;
         Ok(Response::new(wire::AddRegionReply {}))
     }
 }

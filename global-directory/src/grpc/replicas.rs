@@ -1,5 +1,6 @@
 //! The `Replicas` service: what operators ask about the group, and tell it.
 
+use super::request;
 use crate::{
     config::check_address,
     engine::Engine,
@@ -32,7 +33,8 @@ impl Replicas for Service {
         &self,
         request: Request<wire::AddReplicaRequest>,
     ) -> Result<Response<wire::AddReplicaReply>, Status> {
-        let wire::AddReplicaRequest { replica, address } = request.into_inner();
+        let wire::AddReplicaRequest { replica, address, by } = request.into_inner();
+        let by = request::operator("add_replica.by", by)?;
         check_address(&address).map_err(|why| {
             let shown: String = address.chars().take(80).collect();
             Status::invalid_argument(format!("field add_replica.address is {shown:?}: {why}"))
@@ -40,7 +42,7 @@ impl Replicas for Service {
         if replica == 0 {
             return Err(Status::invalid_argument("field add_replica.replica is 0: they are numbered from 1"));
         }
-        let added = self.group()?.add(ReplicaId::new(replica), &address).await;
+        let added = self.group()?.add(ReplicaId::new(replica), &address, by).await;
         added.map_err(|error| status::membership(&error))?;
         Ok(Response::new(wire::AddReplicaReply {}))
     }
@@ -49,8 +51,9 @@ impl Replicas for Service {
         &self,
         request: Request<wire::RemoveReplicaRequest>,
     ) -> Result<Response<wire::RemoveReplicaReply>, Status> {
-        let wire::RemoveReplicaRequest { replica, force } = request.into_inner();
-        let removed = self.group()?.remove(ReplicaId::new(replica), force).await;
+        let wire::RemoveReplicaRequest { replica, force, by } = request.into_inner();
+        let by = request::operator("remove_replica.by", by)?;
+        let removed = self.group()?.remove(ReplicaId::new(replica), force, by).await;
         removed.map_err(|error| status::membership(&error))?;
         Ok(Response::new(wire::RemoveReplicaReply {}))
     }

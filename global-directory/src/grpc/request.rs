@@ -4,7 +4,7 @@ use crate::{
     bounds,
     command::{
         AbortedRehome, AloneWish, FailOverWish, Follow, IsrProposal, NewRehome, NodeRetirement, PinWish,
-        Registration,
+        RegionWish, Registration,
     },
     config::check_address,
     status,
@@ -89,14 +89,16 @@ pub(super) fn pin(wire: wire::PinRequest) -> Result<(RequestId, Vec<PinWish>), S
 
 pub(super) fn promote_unsafe(
     wire: wire::PromoteUnsafeRequest,
-) -> Result<(RequestId, PartitionId, NodeId), Status> {
+) -> Result<(RequestId, PartitionId, NodeId, String), Status> {
     let node = name("promote_unsafe.node", NodeId::new(&wire.node))?;
-    Ok((request_id(&wire.request_id)?, PartitionId::new(wire.partition), node))
+    let by = operator("promote_unsafe.by", wire.by)?;
+    Ok((request_id(&wire.request_id)?, PartitionId::new(wire.partition), node, by))
 }
 
 pub(super) fn allow_alone(wire: wire::AllowAloneRequest) -> Result<(RequestId, AloneWish), Status> {
     let region = name("allow_alone.region", RegionId::new(&wire.region))?;
-    Ok((request_id(&wire.request_id)?, AloneWish { region, until_ms: wire.until_ms }))
+    let by = operator("allow_alone.by", wire.by)?;
+    Ok((request_id(&wire.request_id)?, AloneWish { region, until_ms: wire.until_ms, by }))
 }
 
 pub(super) fn get_pins(wire: &wire::GetPinsRequest) -> Result<Vec<LogId>, Status> {
@@ -125,13 +127,22 @@ pub(super) fn propose_isr(wire: wire::ProposeIsrRequest) -> Result<(RequestId, I
     Ok((request, proposal))
 }
 
-pub(super) fn retire_node(wire: &wire::RetireNodeRequest) -> Result<(RequestId, NodeRetirement), Status> {
+pub(super) fn retire_node(wire: wire::RetireNodeRequest) -> Result<(RequestId, NodeRetirement), Status> {
     let node = name("retire_node.node", NodeId::new(&wire.node))?;
-    Ok((request_id(&wire.request_id)?, NodeRetirement { node, keep: wire.keep }))
+    let by = operator("retire_node.by", wire.by)?;
+    Ok((request_id(&wire.request_id)?, NodeRetirement { node, keep: wire.keep, by }))
 }
 
-pub(super) fn region(field: &'static str, id: &[u8], region: &str) -> Result<(RequestId, RegionId), Status> {
-    Ok((request_id(id)?, name(field, RegionId::new(region))?))
+pub(super) fn retire_region(wire: wire::RetireRegionRequest) -> Result<(RequestId, RegionWish), Status> {
+    let region = name("retire_region.region", RegionId::new(&wire.region))?;
+    let by = operator("retire_region.by", wire.by)?;
+    Ok((request_id(&wire.request_id)?, RegionWish { region, by }))
+}
+
+pub(super) fn add_region(wire: wire::AddRegionRequest) -> Result<(RequestId, RegionWish), Status> {
+    let region = name("add_region.region", RegionId::new(&wire.region))?;
+    let by = operator("add_region.by", wire.by)?;
+    Ok((request_id(&wire.request_id)?, RegionWish { region, by }))
 }
 
 pub(super) fn rehome(wire: wire::RehomeRequest) -> Result<(RequestId, NewRehome), Status> {

@@ -10,6 +10,10 @@
 //! with the better log goes on, or else the lower id. Without that, two replicas far from each other would
 //! unseat one another: the vote of the one has hardly left when the other stands for the next term.
 //!
+//! A leader says that it lives beside the library: what the library sends waits for the leader's disk, and what it
+//! answers for the other one's, and a disk that takes long is no reason to elect somebody else. A leader to which no
+//! majority has answered for [`MAJORITY_LEASES`] leases falls silent, so that one with a dead disk is replaced.
+//!
 //! ```text
 //!   a leader is heard ◀────────────────────────────────────────┐
 //!        │ not for lease + a random part of it                 │
@@ -28,7 +32,7 @@ use host::random::fraction;
 use openraft::{ServerState, Vote, raft::VoteRequest};
 use parking_lot::Mutex;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -36,7 +40,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
@@ -147,11 +151,13 @@ struct Patience {
     lease: Duration,
     heard: Instant,
     due: Instant,
+    /// Elections since then that came to nothing.
+    in_vain: u32,
 }
 
 impl Patience {
     fn new(lease: Duration, heard: Instant, chance: f64) -> Self {
-        Self { lease, heard, due: heard + lease.mul_f64(1.1 + 0.5 * chance) }
+        Self { lease, heard, due: heard + lease.mul_f64(1.1 + 0.5 * chance), in_vain: 0 }
     }
 
     /// Whether it is time to stand.
@@ -162,14 +168,21 @@ impl Patience {
         now >= self.due
     }
 
-    /// It stood, or was told not to.
-    fn again(&mut self, now: Instant, chance: f64) {
-        self.due = now + self.lease.mul_f64(0.3 + 0.5 * chance);
+    /// It stood, or was told not to. Who stands again while votes for the last time are under way undoes them, so
+    /// each time in vain doubles the wait.
+    fn again(&mut self, now: Instant, stood: bool, chance: f64) {
+        let doubled = 1 << self.in_vain.min(DOUBLED_MAX);
+        self.due = now + self.lease.mul_f64(0.3 + 0.5 * chance) * doubled;
+        self.in_vain += u32::from(stood);
     }
 }
 
 /// The pace at which followers look at the clock: a part of a lease.
 const LOOKS_PER_LEASE: u32 = 20;
+/// A leader without a majority for so many leases shows no sign of life any more.
+const MAJORITY_LEASES: u32 = 2;
+/// How many times the wait after an election that came to nothing is doubled, at most: votes take the time of disks.
+const DOUBLED_MAX: u32 = 3;
 /// Signs of life of a leader in the time after which it is missed.
 const BEATS_PER_LEASE: u32 = 4;
 
@@ -178,6 +191,27 @@ pub(super) struct Election {
     pub(super) raft: Raft,
     pub(super) network: Network,
     pub(super) heard: Arc<Heard>,
+    /// When a majority last answered this leader.
+    pub(super) majority_at: Arc<Mutex<Option<Instant>>>,
+}
+
+/// How long a leader has been one, and whether it still shows so. Pure: time comes in.
+#[derive(Debug, Default)]
+struct Reign {
+    since: Option<Instant>,
+}
+
+impl Reign {
+    /// It leads now, or not.
+    fn look(&mut self, leads: bool, now: Instant) {
+        self.since = leads.then(|| self.since.unwrap_or(now));
+    }
+
+    /// Whether a majority has answered it lately enough, or it has not had the time to.
+    fn shows(&self, majority: Option<Instant>, lease: Duration, now: Instant) -> bool {
+        let last = self.since.max(majority);
+        last.is_some_and(|last| now.saturating_duration_since(last) <= lease * MAJORITY_LEASES)
+    }
 }
 
 impl Election {
@@ -187,6 +221,7 @@ impl Election {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut patience = Patience::new(lease, self.heard.at(), fraction());
         let mut beat_at = Instant::now();
+        let (mut reign, mut beats) = (Reign::default(), BTreeMap::new());
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -199,22 +234,48 @@ impl Election {
             };
             let now = Instant::now();
             self.heard.leads.store(state == ServerState::Leader, Ordering::Relaxed);
+            reign.look(state == ServerState::Leader, now);
             if state == ServerState::Leader {
                 self.heard.leader();
-                if now >= beat_at {
+                if now >= beat_at && reign.shows(*self.majority_at.lock(), lease, now) {
                     beat_at = now + lease / BEATS_PER_LEASE;
+                    self.beat(id, &mut beats);
                     let _stopped = self.raft.trigger().heartbeat().await;
                 }
             } else if patience.is_over(now, self.heard.at(), fraction())
                 && self.heard.claim.lock().asks(now, lease)
             {
                 let granted = self.may_stand(id).await;
-                if self.heard.claim.lock().stands(Instant::now(), lease, granted) {
+                let stands = self.heard.claim.lock().stands(Instant::now(), lease, granted);
+                if stands {
                     tracing::info!(replica = %id, "no leader is heard: this replica stands for election");
                     let _stopped = self.raft.trigger().elect().await;
                 }
-                patience.again(Instant::now(), fraction());
+                patience.again(Instant::now(), stands, fraction());
             }
+        }
+    }
+
+    /// Tells the others that it lives, each at its own pace: one that does not answer is not told again meanwhile.
+    fn beat(&self, own: ReplicaId, beats: &mut BTreeMap<ReplicaId, JoinHandle<()>>) {
+        let (membership, vote) = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow();
+            (metrics.membership_config.clone(), metrics.vote)
+        };
+        beats.retain(|_, beat| !beat.is_finished());
+        for (replica, member) in membership.membership().nodes() {
+            if *replica == own || beats.contains_key(replica) {
+                continue;
+            }
+            let Ok(mut client) = self.network.client(*replica, &member.address) else { continue };
+            let to = Addressee { replica: *replica, store: member.store };
+            let (message, patience) = (convert::beat_to_wire(to, &vote), self.heard.lease);
+            let beat = async move {
+                // Whether it was heard shows in what the other one does.
+                let _late = tokio::time::timeout(patience, client.beat(message)).await;
+            };
+            beats.insert(*replica, tokio::spawn(beat));
         }
     }
 
@@ -271,12 +332,35 @@ mod tests {
         let mut patience = Patience::new(lease, start, 0.0);
         assert!(!patience.is_over(start + lease, start, 0.9), "nobody would vote for it yet");
         assert!(patience.is_over(start + lease * 2, start, 0.9));
-        patience.again(start + lease * 2, 1.0);
+        patience.again(start + lease * 2, false, 1.0);
         assert!(!patience.is_over(start + lease * 2 + lease.mul_f64(0.7), start, 0.9));
         assert!(patience.is_over(start + lease * 2 + lease.mul_f64(0.8), start, 0.9));
+        for _ in 0..2 {
+            patience.again(start + lease * 2, true, 1.0);
+        }
+        let before_last = start + lease * 2 + lease.mul_f64(1.5);
+        assert!(!patience.is_over(before_last, start, 0.9), "votes for it are under way: it waits longer");
+        assert!(patience.is_over(start + lease * 2 + lease.mul_f64(1.6), start, 0.9));
         let heard = start + lease * 3;
         assert!(!patience.is_over(heard + lease, heard, 0.0), "a leader was heard meanwhile");
         assert!(patience.is_over(heard + lease.mul_f64(1.1), heard, 0.0));
+    }
+
+    #[test]
+    fn a_leader_without_a_majority_falls_silent_and_a_new_one_has_time_to_find_it() {
+        let (lease, start) = (Duration::from_millis(1_000), Instant::now());
+        let mut reign = Reign::default();
+        assert!(!reign.shows(Some(start), lease, start + lease * 3));
+        let elected = start + lease * 10;
+        reign.look(true, elected);
+        assert!(reign.shows(Some(start), lease, elected + lease * 2), "the answers are to an earlier reign");
+        reign.look(true, elected + lease * 2);
+        assert!(!reign.shows(None, lease, elected + lease * 3));
+        let answered = elected + lease * 5;
+        assert!(reign.shows(Some(answered), lease, answered + lease * 2));
+        assert!(!reign.shows(Some(answered), lease, answered + lease * 3), "it cannot lead any more");
+        reign.look(false, answered);
+        assert!(!reign.shows(None, lease, answered));
     }
 
     #[test]

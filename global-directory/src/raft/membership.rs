@@ -9,7 +9,13 @@ use super::{
     identity::identity_of,
     types::{Member, ReplicaId},
 };
-use crate::{bounds, engine::SubmitError, rows};
+use crate::{
+    bounds,
+    command::{Command, OperatorNote},
+    driver::envelope,
+    engine::SubmitError,
+    rows,
+};
 use openraft::{ChangeMembers, ServerState};
 use proto::directory::{InspectReply, ReplicaStatus};
 use std::{
@@ -143,7 +149,7 @@ impl Group {
     }
 
     /// Lets a replica join that waits at `address`. Repeating it is safe.
-    pub(crate) async fn add(&self, id: ReplicaId, address: &str) -> Result<(), MembershipError> {
+    pub(crate) async fn add(&self, id: ReplicaId, address: &str, by: String) -> Result<(), MembershipError> {
         self.read_barrier().await?;
         let (members, voters) = self.members();
         let found = identity_of(&self.network, id, address).await.map_err(MembershipError::Unreachable)?;
@@ -166,7 +172,8 @@ impl Group {
                 }
             }
         }
-        tracing::info!(replica = %id, address, "a replica joins the group");
+        tracing::info!(replica = %id, address, by, "a replica joins the group");
+        self.note(by, format!("replica {id} of the directory joins at {address}")).await?;
         let joined = async {
             let library = |error: &dyn std::fmt::Display| MembershipError::Library(error.to_string());
             self.raft.add_learner(id, found.member, true).await.map_err(|error| library(&error))?;
@@ -176,13 +183,18 @@ impl Group {
         in_time(joined).await
     }
 
-    /// Takes a replica out, for good.
-    pub(crate) async fn remove(&self, id: ReplicaId, force: bool) -> Result<(), MembershipError> {
+    /// Takes a replica out, for good. Repeating it is safe.
+    pub(crate) async fn remove(&self, id: ReplicaId, force: bool, by: String) -> Result<(), MembershipError> {
         self.read_barrier().await?;
         let (members, voters) = self.members();
+        if !members.contains_key(&id) && id.get() <= self.highest_id()? {
+            return Ok(());
+        }
         let alive = self.who_answers(&members).await;
         check_removal(id, &voters, &members, &alive, force)?;
-        tracing::warn!(replica = %id, force, "a replica is taken out of the group");
+        tracing::warn!(replica = %id, force, by, "a replica is taken out of the group");
+        let forced = if force { ", by force" } else { "" };
+        self.note(by, format!("replica {id} of the directory is taken out{forced}")).await?;
         let changes = if voters.contains(&id) {
             ChangeMembers::RemoveVoters(BTreeSet::from([id]))
         } else {
@@ -190,6 +202,13 @@ impl Group {
         };
         let removed = self.raft.change_membership(changes, false);
         in_time(async { removed.await.map_err(|error| MembershipError::Library(error.to_string())) }).await
+    }
+
+    /// Into the audit trail, before it is done: who removes the leader has nobody to tell it to afterwards.
+    async fn note(&self, by: String, what: String) -> Result<(), MembershipError> {
+        let command = Command::NoteBy(OperatorNote { by, what });
+        self.submit(envelope(command)).await?;
+        Ok(())
     }
 
     /// The members that stand on the disks that the group knows, and answer.

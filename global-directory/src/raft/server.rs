@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub(super) disk: Disk,
     pub(super) raft: Raft,
     pub(super) heard: Arc<Heard>,
+    /// Held while a snapshot is taken in.
+    pub(super) installing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Server {
@@ -63,6 +65,16 @@ impl Consensus for Server {
             address: self.member.address.clone(),
             has_group,
         }))
+    }
+
+    async fn beat(&self, request: Request<wire::BeatRequest>) -> Result<Response<wire::BeatReply>, Status> {
+        let wire::BeatRequest { to, vote } = request.into_inner();
+        self.check(to)?;
+        let vote = convert::vote(vote)?;
+        if vote.is_committed() && vote >= self.raft.server_metrics().borrow().vote {
+            self.heard.leader();
+        }
+        Ok(Response::new(wire::BeatReply {}))
     }
 
     async fn probe(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteReply>, Status> {
@@ -108,14 +120,23 @@ impl Consensus for Server {
         &self,
         request: Request<Streaming<wire::SnapshotChunk>>,
     ) -> Result<Response<wire::SnapshotReply>, Status> {
+        // What is gathered is in memory: one at a time.
+        let Ok(_one) = self.installing.try_lock() else {
+            return Err(Status::unavailable("another snapshot is under way to this replica"));
+        };
         let mut chunks = request.into_inner();
         let mut head = None;
         let mut pairs = Pairs::default();
         let mut is_whole = false;
         while let Some(chunk) = chunks.message().await? {
-            if let Some(found) = chunk.head {
-                self.check(found.to.clone())?;
-                head = Some(found);
+            match (chunk.head, &head) {
+                (Some(found), None) => {
+                    self.check(found.to.clone())?;
+                    head = Some(found);
+                }
+                (None, Some(_)) => {}
+                (Some(_), Some(_)) => return Err(Status::invalid_argument("a snapshot with two heads")),
+                (None, None) => return Err(Status::invalid_argument("a snapshot begins with its head")),
             }
             for row in chunk.rows {
                 let pair = (row.key.to_vec(), row.value.to_vec());

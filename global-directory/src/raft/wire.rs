@@ -58,6 +58,10 @@ pub(super) fn log_id(id: wire::LogId) -> LogId {
     LogId::new(CommittedLeaderId::new(id.term, ReplicaId::new(id.replica)), id.index)
 }
 
+pub(super) fn beat_to_wire(to: Addressee, vote: &Vote) -> wire::BeatRequest {
+    wire::BeatRequest { to: Some(to.into()), vote: Some(vote_to_wire(vote)) }
+}
+
 pub(super) fn vote_request_to_wire(to: Addressee, request: &VoteRequest<ReplicaId>) -> wire::VoteRequest {
     wire::VoteRequest {
         to: Some(to.into()),

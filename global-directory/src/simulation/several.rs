@@ -3,7 +3,7 @@
 
 use super::{REPLACE_MS, SILENCE_MS, World};
 use crate::{
-    command::{Command, NodeRetirement, Refusal, RegisterError},
+    command::{Command, NodeRetirement, Refusal, RegionWish, RegisterError},
     testing::{REGIONS, node, region},
 };
 use std::collections::BTreeSet;
@@ -47,7 +47,11 @@ fn brakes(world: &World) -> Vec<&str> {
 }
 
 fn retire(name: &str) -> Command {
-    Command::RetireNode(NodeRetirement { node: node(name), keep: false })
+    Command::RetireNode(NodeRetirement { node: node(name), keep: false, by: "ann".into() })
+}
+
+fn wish(name: &str) -> RegionWish {
+    RegionWish { region: region(name), by: "ann".into() }
 }
 
 fn retirement(world: &World, name: &str) -> Retirement {
@@ -262,7 +266,7 @@ fn a_node_that_was_to_retire_may_stay_after_all() {
     world.order(retire("us-east-1")).expect("taken");
     world.run_ms(100);
     assert_eq!(retirement(&world, "us-east-1"), Retirement::Retiring);
-    let keep = NodeRetirement { node: node("us-east-1"), keep: true };
+    let keep = NodeRetirement { node: node("us-east-1"), keep: true, by: "ann".into() };
     world.order(Command::RetireNode(keep)).expect("it stays");
     world.run_ms(60_000);
     assert_eq!(retirement(&world, "us-east-1"), Retirement::Serving);
@@ -276,19 +280,19 @@ fn a_region_is_added_takes_copies_and_retires_again() {
         world.boot(name);
     }
     world.run_until(10_000, "in sync", World::is_settled);
-    world.order(Command::AddRegion(region("us-east"))).expect("added");
-    world.order(Command::AddRegion(region("us-east"))).expect("again");
+    world.order(Command::AddRegion(wish("us-east"))).expect("added");
+    world.order(Command::AddRegion(wish("us-east"))).expect("again");
     world.boot("us-east-1");
     world.run_until(30_000, "three copies of each", World::is_settled);
     assert_eq!(copies(&world, "us-east-1").len(), 2 * PARTITIONS as usize);
 
-    world.order(Command::RetireRegion(region("us-east"))).expect("taken");
+    world.order(Command::RetireRegion(wish("us-east"))).expect("taken");
     world.run_until(60_000, "retired", |world| {
         world.view().region(&region("us-east")).expect("there").retirement == Retirement::Retired
     });
     assert!(copies(&world, "us-east-1").is_empty());
     assert!(world.view().partitions().all(|row| row.isr.len() == 2 && row.state == PartitionState::Homed));
-    let last = world.order(Command::RetireRegion(region("ap-south"))).expect_err("two regions stay");
+    let last = world.order(Command::RetireRegion(wish("ap-south"))).expect_err("two regions stay");
     assert_eq!(
         last.to_string(),
         "region ap-south is one of the last two that serve: nothing would be replicated without it"

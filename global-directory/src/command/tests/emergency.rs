@@ -19,6 +19,7 @@ fn promotion_of(directory: &Directory, name: &str, store: u8, start_lsn: u64) ->
         home: home(name, 1),
         replica: member(name, store),
         start_lsn: Lsn::new(start_lsn),
+        by: "ann".into(),
     }
 }
 
@@ -54,7 +55,8 @@ fn a_partition_that_has_a_home_and_a_node_without_a_copy_are_refused() {
 #[test]
 fn one_region_is_enough_where_an_operator_says_so_and_it_is_recorded() {
     let mut directory = in_sync();
-    let wish = |until_ms| Command::AllowAlone(AloneWish { region: region("us-east"), until_ms });
+    let wish =
+        |until_ms| Command::AllowAlone(AloneWish { region: region("us-east"), until_ms, by: "ann".into() });
     for until_ms in [1_800_000_000_000, 0] {
         assert_eq!(directory.run(wish(until_ms)), Ok(Answer::Done));
         assert_eq!(directory.view.region(&region("us-east")).expect("there").alone_until_ms, until_ms);
@@ -62,6 +64,6 @@ fn one_region_is_enough_where_an_operator_says_so_and_it_is_recorded() {
     let said: Vec<String> = directory.events();
     assert!(said.iter().any(|what| what.starts_with("ONE REGION IS ENOUGH in us-east until 1800000000000")));
     assert!(said.iter().any(|what| what.starts_with("ONE REGION IS NOT ENOUGH any more in us-east")));
-    let nowhere = Command::AllowAlone(AloneWish { region: region("nowhere"), until_ms: 5 });
+    let nowhere = Command::AllowAlone(AloneWish { region: region("nowhere"), until_ms: 5, by: "ann".into() });
     assert!(matches!(directory.run(nowhere), Err(Refusal::Emergency(EmergencyError::UnknownRegion(_)))));
 }

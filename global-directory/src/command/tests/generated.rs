@@ -102,9 +102,11 @@ fn command_of(step: &Step, directory: &Directory, stores: &mut [u8; 5]) -> Optio
             Command::DropReplicas(vec![DroppedReplica { partition: row.partition, replica }])
         }
         Step::Retire { node: index, keep } => {
-            Command::RetireNode(NodeRetirement { node: node(NODES[index]), keep })
+            Command::RetireNode(NodeRetirement { node: node(NODES[index]), keep, by: "ann".into() })
         }
-        Step::RetireRegion => Command::RetireRegion(region(REGIONS[1])),
+        Step::RetireRegion => {
+            Command::RetireRegion(RegionWish { region: region(REGIONS[1]), by: "ann".into() })
+        }
         Step::FinishRetirement => {
             Command::FinishRetirement(view.nodes().map(|row| row.node.clone()).collect())
         }

@@ -184,7 +184,7 @@ async fn replicas_join_and_leave_and_the_leader_may_go() {
     cluster.start(4).await;
     let leader = cluster.leader().await;
     let group = cluster.replicas[&leader].running().group.clone();
-    let add = async |id: u64, address: String| group.add(ReplicaId::new(id), &address).await;
+    let add = async |id: u64, address: String| group.add(ReplicaId::new(id), &address, "ann".into()).await;
     let error = add(4, "127.0.0.1:1".into()).await;
     // The wires know where it is; an address that is another replica's is found out.
     assert!(error.is_ok() || matches!(error, Err(MembershipError::Unreachable(_))), "{error:?}");
@@ -197,13 +197,15 @@ async fn replicas_join_and_leave_and_the_leader_may_go() {
             cluster.replicas[&4].notes() == cluster.replicas[&leader].notes()
         })
         .await;
-    group.remove(ReplicaId::new(leader), false).await.expect("the leader goes");
+    group.remove(ReplicaId::new(leader), false, "ann".into()).await.expect("the leader goes");
     let next = cluster.leader_but(&only(leader)).await;
     cluster.note("without it").await;
     let group = cluster.replicas[&next].running().group.clone();
     assert_eq!(voters(&group), 3);
-    let error =
-        group.add(ReplicaId::new(leader), &cluster.address(leader)).await.expect_err("an id is used once");
+    let error = group
+        .add(ReplicaId::new(leader), &cluster.address(leader), "ann".into())
+        .await
+        .expect_err("an id is used once");
     assert_eq!(error, MembershipError::UsedBefore { id: ReplicaId::new(leader), next: 5 });
 }
 
@@ -222,10 +224,13 @@ async fn a_replica_on_an_empty_disk_is_not_the_one_that_voted() {
     assert_eq!((group.inspect().term, group.leader()), (0, Leader::Unknown), "it neither votes nor founds");
     assert_eq!(cluster.replicas[&1].notes(), Vec::<String>::new());
     let leading = cluster.replicas[&leader].running().group.clone();
-    leading.remove(ReplicaId::new(1), false).await.expect("two are left, and answer");
+    leading.remove(ReplicaId::new(1), false, "ann".into()).await.expect("two are left, and answer");
     cluster.place(4).await;
     cluster.start(4).await;
-    leading.add(ReplicaId::new(4), &cluster.address(4)).await.expect("a new one takes its place");
+    leading
+        .add(ReplicaId::new(4), &cluster.address(4), "ann".into())
+        .await
+        .expect("a new one takes its place");
     cluster.note("with another").await;
     let identity = identity::identify(&*cluster.replicas[&4].kv, ReplicaId::new(1));
     let error = identity.expect_err("another replica's folder");

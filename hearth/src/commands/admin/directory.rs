@@ -1,5 +1,6 @@
 //! `hearth admin directory`: the replicas of the directory, and how they are replaced.
 
+use super::by::By;
 use crate::{row, tables};
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -31,6 +32,8 @@ pub(super) enum Action {
         id: u64,
         /// Where it listens, `host:port`, as the other replicas reach it.
         address: String,
+        #[command(flatten)]
+        by: By,
     },
     /// Takes a replica out for good: a lost one, so that another can take its place, or one that is retired.
     Remove {
@@ -39,6 +42,8 @@ pub(super) enum Action {
         /// Even where the voters that are left and answer are no majority.
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        by: By,
     },
 }
 
@@ -69,8 +74,8 @@ async fn inspect(address: &str) -> anyhow::Result<InspectReply> {
 pub(super) async fn run(action: Action, address: &str) -> anyhow::Result<()> {
     match action {
         Action::Status { json } => status(address, json).await,
-        Action::Add { id, address: of } => {
-            let request = AddReplicaRequest { replica: id, address: of };
+        Action::Add { id, address: of, by } => {
+            let request = AddReplicaRequest { replica: id, address: of, by: by.name() };
             let mut client = connect(address).await?;
             let added =
                 timeout(CHANGE_TIMEOUT, client.add_replica(request)).await.context("no answer in time")?;
@@ -78,8 +83,8 @@ pub(super) async fn run(action: Action, address: &str) -> anyhow::Result<()> {
             println!("replica {id} holds the log and votes");
             Ok(())
         }
-        Action::Remove { id, force } => {
-            let request = RemoveReplicaRequest { replica: id, force };
+        Action::Remove { id, force, by } => {
+            let request = RemoveReplicaRequest { replica: id, force, by: by.name() };
             let mut client = connect(address).await?;
             let removed =
                 timeout(CHANGE_TIMEOUT, client.remove_replica(request)).await.context("no answer in time")?;

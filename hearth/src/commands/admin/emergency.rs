@@ -1,5 +1,6 @@
 //! `hearth admin promote-unsafe`, `allow-one-region` and `fail-over`: what an operator answers for.
 
+use super::by::By;
 use anyhow::{Context as _, bail};
 use proto::directory::{
     AllowAloneRequest, FailOverRequest, PromoteUnsafeRequest, directory_client::DirectoryClient,
@@ -21,6 +22,8 @@ pub(super) struct PromoteUnsafe {
     /// Has to be said.
     #[arg(long, required = true)]
     i_accept_losing_acked_messages: bool,
+    #[command(flatten)]
+    by: By,
 }
 
 /// Lets the homes of a region call `replicated` what no other region holds: it is lost with that region.
@@ -31,6 +34,8 @@ pub(super) struct AllowOneRegion {
     /// For how long; 0 ends it.
     #[arg(long, value_name = "MINUTES")]
     minutes: u64,
+    #[command(flatten)]
+    by: By,
 }
 
 /// Says that a region is lost: its homes go to in-sync copies elsewhere, whatever stops automatic failover.
@@ -41,9 +46,8 @@ pub(super) struct FailOver {
     /// Take its homes away although its nodes are heard.
     #[arg(long)]
     even_if_heard: bool,
-    /// In whose name, for the audit trail [default: the name of whoever is logged in]
-    #[arg(long)]
-    by: Option<String>,
+    #[command(flatten)]
+    by: By,
 }
 
 async fn connect(directory: &str) -> anyhow::Result<DirectoryClient<Channel>> {
@@ -56,8 +60,12 @@ pub(super) async fn promote_unsafe(args: PromoteUnsafe, directory: &str) -> anyh
     if !args.i_accept_losing_acked_messages {
         bail!("this can lose acked messages: say --i-accept-losing-acked-messages");
     }
-    let request =
-        PromoteUnsafeRequest { request_id: request_id(), partition: args.partition, node: args.node.clone() };
+    let request = PromoteUnsafeRequest {
+        request_id: request_id(),
+        partition: args.partition,
+        node: args.node.clone(),
+        by: args.by.name(),
+    };
     let reply = connect(directory).await?.promote_unsafe(request).await;
     let reply = reply.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner();
     println!(
@@ -76,7 +84,8 @@ pub(super) async fn allow_one_region(args: AllowOneRegion, directory: &str) -> a
         0 => 0,
         for_ms => host::clock::wall_ms() + for_ms,
     };
-    let request = AllowAloneRequest { request_id: request_id(), region: args.region.clone(), until_ms };
+    let (region, by) = (args.region.clone(), args.by.name());
+    let request = AllowAloneRequest { request_id: request_id(), region, until_ms, by };
     let reply = connect(directory).await?.allow_alone(request).await;
     reply.map_err(|status| anyhow::anyhow!("{}", status.message()))?;
     match args.minutes {
@@ -95,7 +104,7 @@ pub(super) async fn fail_over(args: FailOver, directory: &str) -> anyhow::Result
         request_id: request_id(),
         region: args.region.clone(),
         even_if_heard: args.even_if_heard,
-        by: args.by.or_else(|| std::env::var("USER").ok()).unwrap_or_default(),
+        by: args.by.name(),
     };
     let reply = connect(directory).await?.fail_over(request).await;
     let reply = reply.map_err(|status| anyhow::anyhow!("{}", status.message()))?.into_inner();

@@ -1,6 +1,6 @@
 //! `hearth admin following`: whether chats follow those who write them.
 
-use super::Where;
+use super::{Where, by::By};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::ValueEnum;
@@ -24,6 +24,8 @@ pub(super) struct Args {
     /// Switch it on or off, or show it
     switch: Switch,
     #[command(flatten)]
+    by: By,
+    #[command(flatten)]
     at: Where,
 }
 
@@ -40,7 +42,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     };
     if let Some(on) = on {
         let request_id = Bytes::copy_from_slice(Uuid::new_v4().as_bytes());
-        let by = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+        let by = args.by.name();
         homes.set_following(wire::SetFollowingRequest { request_id, on, by }).await.map_err(refused)?;
     }
     let reply = homes.following(wire::FollowingRequest {}).await.map_err(refused)?.into_inner();

@@ -1,5 +1,6 @@
 //! `hearth admin`: how a deployment is, and what is to change.
 
+mod by;
 mod collect;
 mod directory;
 mod emergency;
@@ -95,7 +96,7 @@ struct Where {
     #[command(flatten)]
     base_port: BasePort,
     /// Addresses of the directory's replicas, `http://host:port[,…]` [default: those of the running `hearth up`]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true)]
     directory: Option<String>,
 }
 

@@ -1,6 +1,6 @@
 //! Planned moves: draining a region, moving a partition, failback, and who did what.
 
-use super::Where;
+use super::{Where, by::By};
 use anyhow::{Context, bail};
 use clap::{Subcommand, ValueEnum};
 use proto::directory::{self as wire, directory_client::DirectoryClient};
@@ -38,7 +38,7 @@ pub(super) struct Drain {
     /// The region.
     region: String,
     /// Only tell what would be done.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
     /// Wait until it is safe to power off; fails when it is not in time.
     #[arg(long)]
@@ -47,6 +47,8 @@ pub(super) struct Drain {
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
     timeout_s: u64,
     #[command(flatten)]
+    by: By,
+    #[command(flatten)]
     at: Where,
 }
 
@@ -54,6 +56,8 @@ pub(super) struct Drain {
 pub(super) struct Undrain {
     /// The region.
     region: String,
+    #[command(flatten)]
+    by: By,
     #[command(flatten)]
     at: Where,
 }
@@ -71,6 +75,8 @@ pub(super) struct Move {
     /// Return once the move has begun, without waiting for its end.
     #[arg(long, conflicts_with = "abort")]
     no_wait: bool,
+    #[command(flatten)]
+    by: By,
     #[command(flatten)]
     at: Where,
 }
@@ -99,6 +105,8 @@ pub(super) struct Failback {
     #[arg(long)]
     region: Option<String>,
     #[command(flatten)]
+    by: By,
+    #[command(flatten)]
     at: Where,
 }
 
@@ -118,8 +126,9 @@ pub(super) struct Audit {
 pub(super) async fn run(action: Action) -> anyhow::Result<()> {
     match action {
         Action::Drain(args) => drain(args).await,
-        Action::Undrain(Undrain { region, at }) => {
-            let request = wire::UndrainRequest { request_id: request_id(), region: region.clone(), by: me() };
+        Action::Undrain(Undrain { region, by, at }) => {
+            let (request_id, by) = (request_id(), by.name());
+            let request = wire::UndrainRequest { request_id, region: region.clone(), by };
             answer(connect(&at).await?.undrain(request)).await?;
             println!("region {region} takes homes again");
             Ok(())
@@ -132,9 +141,10 @@ pub(super) async fn run(action: Action) -> anyhow::Result<()> {
 }
 
 async fn drain(args: Drain) -> anyhow::Result<()> {
-    let Drain { region, dry_run, wait, timeout_s, at } = args;
+    let Drain { region, dry_run, wait, timeout_s, by, at } = args;
     let mut client = connect(&at).await?;
-    let request = wire::DrainRequest { request_id: request_id(), region: region.clone(), by: me(), dry_run };
+    let (request_id, by) = (request_id(), by.name());
+    let request = wire::DrainRequest { request_id, region: region.clone(), by, dry_run };
     let reply = answer(client.drain(request)).await?;
     let homeless = reply.moves.iter().filter(|planned| planned.target.is_empty());
     let homeless: Vec<u32> = homeless.map(|planned| planned.partition).collect();
@@ -222,16 +232,17 @@ fn blockers(drain: &wire::RegionDrain) -> Vec<String> {
 }
 
 async fn move_one(args: Move) -> anyhow::Result<()> {
-    let Move { partition, region, abort, no_wait, at } = args;
+    let Move { partition, region, abort, no_wait, by, at } = args;
+    let by = by.name();
     let mut client = connect(&at).await?;
     if abort {
-        let request = wire::AbortMoveRequest { request_id: request_id(), partition, by: me() };
+        let request = wire::AbortMoveRequest { request_id: request_id(), partition, by };
         answer(client.abort_move(request)).await?;
         println!("the move of partition {partition} is given up: its home goes on");
         return Ok(());
     }
     let region = region.unwrap_or_default();
-    let request = wire::MoveRequest { request_id: request_id(), partition, region: region.clone(), by: me() };
+    let request = wire::MoveRequest { request_id: request_id(), partition, region: region.clone(), by };
     let id = answer(client.r#move(request)).await?.move_id;
     println!("move {id} of partition {partition} to {region} has begun");
     if no_wait {
@@ -351,7 +362,7 @@ async fn failback(args: Failback) -> anyhow::Result<()> {
     };
     if let Some(on) = on {
         let region = args.region.unwrap_or_default();
-        let request = wire::SetFailbackRequest { request_id: request_id(), region, on, by: me() };
+        let request = wire::SetFailbackRequest { request_id: request_id(), region, on, by: args.by.name() };
         answer(client.set_failback(request)).await?;
     }
     println!("{}", failback_text(&answer(client.moves(wire::MovesRequest {})).await?));
@@ -395,11 +406,6 @@ async fn answer<T>(
 
 fn request_id() -> prost::bytes::Bytes {
     prost::bytes::Bytes::copy_from_slice(Uuid::new_v4().as_bytes())
-}
-
-/// In whose name the audit trail has it.
-fn me() -> String {
-    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default()
 }
 
 fn counted<'a>(names: impl Iterator<Item = &'a str>) -> std::collections::BTreeMap<&'a str, usize> {

@@ -1,5 +1,6 @@
 //! `hearth admin rehome`: one chat goes to another region, while people write to it.
 
+use super::by::By;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use proto::directory::{self as wire, directory_client::DirectoryClient};
@@ -18,17 +19,19 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The chat: its id, or the two users of a direct chat as `alice,bob`
-    #[arg(value_name = "CHAT", value_parser = log_id)]
+    #[arg(value_name = "CHAT", value_parser = log_id, requires = "goal")]
     log: Option<LogId>,
     /// Where it is to be homed
-    #[arg(value_name = "REGION", required_unless_present_any = ["abort"], requires = "log")]
+    #[arg(value_name = "REGION", requires = "log", group = "goal")]
     region: Option<String>,
     /// Give the re-homing of this chat up instead
-    #[arg(long, requires = "log", conflicts_with = "region")]
+    #[arg(long, requires = "log", group = "goal")]
     abort: bool,
     /// Return when it is over
     #[arg(long, requires = "region")]
     wait: bool,
+    #[command(flatten)]
+    by: By,
 }
 
 /// A chat as people can name it.
@@ -47,8 +50,8 @@ pub(super) async fn run(args: Args, directory: &str) -> anyhow::Result<()> {
     let mut directory = connect(directory).await?;
     match (args.log, args.region) {
         (None, _) => list(&mut directory).await,
-        (Some(log), None) => abort(&mut directory, log).await,
-        (Some(log), Some(region)) => begin(&mut directory, log, region, args.wait).await,
+        (Some(log), None) => abort(&mut directory, log, args.by).await,
+        (Some(log), Some(region)) => begin(&mut directory, log, region, args.wait, args.by).await,
     }
 }
 
@@ -63,13 +66,14 @@ async fn begin(
     log: LogId,
     region: String,
     wait: bool,
+    by: By,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
     let request = wire::RehomeRequest {
         request_id: request_id(),
         log: log_bytes(log),
         region: region.clone(),
-        by: operator(),
+        by: by.name(),
     };
     let rehome = directory.rehome(request).await.map_err(refused)?.into_inner().rehome;
     let Some(rehome) = rehome else {
@@ -89,15 +93,15 @@ async fn begin(
     }
     let now = pin(directory, log).await?;
     if now.partition.get() != rehome.to {
-        bail!("it was given up: {log} stays in {}; `hearth admin status` tells why", place(&now));
+        bail!("it was given up: {log} stays in {}; `hearth admin audit` tells why", place(&now));
     }
     let (offset, seconds) = (now.first_offset, began.elapsed().as_secs_f64());
     println!("{log} is homed in {region} from offset {offset} on, after {seconds:.1} s");
     Ok(())
 }
 
-async fn abort(directory: &mut DirectoryClient<Channel>, log: LogId) -> anyhow::Result<()> {
-    let request = wire::AbortRehomeRequest { request_id: request_id(), log: log_bytes(log), by: operator() };
+async fn abort(directory: &mut DirectoryClient<Channel>, log: LogId, by: By) -> anyhow::Result<()> {
+    let request = wire::AbortRehomeRequest { request_id: request_id(), log: log_bytes(log), by: by.name() };
     directory.abort_rehome(request).await.map_err(refused)?;
     println!("{log} stays where it is");
     Ok(())
@@ -145,11 +149,6 @@ fn log_bytes(log: LogId) -> Bytes {
 
 fn request_id() -> Bytes {
     Bytes::copy_from_slice(Uuid::new_v4().as_bytes())
-}
-
-/// Whoever is logged in on this machine.
-fn operator() -> String {
-    std::env::var("USER").unwrap_or_default()
 }
 
 #[cfg(test)]
