@@ -51,7 +51,11 @@ pub const EVENTS_MAX: u64 = 1_000;
 pub const STATUS_EVENTS_MAX: usize = 100;
 /// The answers of commands that are kept for retries.
 pub const REMEMBERED_MAX: u64 = 65_536;
-/// For how long an answer is kept at most, in ms.
+/// What has stopped automatic failover is told again when it is back after this long, in ms.
+pub const PAGE_AGAIN_MS: u64 = 60_000;
+/// So many are kept whatever their age: the clocks of those who submit commands do not agree.
+pub const REMEMBERED_MIN: u64 = 4_096;
+/// For how long an answer is kept at most, where there are more, in ms.
 pub const REMEMBERED_MS: u64 = 10 * 60 * 1_000;
 /// Answers dropped per command once they are too many or too old: more than the one it adds.
 pub const FORGET_PER_COMMAND: usize = 4;

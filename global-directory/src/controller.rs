@@ -181,6 +181,8 @@ pub struct Controller {
     /// Since when it has listened without a break.
     listens_from_ms: u64,
     brake: Option<Brake>,
+    /// What operators were told last of what stops it, and until when that held.
+    paged: Option<(Brake, u64)>,
     /// The nodes at which outside observers fail.
     verdicts: Verdicts,
     /// The boots that were ended for that with their whole regions, while rows wait for them.
@@ -204,6 +206,7 @@ impl Controller {
             looked_ms: now_ms,
             listens_from_ms: now_ms,
             brake: None,
+            paged: None,
             verdicts: Verdicts::new(),
             canary_bumps: BTreeSet::new(),
             shunned: BTreeMap::new(),

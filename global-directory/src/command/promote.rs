@@ -77,6 +77,8 @@ fn apply(row: &mut PartitionRow, promotion: &Promotion, nodes: &BTreeMap<NodeId,
     row.state = PartitionState::Homed;
     row.epoch = epoch;
     row.home = Some(promotion.home.clone());
+    // Where an operator wanted it to stay, it is no more.
+    row.stays = false;
     row.history.push(EpochStart { epoch, start_lsn: promotion.start_lsn, home: promotion.home.clone() });
     let old = row.history.len().saturating_sub(bounds::HISTORY_MAX);
     row.history.drain(..old);

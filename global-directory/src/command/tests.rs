@@ -316,8 +316,13 @@ fn answers_are_remembered_up_to_a_number_and_an_age() {
         answer.expect("it ran")
     };
     let late = crate::bounds::REMEMBERED_MS + 1;
-    for request in 0..8u8 {
-        at(late, RequestId::from_bytes([0xf0 + request; 16]));
+    let other = |number: u64| RequestId::from_bytes((u128::MAX - u128::from(number)).to_be_bytes());
+    for number in 0..8 {
+        at(late, other(number));
+    }
+    assert_eq!(at(late, first), answer, "a clock that is ahead makes nothing old by itself");
+    for number in 8..8 + crate::bounds::REMEMBERED_MIN {
+        at(late, other(number));
     }
     assert_ne!(at(late, first), answer, "it is a new command by now");
 }

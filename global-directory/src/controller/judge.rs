@@ -64,6 +64,16 @@ pub enum Brake {
     },
 }
 
+impl Brake {
+    /// Whether an operator who was told of this one knows of the other: numbers come and go.
+    fn is_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NoRoom { region, .. }, Self::NoRoom { region: other, .. }) => region == other,
+            _ => self == other,
+        }
+    }
+}
+
 fn names(regions: &[RegionId]) -> String {
     regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ")
 }
@@ -114,10 +124,18 @@ impl Controller {
                 self.canary_bumps.insert(boot);
             }
         }
-        if brake != self.brake {
-            out.extend(brake.clone().map(|brake| Action::Page(Page::Stopped(brake))));
-            self.brake = brake;
+        if let Some(why) = &brake {
+            let known = self
+                .paged
+                .as_ref()
+                .filter(|(_, at_ms)| now_ms.saturating_sub(*at_ms) < bounds::PAGE_AGAIN_MS);
+            if known.is_none_or(|(paged, _)| !paged.is_as(why)) {
+                out.push(Action::Page(Page::Stopped(why.clone())));
+            }
+            // While it lasts it is told once, and again when it is back after a while.
+            self.paged = Some((why.clone(), now_ms));
         }
+        self.brake = brake;
     }
 
     /// Hears the observers, whoever may be judged.

@@ -30,7 +30,7 @@ use plan::{Planning, plan_drain, plan_failback};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{
     Epoch, Home, Lsn, MoveCause, MoveId, NodeId, NodeRow, PartitionId, PartitionRow, PartitionState,
-    Placement, RegionId, RegionStatus, Replica, RequestId, StoreId,
+    Placement, RegionId, RegionStatus, Replica, RequestId, Retirement, StoreId,
 };
 
 /// Whether, and when, partitions go back to the regions that they prefer.
@@ -319,7 +319,10 @@ impl Moving {
         if at.view.node(&home.node).is_some_and(|node| node.region == *region) {
             return Err(wrong(&home.node, "it is homed there").into());
         }
-        let target = candidates(row, at.view).find(|node| node.region == *region);
+        // Where no other is there, one that leaves is named: the rows say why it cannot take the home.
+        let mut there: Vec<_> = candidates(row, at.view).filter(|node| node.region == *region).collect();
+        there.sort_by_key(|node| node.retirement != Retirement::Serving);
+        let target = there.first().copied();
         let target = target.ok_or_else(|| WishError::NoMember { partition, region: region.clone() })?;
         if at.view.region(region).is_none_or(|region| region.status != RegionStatus::Active) {
             return Err(wrong(&target.node, "its region takes no homes").into());

@@ -15,7 +15,10 @@ use crate::{
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use types::{Generation, LogId, NodeRow, Offset, PartitionId, PartitionState, Placement, RegionId, RehomeId};
+use types::{
+    Generation, LogId, NodeRow, Offset, PartitionId, PartitionState, Placement, RegionId, RehomeId,
+    Retirement,
+};
 
 /// What a home is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,11 +188,14 @@ fn home(view: &Placement, partition: PartitionId) -> Option<&NodeRow> {
     view.node(&row.home.as_ref().filter(|_| acts)?.node)
 }
 
-/// The regions that may hold a partition.
+/// The regions that may hold a partition. Those that have left hold nothing any more.
 fn held_in(view: &Placement, partition: PartitionId) -> Vec<RegionId> {
+    let there = view.regions().filter(|row| row.retirement != Retirement::Retired).map(|row| &row.region);
     match view.partition(partition) {
-        Some(row) if !row.allowed.is_empty() => row.allowed.clone(),
-        _ => view.regions().map(|row| row.region.clone()).collect(),
+        Some(row) if !row.allowed.is_empty() => {
+            there.filter(|region| row.allowed.contains(region)).cloned().collect()
+        }
+        _ => there.cloned().collect(),
     }
 }
 

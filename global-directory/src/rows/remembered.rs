@@ -53,7 +53,9 @@ impl Rows<'_> {
         let oldest = sequence_key(ORDER, self.meta.remembered_first);
         let Some((at_ms, request)) = read::<(u64, RequestId)>(self.tx, &oldest)? else { return Ok(false) };
         let count = self.meta.remembered_next - self.meta.remembered_first;
-        if count <= bounds::REMEMBERED_MAX && self.at_ms.saturating_sub(at_ms) <= bounds::REMEMBERED_MS {
+        let is_old = self.at_ms.saturating_sub(at_ms) > bounds::REMEMBERED_MS;
+        let most = if is_old { bounds::REMEMBERED_MIN } else { bounds::REMEMBERED_MAX };
+        if count <= most {
             return Ok(false);
         }
         self.tx.delete(&oldest)?;

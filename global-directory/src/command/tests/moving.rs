@@ -50,6 +50,18 @@ fn a_move_leads_to_the_target_at_the_next_epoch_behind_the_seal() {
 }
 
 #[test]
+fn where_an_operator_has_put_a_partition_counts_no_more_once_it_has_failed_over() {
+    let mut directory = in_sync();
+    begin(&mut directory, "us-east-1", MoveCause::Operator).expect("begun");
+    finish(&mut directory, FIRST, 40).expect("moved");
+    directory.run(Command::Bump(vec![home("us-east-1", 1)])).expect("a boot");
+    assert!(directory.row(0).stays);
+    let next = promotion(&directory, "eu-west-1", 1, 50);
+    assert_eq!(directory.run(Command::Promote(vec![next])), Ok(Answer::Applied(1)));
+    assert!(!directory.row(0).stays, "it goes home by itself");
+}
+
+#[test]
 fn a_move_that_is_given_up_raises_the_epoch_and_a_late_seal_changes_nothing() {
     let mut directory = in_sync();
     begin(&mut directory, "us-east-1", MoveCause::Drain).expect("begun");

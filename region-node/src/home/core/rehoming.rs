@@ -150,16 +150,15 @@ impl Core {
             return Err(over(id, generation, standing.generation()));
         }
         if standing.sealed != generation {
+            // Before it is sealed: a chat that cannot be imported goes on without a pause.
+            if let Some(Some(state)) = &log.state {
+                check_size(id, &state.export(rehome))?;
+            }
             self.append_update(cx, id, log, generation, StateUpdate::LogSealed { rehome }, out)?;
         }
         let Some(Some(state)) = &log.state else { return Err(super::rules::unknown_chat(id)) };
         let import = state.export(rehome);
-        let bytes = proto::encode_import(&import).len();
-        if bytes > limits::IMPORT_MAX_BYTES {
-            let most = limits::IMPORT_MAX_BYTES;
-            let message = format!("what {id} adds up to has {bytes} bytes, and {most} is the most");
-            return Err(Refusal::new(Code::TooLarge, message));
-        }
+        check_size(id, &import)?;
         Ok((state.last.lsn, Handed::Sealed(Box::new(import))))
     }
 
@@ -295,6 +294,18 @@ fn residency(log: &Log, held_in: &[RegionId]) -> Result<(), Refusal> {
         None => Ok(()),
         Some(region) => Err(Refusal::new(Code::Forbidden, format!("it may not be held in {region}"))),
     }
+}
+
+/// What a log adds up to crosses wires and is one record.
+fn check_size(id: LogId, import: &Import) -> Result<(), Refusal> {
+    let (bytes, most) = (proto::encode_import(import).len(), limits::IMPORT_MAX_BYTES);
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::TooLarge,
+        format!("what {id} adds up to has {bytes} bytes, and {most} is the most"),
+    ))
 }
 
 fn over(id: LogId, generation: Generation, known: Generation) -> Refusal {
