@@ -12,6 +12,7 @@ mod deploy;
 mod disk;
 mod play;
 mod stage;
+mod switches;
 
 pub use clocks::act_as_service;
 pub use deploy::{Deployed, Layout};

@@ -62,7 +62,12 @@ scenarios! {
     CutFromDirectory = "cut-from-directory": "a region cannot reach the directory",
         "a home that cannot renew ends before its successor begins, though all others still hear it";
     CutFromPeers = "cut-from-peers": "a region reaches the directory and no other region",
-        "homes whose followers lag leave the in-sync set; no failover, nothing lost";
+        "it renews, but observers in two regions have nothing acked there: it is failed over, and what it acked alone \
+         comes back";
+    GrayRegion = "gray-region":
+        "a region renews and says that it is well, but its writes get stuck: in its homes, before their answers, or between \
+         it and the others",
+        "outside observers find out, and it is failed over by their canaries";
     CutOneWay = "cut-one-way": "what one region sends to another is lost, the other way works",
         "half-open links neither split nor lose";
     SlowLinks = "slow-links": "links become slow and narrow", "lag is bounded, nothing is lost or reordered";
@@ -105,9 +110,11 @@ impl Scenario {
     /// How the directory runs: a replica in each region, unless faults are to hit it alone.
     pub const fn directory(self) -> DirectoryShape {
         match self {
-            Self::CutFromDirectory | Self::CutFromPeers | Self::DirectoryKilled | Self::MixedOutside => {
-                DirectoryShape::One
-            }
+            Self::CutFromDirectory
+            | Self::CutFromPeers
+            | Self::GrayRegion
+            | Self::DirectoryKilled
+            | Self::MixedOutside => DirectoryShape::One,
             _ => DirectoryShape::Group,
         }
     }
@@ -115,9 +122,10 @@ impl Scenario {
     /// What a node's wall clock or disk has to be prepared for.
     pub const fn needs(self) -> Needs {
         match self {
-            Self::DiskFull => Needs { small_disk: true, clocks: false },
-            Self::ClockStepped => Needs { small_disk: false, clocks: true },
-            _ => Needs { small_disk: false, clocks: false },
+            Self::DiskFull => Needs { small_disk: true, ..Needs::NOTHING },
+            Self::ClockStepped => Needs { clocks: true, ..Needs::NOTHING },
+            Self::GrayRegion | Self::MixedOutside => Needs { switches: true, ..Needs::NOTHING },
+            _ => Needs::NOTHING,
         }
     }
 }
@@ -135,6 +143,13 @@ pub struct Needs {
     pub small_disk: bool,
     /// Wall clocks can be stepped.
     pub clocks: bool,
+    /// Homes can be stuck.
+    pub switches: bool,
+}
+
+impl Needs {
+    /// Nothing has to.
+    pub const NOTHING: Self = Self { small_disk: false, clocks: false, switches: false };
 }
 
 /// When what is done.

@@ -4,8 +4,9 @@ use super::{
     Options,
     clocks::Clocks,
     disk::{SEGMENT_BYTES, SmallDisk},
+    switches::Switches,
 };
-use crate::scenario::Scenario;
+use crate::scenario::{Needs, Scenario};
 use anyhow::Context as _;
 use lab::{DIRECTORY, DirectoryShape, Event, Lab};
 use std::{
@@ -26,6 +27,7 @@ const UP_PATIENCE: Duration = Duration::from_secs(60);
 pub struct Layout {
     pub(super) clocks: Option<Clocks>,
     pub(super) disks: Vec<SmallDisk>,
+    pub(super) switches: Option<Switches>,
     _folder: Option<TempDir>,
 }
 
@@ -166,7 +168,7 @@ fn shape(program: &Path, seed: u64, partitions_per_region: u32, lease: Duration)
 fn lay_out(scenario: Scenario, lab: &mut lab::Options) -> anyhow::Result<Layout> {
     let needs = scenario.needs();
     let mut layout = Layout::default();
-    if !needs.clocks && !needs.small_disk {
+    if needs == Needs::NOTHING {
         return Ok(layout);
     }
     let folder = tempfile::tempdir()?;
@@ -174,6 +176,11 @@ fn lay_out(scenario: Scenario, lab: &mut lab::Options) -> anyhow::Result<Layout>
         let clocks = Clocks::lay_out(folder.path().join("clocks"))?;
         lab.env.extend(clocks.env());
         layout.clocks = Some(clocks);
+    }
+    if needs.switches {
+        let switches = Switches::lay_out(folder.path().join("switches"))?;
+        lab.env.push(switches.env());
+        layout.switches = Some(switches);
     }
     if needs.small_disk {
         lab.overlay.node.insert("segment-bytes".to_owned(), SEGMENT_BYTES.into());

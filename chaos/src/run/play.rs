@@ -108,6 +108,14 @@ async fn make(deployed: &Deployed, fault: &FaultKind) -> anyhow::Result<()> {
         }
         FaultKind::CutFromDirectory { region } => lab.cut(deployed.region(*region), DIRECTORY, false)?,
         FaultKind::CutFromPeers { region } => cut_from_peers(deployed, *region)?,
+        FaultKind::Stick { region, durable } => {
+            let switches = deployed.layout.switches.as_ref().context("no switches")?;
+            switches.stick(&node(deployed, *region)?, *durable)?;
+        }
+        FaultKind::Isolate { region } => {
+            lab.replicator(deployed.region(*region))?.pause().await?;
+            cut_from_peers(deployed, *region)?;
+        }
         FaultKind::CutOneWay { from, to } => lab.cut(deployed.region(*from), deployed.region(*to), true)?,
         FaultKind::Slow { a, b, delay_ms, bytes_per_s } => {
             let delay = Some(Duration::from_millis(*delay_ms));
@@ -179,6 +187,14 @@ async fn undo(deployed: &Deployed, fault: &FaultKind) -> anyhow::Result<()> {
     match fault {
         FaultKind::Kill { region } => lab.restart(deployed.region(*region)).await?,
         FaultKind::Pause { region } => lab.resume(deployed.region(*region)).await?,
+        FaultKind::Stick { region, durable } => {
+            let switches = deployed.layout.switches.as_ref().context("no switches")?;
+            switches.let_go(&node(deployed, *region)?, *durable)?;
+        }
+        FaultKind::Isolate { region } => {
+            lab.heal();
+            lab.replicator(deployed.region(*region))?.resume().await?;
+        }
         FaultKind::CutOff { .. }
         | FaultKind::CutFromDirectory { .. }
         | FaultKind::CutFromPeers { .. }

@@ -10,6 +10,8 @@ const BEFORE_MS: Range<u64> = 4_000..6_000;
 pub(super) const AFTER_MS: u64 = 5_000;
 /// Long enough for a failover.
 const LONG_MS: Range<u64> = 10_000..14_000;
+/// Long enough for observers to find out, and for a failover then: about 10 s.
+const GRAY_MS: Range<u64> = 17_000..21_000;
 /// Between two faults of a scenario of many: a region that was killed has to come back and catch up.
 const BETWEEN_MS: Range<u64> = 6_000..9_000;
 /// When the second fault hits, after the first: before that one's failover is over.
@@ -65,12 +67,13 @@ const MIXED: [Scenario; 13] = [
 ];
 
 /// The same where the directory is one process outside the regions.
-const MIXED_OUTSIDE: [Scenario; 11] = [
+const MIXED_OUTSIDE: [Scenario; 12] = [
     Scenario::RegionKilled,
     Scenario::RegionPaused,
     Scenario::CutOff,
     Scenario::CutFromDirectory,
     Scenario::CutFromPeers,
+    Scenario::GrayRegion,
     Scenario::CutOneWay,
     Scenario::SlowLinks,
     Scenario::StallingLinks,
@@ -107,6 +110,14 @@ fn one_of(scenario: Scenario, at_ms: u64, region: usize, rng: &mut StdRng) -> Ve
         Scenario::CutOff => one(FaultKind::CutOff { region }),
         Scenario::CutFromDirectory => one(FaultKind::CutFromDirectory { region }),
         Scenario::CutFromPeers => one(FaultKind::CutFromPeers { region }),
+        Scenario::GrayRegion => {
+            let fault = match rng.random_range(0..3) {
+                0 => FaultKind::Stick { region, durable: false },
+                1 => FaultKind::Stick { region, durable: true },
+                _ => FaultKind::Isolate { region },
+            };
+            vec![for_ms(at_ms, rng.random_range(GRAY_MS), fault)]
+        }
         Scenario::CutOneWay => one(FaultKind::CutOneWay { from: region, to: other }),
         Scenario::SlowLinks => {
             let (delay_ms, bytes_per_s) = (rng.random_range(200..600), rng.random_range(30_000..120_000));

@@ -57,6 +57,11 @@ pub enum FaultKind {
     KillReplicator { region: usize },
     /// The disk of a region's first node is full.
     FillDisk { region: usize },
+    /// A region's homes take writes and do not hand them to the store, or do not answer them once they are durable. It
+    /// renews, and answers whoever asks how it is.
+    Stick { region: usize, durable: bool },
+    /// A region's replicator stands still, and it reaches the directory and no other region.
+    Isolate { region: usize },
     /// A region's wall clock is off by so much.
     StepClock { region: usize, by_s: i64 },
 }
@@ -70,6 +75,8 @@ impl FaultKind {
             | Self::Pause { region }
             | Self::CutOff { region }
             | Self::CutFromDirectory { region }
+            | Self::Stick { region, .. }
+            | Self::Isolate { region }
             | Self::FillDisk { region } => Some(*region),
             _ => None,
         }
@@ -125,6 +132,15 @@ impl FaultKind {
                 Self::Move { from, to } => write!(f, "a partition of {} moved to {}", name(from), name(to)),
                 Self::KillReplicator { region } => write!(f, "replicator of {} killed", name(region)),
                 Self::FillDisk { region } => write!(f, "disk of {} full", name(region)),
+                Self::Stick { region, durable: false } => {
+                    write!(f, "homes of {} write nothing", name(region))
+                }
+                Self::Stick { region, durable: true } => {
+                    write!(f, "homes of {} answer nothing", name(region))
+                }
+                Self::Isolate { region } => {
+                    write!(f, "{} cut from its peers, its replicator stands still", name(region))
+                }
                 Self::StepClock { region, by_s } => write!(f, "clock of {} off by {by_s} s", name(region)),
             }
         })

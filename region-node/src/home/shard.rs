@@ -93,6 +93,7 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) fn new(parts: ShardParts) -> Self {
+        let switches = Switches::from_environment(&parts.deps.identity.home().node);
         Self {
             parts,
             homes: HashMap::new(),
@@ -103,7 +104,7 @@ impl Shard {
             touched: BTreeSet::new(),
             expected: Expected::default(),
             unfollowed: Vec::new(),
-            switches: Switches::from_environment(),
+            switches,
             gauge_at_ms: 0,
             sweep_at_ms: 0,
             out: Vec::new(),

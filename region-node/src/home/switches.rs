@@ -1,14 +1,16 @@
 //! Places where a test can hold a home still: between the rules and the store, and between the store and
 //! the lease check. Only in builds for tests; otherwise nothing is ever held.
 //!
-//! `HEARTH_TEST_HOLD` names a folder. While it has a file `before-append` (`before-ack`) homes hold there,
-//! and tell in the file `held-before-append` (`held-before-ack`) how many writes they hold.
+//! `HEARTH_TEST_HOLD` names a folder. While it has a file `before-append` (`before-ack`) homes hold there, or those
+//! of one node while it has `before-append@NODE`, and tell in the file `held-before-append` (`held-before-ack`) how
+//! many writes they hold.
 
 #[cfg(feature = "test-switches")]
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
 };
+use types::NodeId;
 
 /// What each shard holds at each place.
 #[cfg(feature = "test-switches")]
@@ -29,17 +31,23 @@ pub(super) enum Hold {
 pub(super) struct Switches {
     #[cfg(feature = "test-switches")]
     folder: Option<PathBuf>,
+    #[cfg(feature = "test-switches")]
+    node: String,
 }
 
 #[cfg(feature = "test-switches")]
 impl Switches {
-    pub(super) fn from_environment() -> Self {
-        Self { folder: std::env::var_os("HEARTH_TEST_HOLD").map(PathBuf::from) }
+    pub(super) fn from_environment(node: &NodeId) -> Self {
+        Self { folder: std::env::var_os("HEARTH_TEST_HOLD").map(PathBuf::from), node: node.to_string() }
     }
 
     /// Whether to hold now.
     pub(super) fn holds(&self, hold: Hold) -> bool {
-        self.folder.as_ref().is_some_and(|folder| folder.join(hold.file()).exists())
+        let is_set = |folder: &PathBuf| {
+            let own = format!("{}@{}", hold.file(), self.node);
+            folder.join(hold.file()).exists() || folder.join(own).exists()
+        };
+        self.folder.as_ref().is_some_and(is_set)
     }
 
     /// Tells how many the shard numbered `shard` holds; the file has the sum of all shards.
@@ -69,7 +77,7 @@ impl Hold {
 
 #[cfg(not(feature = "test-switches"))]
 impl Switches {
-    pub(super) fn from_environment() -> Self {
+    pub(super) fn from_environment(_: &NodeId) -> Self {
         Self::default()
     }
 

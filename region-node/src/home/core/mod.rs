@@ -80,6 +80,8 @@ pub struct Core {
     isr_lag_ms: u64,
     isr_pressure_ms: u64,
     pressure: Pressure,
+    /// How far the in-sync set was behind when that was last looked at.
+    lag_ms: u64,
     waiting: bool,
     sealing: Sealing,
     in_sync: InSync,
@@ -144,6 +146,7 @@ impl Core {
             isr_lag_ms,
             isr_pressure_ms,
             pressure: Pressure::None,
+            lag_ms: 0,
             waiting: row.waiting,
             sealing,
             lag: Lag::new(last, now.boot_ms),
@@ -274,7 +277,7 @@ impl Core {
             let (partition, epoch, at_risk) = (self.partition, self.epoch, self.marks.at_risk());
             tracing::warn!(%partition, %epoch, ?pressure, lag_ms, at_risk, "the in-sync set's lag slows writers");
         }
-        self.pressure = pressure;
+        (self.pressure, self.lag_ms) = (pressure, lag_ms);
     }
 
     fn tick(&mut self, cx: Context, out: &mut Vec<Output>) {

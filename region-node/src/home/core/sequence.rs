@@ -137,8 +137,10 @@ impl Core {
 
     fn pushed_back(&self) -> Refusal {
         metrics::counter!("hearth_home_pushed_back_total").increment(1);
-        let at_risk = self.marks.at_risk();
-        let message = format!("partition {} has {at_risk} messages in one region only", self.partition);
+        let (partition, at_risk, lag_ms) = (self.partition, self.marks.at_risk(), self.lag_ms);
+        let message = format!(
+            "the copies of partition {partition} are {lag_ms} ms behind: {at_risk} messages are in one region only"
+        );
         Refusal::new(Code::Overloaded, message).retry_after_ms(pressure::RETRY_MS)
     }
 
