@@ -32,6 +32,15 @@ pub fn options(program: impl AsRef<Path>) -> Options {
     options
 }
 
+/// The same as `hearth up` runs it: a replica of the directory in each region, which dies with it, and a directory that
+/// goes by what observers tell. For tests that leave links alone.
+pub fn whole(program: impl AsRef<Path>) -> Options {
+    let mut options = options(program);
+    options.directory = Some(DirectoryShape::Group);
+    options.overlay.directory.remove("canary-failover");
+    options
+}
+
 /// Starts a deployment and waits until it serves and every copy is in sync.
 ///
 /// # Panics

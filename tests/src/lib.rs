@@ -8,6 +8,7 @@ pub mod deployment;
 pub mod history;
 pub mod hold;
 pub mod load;
+pub mod operator;
 pub mod peer;
 pub mod placing;
 pub mod session;

@@ -3,7 +3,14 @@
 use crate::session::message;
 use client::bare::{BareError, Connection};
 use proto::client::{client_frame::Frame, server_frame::Frame as Answer};
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::oneshot,
     task::JoinHandle,
@@ -25,6 +32,7 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Load {
     stop: oneshot::Sender<()>,
+    acked: Arc<AtomicUsize>,
     task: JoinHandle<Report>,
 }
 
@@ -32,8 +40,14 @@ impl Load {
     /// Sends a message every so often, until it is stopped or the server says that it goes away.
     pub fn start(session: Connection, log: &str, every: Duration) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(run(session, log.to_owned(), every, stopped));
-        Self { stop, task }
+        let acked = Arc::default();
+        let task = tokio::spawn(run(session, log.to_owned(), every, stopped, Arc::clone(&acked)));
+        Self { stop, acked, task }
+    }
+
+    /// How many were acked so far.
+    pub fn acked(&self) -> usize {
+        self.acked.load(Ordering::Relaxed)
     }
 
     /// Stops sending, and waits for the answers that are due.
@@ -52,6 +66,7 @@ async fn run(
     log: String,
     every: Duration,
     mut stop: oneshot::Receiver<()>,
+    acked: Arc<AtomicUsize>,
 ) -> Report {
     const LAST_ANSWERS: Duration = Duration::from_secs(20);
     let mut report = Report::default();
@@ -78,6 +93,7 @@ async fn run(
                 if !take(answer, &mut open, &mut report) {
                     break;
                 }
+                acked.store(report.ids.len(), Ordering::Relaxed);
             }
         }
     }

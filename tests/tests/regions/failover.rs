@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use tests::{
-    deployment::{options, patience, start},
+    deployment::{patience, start, whole},
     eventually,
     session::{connect, message, open_group, send, user},
 };
@@ -20,7 +20,7 @@ const CHATS: usize = 24;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_partition_of_a_killed_region_accepts_writes_again() {
-    let lab = start(options(PROGRAM)).await;
+    let lab = start(whole(PROGRAM)).await;
     let mut founder = connect(&lab.edge("us-east").expect("a region"), "ann").await.expect("connects");
     let mut chats = Vec::new();
     for _ in 0..CHATS {

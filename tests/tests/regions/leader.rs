@@ -5,7 +5,7 @@ use crate::PROGRAM;
 use proto::directory::{InspectReply, InspectRequest, replicas_client::ReplicasClient};
 use std::time::{Duration, Instant};
 use tests::{
-    deployment::{options, patience, start},
+    deployment::{patience, start, whole},
     eventually,
     session::{connect, message, open_group, send, user},
 };
@@ -19,9 +19,7 @@ async fn inspect(address: String) -> Result<InspectReply, tonic::Status> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_dies_with_the_leader_of_the_directory_and_comes_back() {
-    let mut options = options(PROGRAM);
-    options.directory = Some(lab::DirectoryShape::Group);
-    let lab = start(options).await;
+    let lab = start(whole(PROGRAM)).await;
     let seen = inspect(lab.directory_address()).await.expect("a replica answers");
     assert_eq!(seen.replicas.iter().filter(|one| one.voter).count(), 3);
     let leader = seen.replicas.iter().find(|one| one.replica == seen.leader).expect("there is a leader");

@@ -9,20 +9,21 @@ use proto::directory::{
 };
 use std::time::Duration;
 use tests::{
-    deployment::{REGIONS, options, patience, start},
+    deployment::{REGIONS, options, patience, start, whole},
     eventually,
     history::same_everywhere,
     load::{Load, Report},
     placing::{home_of, pin_of, row},
     session::{connect, open_group, user},
 };
-use tokio::time::sleep;
 use tonic::transport::Channel;
 use types::{DeviceId, PartitionState};
 use uuid::Uuid;
 
 /// What it takes between two writes of one session.
 const EVERY: Duration = Duration::from_millis(20);
+/// Writes that a load has to see acked before a test goes on.
+const MORE: usize = 30;
 
 fn id() -> Vec<u8> {
     Uuid::new_v4().as_bytes().to_vec()
@@ -61,6 +62,18 @@ async fn load(lab: &Lab, region: &str, log: &str, every: Duration) -> Load {
     Load::start(session, log, every)
 }
 
+/// Waits until each load has seen so many acks more.
+async fn acked_more(loads: &[Load], more: usize) {
+    for load in loads {
+        let enough = load.acked() + more;
+        eventually("writes are acked", patience(), async || {
+            ensure!(load.acked() >= enough, "{} of {enough}", load.acked());
+            Ok(())
+        })
+        .await;
+    }
+}
+
 fn nothing_failed(report: &Report, whose: &str) {
     assert_eq!(report.failed, Vec::<String>::new(), "{whose}: {} were acked", report.ids.len());
     assert_eq!(report.unanswered, 0, "{whose}: {} were acked", report.ids.len());
@@ -70,16 +83,16 @@ fn nothing_failed(report: &Report, whose: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_region_is_drained_switched_off_and_gets_its_homes_back_without_a_failed_write() {
     let [drained, near, far] = REGIONS;
-    let mut options = options(PROGRAM);
+    let mut options = whole(PROGRAM);
     options.overlay.directory.insert("failback-cooldown-ms".to_owned(), 1_000.into());
     let lab = start(options).await;
     let mut ann = connect(&lab.edge(drained).expect("a region"), "ann").await.expect("connects");
     let log = open_group(&mut ann, &["ben"]).await.expect("opens");
     let mut loads = Vec::new();
     for region in REGIONS {
-        loads.push((region, load(&lab, region, &log, EVERY).await));
+        loads.push(load(&lab, region, &log, EVERY).await);
     }
-    sleep(Duration::from_millis(500)).await;
+    acked_more(&loads, MORE).await;
     drain(&lab, drained).await;
     eventually("safe to power off", patience(), async || {
         let drain = region_drain(&lab, drained).await?;
@@ -87,11 +100,11 @@ async fn a_region_is_drained_switched_off_and_gets_its_homes_back_without_a_fail
         Ok(())
     })
     .await;
-    let (_, there) = loads.remove(0);
+    let there = loads.remove(0);
     let there = there.stop().await;
     nothing_failed(&there, drained);
     lab.kill(drained).await.expect("it is switched off");
-    sleep(Duration::from_secs(2)).await;
+    acked_more(&loads, MORE).await;
     lab.restart(drained).await.expect("it is switched on");
     lab.wait_in_sync(patience()).await.expect("its copies are in sync again");
     undrain(&lab, drained).await;
@@ -102,7 +115,7 @@ async fn a_region_is_drained_switched_off_and_gets_its_homes_back_without_a_fail
     })
     .await;
     let mut acked = there.ids;
-    for (region, load) in loads {
+    for (region, load) in [near, far].into_iter().zip(loads) {
         let report = load.stop().await;
         nothing_failed(&report, region);
         acked.extend(report.ids);
@@ -137,7 +150,7 @@ async fn a_move_whose_target_dies_leaves_the_home_where_it_was_and_loses_nothing
     })
     .await;
     assert_eq!(home_of(&after), home_of(&before));
-    sleep(Duration::from_secs(1)).await;
+    acked_more(&loads, MORE).await;
     let mut acked = Vec::new();
     for load in loads {
         let report = load.stop().await;

@@ -5,7 +5,7 @@ use client::{Client, Config, From};
 use lab::{Lab, Options, placement};
 use std::time::Duration;
 use tests::{
-    deployment::{REGIONS, options, patience, start},
+    deployment::{REGIONS, patience, start, whole},
     eventually,
     history::same_everywhere,
     session::user,
@@ -18,7 +18,7 @@ const EVENTS_MAX: usize = 100_000;
 const WRITE_EVERY: Duration = Duration::from_millis(50);
 
 fn two_nodes_each() -> Options {
-    let mut options = options(PROGRAM);
+    let mut options = whole(PROGRAM);
     options.nodes_per_region = Some(2);
     options
 }

@@ -10,7 +10,7 @@ use proto::{
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -24,6 +24,9 @@ use tests::{
 use tokio::task::JoinHandle;
 use types::DeviceId;
 use uuid::Uuid;
+
+/// What each writer writes between two steps of a test.
+const MORE: usize = 20;
 
 /// Has the directory re-home a chat.
 async fn begin(lab: &Lab, log: &str, region: &str) -> anyhow::Result<()> {
@@ -58,6 +61,7 @@ async fn rehome(lab: &Lab, log: &str, region: &str, generation: u32) {
 /// Somebody who writes one message after the other, each once: a refusal ends the test.
 pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
+    said: Arc<AtomicUsize>,
     task: JoinHandle<(Vec<wire::Send>, Duration)>,
 }
 
@@ -65,7 +69,8 @@ impl Writer {
     pub(crate) async fn start(lab: &Lab, region: &str, name: &'static str, log: &str) -> Self {
         let mut session = connect(&lab.edge(region).expect("a region"), name).await.expect("connects");
         let (log, stop) = (log.to_owned(), Arc::new(AtomicBool::new(false)));
-        let stopped = Arc::clone(&stop);
+        let (stopped, said_so_far) = (Arc::clone(&stop), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&said_so_far);
         let task = tokio::spawn(async move {
             let (mut said, mut longest) = (Vec::new(), Duration::ZERO);
             while !stopped.load(Ordering::Relaxed) {
@@ -74,11 +79,23 @@ impl Writer {
                 send(&mut session, next.clone()).await.expect("no write fails");
                 longest = longest.max(began.elapsed());
                 said.push(next);
+                counted.store(said.len(), Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
             (said, longest)
         });
-        Self { stop, task }
+        Self { stop, said: said_so_far, task }
+    }
+
+    /// Waits until it has written so many messages more.
+    pub(crate) async fn writes(&self, more: usize) {
+        let enough = self.said.load(Ordering::Relaxed) + more;
+        eventually("more is written", patience(), async || {
+            let said = self.said.load(Ordering::Relaxed);
+            anyhow::ensure!(said >= enough, "{said} of {enough}");
+            Ok(())
+        })
+        .await;
     }
 
     pub(crate) async fn stop(self) -> (Vec<wire::Send>, Duration) {
@@ -109,10 +126,12 @@ async fn a_busy_chat_goes_to_another_region_and_back_and_no_write_fails() {
     let ann = Writer::start(&lab, one, "ann", &log).await;
     let ben = Writer::start(&lab, two, "ben", &log).await;
     for (region, generation) in [(two, 2), (three, 3), (one, 4)] {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        ann.writes(MORE).await;
+        ben.writes(MORE).await;
         rehome(&lab, &log, region, generation).await;
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    ann.writes(MORE).await;
+    ben.writes(MORE).await;
     let (mut said, longest) = ann.stop().await;
     println!("ann wrote {} messages; the longest took {longest:?}", said.len());
     let (more, longest) = ben.stop().await;
