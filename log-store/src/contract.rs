@@ -224,7 +224,7 @@ pub struct Reclaimed {
 ///    after truncation too.
 /// 6. **Nothing is served damaged.** A record whose checksum does not match is reported with its place
 ///    and never returned.
-/// 7. **Erased are the bodies of messages** and nothing else, by a deletion or by their expiry; what
+/// 7. **Erased are the bodies of messages** and nothing else, by a deletion, the effect of one, or their expiry; what
 ///    other entries say is folded and stays. When a deletion is cut, an engine may give the body back or
 ///    not.
 /// 8. **A failed sync is final.** The store closes; every later call answers `Closed`. What was not
@@ -340,6 +340,15 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
 
     /// The logs of a partition behind `after`, ascending, at most `max`.
     async fn logs(
+        &self,
+        partition: PartitionId,
+        after: Option<LogId>,
+        max: usize,
+    ) -> Result<Vec<LogId>, ReadError>;
+
+    /// The logs of a partition behind `after` that have effects pending in their folded state, ascending, at
+    /// most `max`.
+    async fn effect_logs(
         &self,
         partition: PartitionId,
         after: Option<LogId>,

@@ -3,7 +3,7 @@
 //! Only the body of a message is ever erased: what control entries say is folded, and a log must fold to
 //! the same state however often its bodies were taken away.
 
-use types::{Body, EntryBody, Record};
+use types::{Body, EffectAct, EntryBody, Offset, Record, StateUpdate};
 
 /// Whether the record is a message whose body is still there.
 pub const fn has_body(record: &Record) -> bool {
@@ -18,6 +18,20 @@ pub const fn is_erased(record: &Record) -> bool {
     match &record.body {
         Body::Entry(entry) => matches!(entry.body, EntryBody::Erased { .. }),
         Body::Update(_) => false,
+    }
+}
+
+/// The offsets of its log whose bodies the record erases: a deletion here, or the effect of one elsewhere.
+pub fn erased_by(record: &Record) -> &[Offset] {
+    match &record.body {
+        Body::Entry(entry) => match &entry.body {
+            EntryBody::Deleted { offsets } => offsets,
+            EntryBody::Created { .. } | EntryBody::Message { .. } | EntryBody::Erased { .. } => &[],
+        },
+        Body::Update(StateUpdate::Effect(effect)) => match &effect.act {
+            EffectAct::Erase { offsets } => offsets,
+        },
+        Body::Update(_) => &[],
     }
 }
 

@@ -3,7 +3,7 @@
 //! Home and follower fold the same records with this one function, so a promoted follower is ready at
 //! once and all replicas can be compared by what they derived.
 
-use crate::devices::Devices;
+use crate::{devices::Devices, effects::Pending};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use types::{
     AckPolicy, Body, CursorKind, DeviceId, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset,
@@ -95,7 +95,16 @@ impl Standing {
                 }
                 (self.head, self.imported) = (import.head, generation);
             }
-            Body::Update(StateUpdate::Cursor { .. } | StateUpdate::Seal { .. }) => {
+            // What was caused elsewhere in a stretch finds it sealed, and changes nothing of where the log stands.
+            Body::Update(StateUpdate::Effect(effect)) if !effect.target.stretch.is_zero() => {
+                self.reaches(self.generation().max(effect.target.stretch), generation)?;
+            }
+            Body::Update(
+                StateUpdate::Cursor { .. }
+                | StateUpdate::Seal { .. }
+                | StateUpdate::Effect(_)
+                | StateUpdate::EffectDone { .. },
+            ) => {
                 self.reaches(self.open_from(), generation)?;
             }
         }
@@ -143,6 +152,11 @@ pub struct LogState {
     pub cursors: Arc<BTreeMap<(UserId, DeviceId, CursorKind), Offset>>,
     /// The newest message ids of the devices that write.
     pub devices: Arc<Devices>,
+    /// What its entries have caused elsewhere and is not known to be `replicated` there, in the order of the causes.
+    pub effects: Arc<Vec<Pending>>,
+    /// The last cause of what other logs, or its own entries elsewhere, have done to it: by the log of the cause,
+    /// and the stretch that it was for.
+    pub causes: Arc<BTreeMap<(LogId, Generation), Position>>,
 }
 
 /// A record does not follow the state that it is folded into.
@@ -217,6 +231,9 @@ impl LogState {
                     self.ack_policy = *ack_policy;
                     self.allowed_regions.clone_from(allowed_regions);
                 }
+                if let EntryBody::Deleted { offsets } = &entry.body {
+                    self.cause_erasures(record.log, record.lsn, position, offsets);
+                }
             }
             Body::Update(StateUpdate::Cursor { user, device, kind, offset }) => {
                 let key = (user.clone(), *device, *kind);
@@ -226,7 +243,12 @@ impl LogState {
             }
             Body::Update(StateUpdate::Seal { .. }) => {}
             Body::Update(StateUpdate::LogSealed { .. }) => self.sealed = record.generation,
-            Body::Update(StateUpdate::LogImported(import)) => self.import(record.generation, import),
+            Body::Update(StateUpdate::LogImported(import)) => {
+                self.import(record.generation, import);
+                self.import_effects(record.lsn, import);
+            }
+            Body::Update(StateUpdate::Effect(effect)) => self.take_effect(effect),
+            Body::Update(StateUpdate::EffectDone { target, cause }) => self.effect_done(target, *cause),
         }
         self.last = record.partition_position();
         self.accepted_at_ms = self.accepted_at_ms.max(record.accepted_at_ms);
@@ -260,6 +282,7 @@ impl LogState {
         let cursor = |((user, device, kind), offset): (&(UserId, DeviceId, CursorKind), &Offset)| {
             (user.clone(), *device, *kind, *offset)
         };
+        let (effects, causes) = self.export_effects();
         Import {
             rehome,
             head: self.head,
@@ -272,6 +295,8 @@ impl LogState {
             cursors: self.cursors.iter().map(cursor).collect(),
             devices: self.devices.known.clone(),
             devices_floor: self.devices.floor,
+            effects,
+            causes,
         }
     }
 

@@ -17,6 +17,7 @@
 pub mod check;
 mod contract;
 pub mod devices;
+pub mod effects;
 pub mod embedded;
 pub mod erase;
 mod error;

@@ -1,6 +1,7 @@
 //! Records: the same bytes on disk, between home and follower, and on the bus.
 
 mod decode;
+mod effect;
 mod encode;
 mod fields;
 mod import;
@@ -243,6 +244,13 @@ impl From<&StateUpdate> for log::StateUpdate {
             StateUpdate::Cursor { user, device, kind, offset } => {
                 log::state_update::Update::Cursor(import::wire_cursor(user, *device, *kind, *offset))
             }
+            StateUpdate::Effect(effect) => log::state_update::Update::Effect((&**effect).into()),
+            StateUpdate::EffectDone { target, cause } => {
+                log::state_update::Update::EffectDone(log::EffectDone {
+                    target: Some(target.into()),
+                    cause: Some((*cause).into()),
+                })
+            }
             StateUpdate::Seal { move_id } => {
                 log::state_update::Update::Seal(log::Seal { move_id: move_id.get() })
             }
@@ -262,6 +270,11 @@ impl TryFrom<log::StateUpdate> for StateUpdate {
             log::state_update::Update::LogImported(import) => {
                 Ok(Self::LogImported(Box::new(import.try_into()?)))
             }
+            log::state_update::Update::Effect(wire) => Ok(Self::Effect(Box::new(wire.try_into()?))),
+            log::state_update::Update::EffectDone(wire) => Ok(Self::EffectDone {
+                target: effect::target(wire.target)?,
+                cause: require("effect_done.cause", wire.cause)?.into(),
+            }),
             log::state_update::Update::Cursor(wire) => {
                 let (user, device, kind, offset) = import::cursor(&wire)?;
                 Ok(Self::Cursor { user, device, kind, offset })

@@ -14,7 +14,7 @@ use crate::{
     reclaim::Reclaimer,
     replica::NodeReplicas,
     replication::{Fetches, StatusBoard},
-    router::EarlierStretches,
+    router::HomeRouter,
     salvage::{Archives, SalvageService},
     service::Pins,
 };
@@ -181,13 +181,14 @@ impl Node {
         let pins: Arc<dyn Pins> = Arc::new(DirectoryPins::new(directory.clone()));
         let (lease_sender, leases) = watch::channel(None);
         let followers = Followers::new(Arc::clone(&store), shutdown.clone());
-        let earlier = Arc::<EarlierStretches>::default();
+        let home_router = Arc::<HomeRouter>::default();
         let home_deps = HomeDeps {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             view: Arc::clone(&view),
             pins: Arc::clone(&pins),
-            earlier: earlier.clone(),
+            earlier: home_router.clone(),
+            carrier: home_router.clone(),
             directory: directory.clone(),
             leases: leases.clone(),
             followers: Arc::clone(&followers),
@@ -246,7 +247,7 @@ impl Node {
         };
         let edge = Edge::start(parts.clone());
         let refill_bytes_per_s = config.refill_bytes_per_s;
-        earlier.route_by(edge.router().clone());
+        home_router.route_by(edge.router().clone());
         let status = StatusBoard {
             config,
             identity: Arc::clone(&identity),

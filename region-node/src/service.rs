@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use log_store::Deduped;
 use tokio::time::Instant;
 use types::{
-    AckPolicy, BodyHash, DedupKey, DeviceId, EntryBody, Epoch, Generation, LogId, MessageId, NodeId,
+    AckPolicy, BodyHash, DedupKey, DeviceId, Effect, EntryBody, Epoch, Generation, LogId, MessageId, NodeId,
     PartitionId, Pin, Position, Record, Refusal, RegionId, UserId,
 };
 
@@ -229,6 +229,13 @@ pub trait Homes: Send + Sync + 'static {
     /// Ends a subscription; one that is not there is none.
     fn unsubscribe(&self, partition: PartitionId, log: LogId, sink: SinkId);
 
+    /// Takes an effect on a log that lies in the partition, and answers once it is `replicated`. One that was taken
+    /// before is not taken again.
+    ///
+    /// # Errors
+    /// As for a write. One of unknown outcome is to be sent again.
+    async fn take_effect(&self, partition: PartitionId, effect: Effect) -> Result<(), WriteError>;
+
     /// Locates a position with a home's knowledge: never [`ReadRefusal::Ahead`], since what is above the
     /// home's own log was made up (`position_unknown`).
     async fn locate(
@@ -300,6 +307,16 @@ pub trait Earlier: Send + Sync + 'static {
         before: (Generation, PartitionId),
         key: &DedupKey,
     ) -> Result<Option<Deduped>, Refusal>;
+}
+
+/// Brings effects from the home of their cause to that of their target.
+#[async_trait]
+pub trait Carrier: Send + Sync + 'static {
+    /// Returns once the effect is `replicated` at its target.
+    ///
+    /// # Errors
+    /// It may or may not be; a refusal that is not retryable tells that it is not.
+    async fn carry(&self, effect: Effect) -> Result<(), WriteError>;
 }
 
 /// Where logs are pinned. Cached by the router; a cached pin grants nothing.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proto::{
     client as wire,
     directory::PinSegment,
-    log::{AckPolicy, Message},
+    log::{AckPolicy, Deleted, Message},
     node::{
         Append, PeerHello, PeerReply, PeerRequest, append::Body, node_client::NodeClient, peer_reply::Reply,
         peer_request::Request,
@@ -63,6 +63,35 @@ impl Peer {
         sender: &str,
         message: &wire::Send,
     ) -> anyhow::Result<()> {
+        let body = Body::Message(Message { ciphertext: message.ciphertext.clone() });
+        self.write(request_id, pin, sender, message, body, AckPolicy::Home).await
+    }
+
+    /// Asks the home at the node to delete what stands at these offsets, under the id of a message.
+    ///
+    /// # Errors
+    /// The stream is over, or the message has no proper id.
+    pub async fn delete(
+        &self,
+        request_id: u64,
+        pin: &PinSegment,
+        sender: &str,
+        message: &wire::Send,
+        offsets: Vec<u64>,
+    ) -> anyhow::Result<()> {
+        let body = Body::Deleted(Deleted { offsets });
+        self.write(request_id, pin, sender, message, body, AckPolicy::Replicated).await
+    }
+
+    async fn write(
+        &self,
+        request_id: u64,
+        pin: &PinSegment,
+        sender: &str,
+        message: &wire::Send,
+        body: Body,
+        ack: AckPolicy,
+    ) -> anyhow::Result<()> {
         let append = Append {
             log: Bytes::copy_from_slice(&log_id(&message.log).to_bytes()),
             partition: pin.partition,
@@ -71,8 +100,8 @@ impl Peer {
             sender: sender.to_owned(),
             device: 1,
             message_id: Bytes::copy_from_slice(Uuid::parse_str(&message.message_id)?.as_bytes()),
-            body: Some(Body::Message(Message { ciphertext: message.ciphertext.clone() })),
-            ack: AckPolicy::Home.into(),
+            body: Some(body),
+            ack: ack.into(),
             deadline_ms: message.deadline_ms,
             ..Append::default()
         };

@@ -1,8 +1,8 @@
 //! What a log's records add up to, as one partition hands it to the next when the log is re-homed.
 
 use crate::{
-    AckPolicy, CursorKind, DeviceId, Epoch, Generation, MemberRole, MessageId, Offset, Position, RegionId,
-    RehomeId, UserId,
+    AckPolicy, CursorKind, DeviceId, Epoch, Generation, LogId, MemberRole, MessageId, Offset, PendingEffect,
+    Position, RegionId, RehomeId, UserId,
 };
 
 /// Where an era, a (generation, epoch), begins in a log.
@@ -59,4 +59,8 @@ pub struct Import {
     pub devices: Vec<DeviceMark>,
     /// No entry of a device that is not among `devices` has a higher message id.
     pub devices_floor: MessageId,
+    /// What its entries have caused elsewhere and is not known to be `replicated` there, in the order of the causes.
+    pub effects: Vec<PendingEffect>,
+    /// Of what other logs have done to it, wherever it was written then, the last cause of each.
+    pub causes: Vec<(LogId, Position)>,
 }

@@ -4,6 +4,7 @@
 //! one, so an item belongs here only when at least two crates must agree on it.
 #![warn(missing_docs)]
 
+mod effect;
 mod error;
 mod ids;
 mod import;
@@ -14,6 +15,7 @@ mod position;
 mod record;
 mod token;
 
+pub use effect::{Effect, EffectAct, EffectTarget, PendingEffect};
 pub use error::{Code, Refusal};
 pub use ids::{
     DeviceId, IdError, Incarnation, LogId, LogKind, MessageId, MoveId, NodeId, PartitionId, RegionId,

@@ -14,6 +14,12 @@ pub const MEMBERS_MAX: usize = 1_024;
 pub const REGIONS_MAX: usize = 64;
 /// The most offsets that one deletion names.
 pub const DELETED_OFFSETS_MAX: usize = 256;
+/// The most effects of one log that may be pending: what its entries have caused elsewhere.
+pub const EFFECTS_PENDING_MAX: usize = 256;
+/// The most offsets that they may name together.
+pub const EFFECT_OFFSETS_MAX: usize = 2_048;
+/// The most logs that may have had an effect on one log.
+pub const EFFECT_CAUSES_MAX: usize = 4_096;
 /// The most entries of one page of history.
 pub const PAGE_MAX_ENTRIES: usize = 500;
 /// The entries of a page where the asker names no number.

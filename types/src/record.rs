@@ -5,8 +5,8 @@
 //! Hearth looks into them.
 
 use crate::{
-    DeviceId, Epoch, Generation, Import, LogId, Lsn, MessageId, MoveId, Offset, PartitionPosition, Position,
-    RegionId, RehomeId, UserId,
+    DeviceId, Effect, EffectTarget, Epoch, Generation, Import, LogId, Lsn, MessageId, MoveId, Offset,
+    PartitionPosition, Position, RegionId, RehomeId, UserId,
 };
 use bytes::Bytes;
 use std::fmt;
@@ -233,6 +233,16 @@ pub enum StateUpdate {
         kind: CursorKind,
         /// Up to and including.
         offset: Offset,
+    },
+    /// What an entry of another log, or one that another partition holds, does to this log here. It is taken
+    /// behind a seal too.
+    Effect(Box<Effect>),
+    /// What the log's own entries up to one have caused is `replicated` at a target.
+    EffectDone {
+        /// The target.
+        target: EffectTarget,
+        /// The last of those entries.
+        cause: Position,
     },
     /// The last record of an epoch that ended by a planned move: its home has acked all that it will ever
     /// ack at `home`. It stands in the partition's own log, [`LogId::partition`].

@@ -10,13 +10,13 @@ use super::{
     view::{LogKey, Placed, View},
 };
 use crate::{
-    StoreError,
+    StoreError, erase,
     files::{Files, Guard},
     fold::LogState,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::sync::Arc;
-use types::{EntryBody, Offset, StoreId};
+use types::{Offset, StoreId};
 
 /// Shared by all threads of one open store.
 #[derive(Debug)]
@@ -96,12 +96,8 @@ impl Core {
         }
         for placed in records {
             let key = (placed.partition, placed.record.log);
-            if let Some(entry) = placed.record.entry()
-                && let EntryBody::Deleted { offsets } = &entry.body
-            {
-                for offset in offsets {
-                    self.mark_deleted(view, &key, offset.get(), placed)?;
-                }
+            for offset in erase::erased_by(&placed.record) {
+                self.mark_deleted(view, &key, offset.get(), placed)?;
             }
         }
         Ok(())

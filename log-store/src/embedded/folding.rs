@@ -74,6 +74,9 @@ impl Core {
         for (location, mark) in &overlay.marks {
             changes.rows.insert(rows::mark_key(*location), mark.map(|mark| mark.encode()));
         }
+        for ((partition, log), has_effects) in &overlay.effects {
+            changes.rows.insert(rows::effects_key(*partition, log), has_effects.then(Vec::new));
+        }
         changes.dedup = overlay.dedup.iter().map(|(hash, location)| (*hash, Some(*location))).collect();
         Ok(changes)
     }

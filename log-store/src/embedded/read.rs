@@ -244,6 +244,19 @@ impl Core {
         Ok(logs.into_iter().take(max).collect())
     }
 
+    pub(crate) fn effect_logs(
+        &self,
+        partition: PartitionId,
+        after: Option<LogId>,
+        max: usize,
+    ) -> Result<Vec<LogId>, ReadError> {
+        self.check_open()?;
+        let view = self.view.read();
+        let is_behind = |log: &LogId| after.is_none_or(|after| *log > after);
+        let behind = view.effects.iter().filter(|(of, log)| *of == partition && is_behind(log));
+        Ok(behind.map(|(_, log)| *log).take(max).collect())
+    }
+
     pub(crate) fn find(
         &self,
         partition: PartitionId,

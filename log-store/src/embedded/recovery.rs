@@ -119,6 +119,9 @@ pub(crate) fn load_view(core: &Core) -> Result<(), StoreError> {
         let location = rows::mark_of_key(&key).ok_or_else(unreadable)?;
         view.marks.insert(location, Mark::decode(&value).ok_or_else(unreadable)?);
     }
+    for row in fold.prefix(b"e") {
+        view.effects.insert(rows::effects_key_log(&row?.0).ok_or_else(unreadable)?);
+    }
     for row in fold.prefix(b"s") {
         let (key, value) = row?;
         let expires_at_ms = rows::Cursor(&value).u64().ok_or_else(unreadable)?;

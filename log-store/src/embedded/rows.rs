@@ -6,6 +6,7 @@
 //! | `a` archive | the archive, and how far its salvage has come |
 //! | `b` archive, first LSN | locations of its records, by LSN |
 //! | `d` hash of (partition, log, sender, device, message id) | location of the entry |
+//! | `e` partition, log | nothing: the log has effects pending |
 //! | `l` partition, log | versions of the log's folded state |
 //! | `n` partition, first LSN | locations of records, by LSN |
 //! | `o` partition, log, first offset | locations of entries, by offset |
@@ -22,7 +23,7 @@ use types::{DedupKey, Epoch, LogId, Lsn, PartitionId, PartitionPosition, StoreId
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The version of the rows. A fold of another one is thrown away and folded anew.
-const FOLD_VERSION: u64 = 3;
+const FOLD_VERSION: u64 = 4;
 /// The most locations in one row.
 pub(crate) const RUN_MAX: usize = 512;
 pub(crate) const LOCATION_BYTES: usize = 8;
@@ -114,6 +115,16 @@ pub(crate) fn state_prefix(partition: PartitionId) -> Vec<u8> {
 
 pub(crate) fn state_key(partition: PartitionId, log: &LogId) -> Vec<u8> {
     [&b"l"[..], &partition.get().to_be_bytes(), &log.to_bytes()].concat()
+}
+
+pub(crate) fn effects_key(partition: PartitionId, log: &LogId) -> Vec<u8> {
+    [&b"e"[..], &partition.get().to_be_bytes(), &log.to_bytes()].concat()
+}
+
+/// The log in its partition that a row of effects names.
+pub(crate) fn effects_key_log(key: &[u8]) -> Option<(PartitionId, LogId)> {
+    let partition = PartitionId::new(u32::from_be_bytes(key.get(1..5)?.try_into().ok()?));
+    Some((partition, state_key_log(key)?))
 }
 
 /// The log in the key of a state row.

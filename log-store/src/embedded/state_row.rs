@@ -3,6 +3,8 @@
 //! The state cannot be folded backwards, so a truncation starts from the newest version at or before a
 //! checkpoint below the cut.
 
+mod effects;
+
 use super::rows::Cursor;
 use crate::{
     devices::Devices,
@@ -86,6 +88,7 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
         number(&mut into, offset.get());
     }
     put_devices(&mut into, &state.devices);
+    effects::put(&mut into, state);
     into
 }
 
@@ -143,6 +146,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
     });
     state.cursors = Arc::new(cursors.collect::<Option<BTreeMap<_, _>>>()?);
     state.devices = Arc::new(devices(&mut cursor)?);
+    (state.effects, state.causes) =
+        (Arc::new(effects::pending(&mut cursor)?), Arc::new(effects::causes(&mut cursor)?));
     cursor.0.is_empty().then_some(state)
 }
 
@@ -193,11 +198,17 @@ const fn kind(byte: u8) -> Option<CursorKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use types::{EffectAct, EffectTarget, LogId, PendingEffect};
 
     #[test]
     fn a_state_survives_its_row() {
         let alice = UserId::new("alice").expect("a valid name");
         let position = Position::new(Generation::new(2), Epoch::new(3), Offset::new(4));
+        let effect = PendingEffect {
+            cause: position,
+            target: EffectTarget { log: LogId::group([9; 16]), stretch: Generation::FIRST },
+            act: EffectAct::Erase { offsets: vec![Offset::FIRST, Offset::new(3)] },
+        };
         let state = LogState {
             eras: vec![EraBegin {
                 generation: Generation::FIRST,
@@ -225,6 +236,8 @@ mod tests {
                 }],
                 floor: MessageId::from_bytes([3; 16]),
             }),
+            effects: Arc::new(vec![(Lsn::new(8), effect)]),
+            causes: Arc::new([((LogId::group([9; 16]), Generation::FIRST), position)].into()),
         };
         let default = encode(&LogState::default());
         let row = row([(Lsn::new(1), &default[..]), (Lsn::new(9), &encode(&state)[..])]);

@@ -296,6 +296,15 @@ impl LogStore for EmbeddedStore {
         blocking(&self.core, move |core| core.logs(partition, after.as_ref(), max)).await
     }
 
+    async fn effect_logs(
+        &self,
+        partition: PartitionId,
+        after: Option<LogId>,
+        max: usize,
+    ) -> Result<Vec<LogId>, ReadError> {
+        self.core.effect_logs(partition, after, max)
+    }
+
     async fn find(
         &self,
         partition: PartitionId,

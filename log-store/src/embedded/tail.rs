@@ -288,7 +288,7 @@ impl Core {
         changes.put(rows::partition_key(partition), state.encode());
         let checkpoint = state.checkpoints.last().copied().unwrap_or(Lsn::ZERO);
         let logs = cut.logs.keys().copied().collect();
-        self.rewind_states(&mut changes, partition, checkpoint, from, logs)?;
+        let effects = self.rewind_states(&mut changes, partition, checkpoint, from, logs)?;
         let marks = self.marks_after_cut(partition, from, &cut.locations)?;
         for (location, mark) in &marks {
             changes.rows.insert(rows::mark_key(*location), mark.map(|mark| mark.encode()));
@@ -299,6 +299,9 @@ impl Core {
         self.index.runs.clear();
         let mut view = self.view.write();
         view.partitions.insert(partition, state);
+        for (log, has_effects) in effects {
+            view.has_effects((partition, log), has_effects);
+        }
         for (location, mark) in marks {
             match mark {
                 Some(mark) => view.marks.insert(location, mark),
@@ -362,7 +365,7 @@ impl Core {
         Ok(())
     }
 
-    /// Folds the states of some logs anew, from a checkpoint up to a cut.
+    /// Folds the states of some logs anew, from a checkpoint up to a cut; tells which have effects pending then.
     fn rewind_states(
         &self,
         changes: &mut Changes,
@@ -370,7 +373,7 @@ impl Core {
         checkpoint: Lsn,
         from: Lsn,
         logs: Vec<LogId>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<(LogId, bool)>, StoreError> {
         let unreadable = || bad_row("the state of a log cannot be read");
         let mut kept: BTreeMap<LogId, Vec<u8>> = BTreeMap::new();
         let mut states: HashMap<LogId, LogState> = HashMap::new();
@@ -393,7 +396,11 @@ impl Core {
             }
             Ok(())
         })?;
+        let mut effects = Vec::with_capacity(states.len());
         for (log, state) in states {
+            let has_effects = !state.effects.is_empty();
+            effects.push((log, has_effects));
+            changes.rows.insert(rows::effects_key(partition, &log), has_effects.then(Vec::new));
             let key = rows::state_key(partition, &log);
             if state.last.lsn.is_zero() {
                 changes.remove(key);
@@ -406,7 +413,7 @@ impl Core {
             versions.push((state.last.lsn, &newest));
             changes.put(key, state_row::row(versions));
         }
-        Ok(())
+        Ok(effects)
     }
 
     /// A deletion that is cut is undone, except for what is cut with it: in the archive it stays deleted.

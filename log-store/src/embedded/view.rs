@@ -82,6 +82,8 @@ pub(crate) struct Overlay {
     pub(crate) dedup: HashMap<u128, Location>,
     /// Marks that were set or, with no value, taken back.
     pub(crate) marks: BTreeMap<Location, Option<Mark>>,
+    /// Logs that have effects pending from now on or, false, no longer have.
+    pub(crate) effects: BTreeMap<LogKey, bool>,
     /// Partitions whose end has changed.
     pub(crate) ends: BTreeSet<PartitionId>,
     /// Segments whose first expiry has changed.
@@ -123,6 +125,8 @@ pub(crate) struct View {
     pub(crate) archives: BTreeMap<ArchiveId, Archive>,
     /// All bodies that are due and still on disk: bounded by what is deleted between two reclaims.
     pub(crate) marks: HashMap<Location, Mark>,
+    /// The logs that have effects pending.
+    pub(crate) effects: BTreeSet<LogKey>,
     /// Per segment, when the first body in it expires.
     pub(crate) expiries: BTreeMap<u32, u64>,
     pub(crate) active: Overlay,
@@ -163,6 +167,7 @@ impl View {
         if let Err(error) = Arc::make_mut(&mut rows.state).apply(record) {
             tracing::error!(%partition, log = %record.log, lsn = %record.lsn, %error, "record does not fold");
         }
+        let (key, has_effects) = ((partition, record.log), !rows.state.effects.is_empty());
         if let Some(entry) = record.entry() {
             rows.push(entry.offset.get(), location);
             if crate::erase::has_body(record)
@@ -171,8 +176,21 @@ impl View {
                 self.expires(location.segment, expires_at_ms);
             }
         }
+        if has_effects != self.effects.contains(&key) {
+            self.active.effects.insert(key, has_effects);
+            self.has_effects(key, has_effects);
+        }
         if let Some(hash) = dedup {
             self.active.dedup.insert(hash, location);
+        }
+    }
+
+    /// Notes whether a log has effects pending.
+    pub(crate) fn has_effects(&mut self, key: LogKey, has_effects: bool) {
+        if has_effects {
+            self.effects.insert(key);
+        } else {
+            self.effects.remove(&key);
         }
     }
 

@@ -15,7 +15,7 @@ use std::{
     ops::Bound,
     sync::Arc,
 };
-use types::{Body, DedupKey, EntryBody, Epoch, LogId, Lsn, Offset, PartitionPosition, Position, Record};
+use types::{Body, DedupKey, Epoch, LogId, Lsn, Offset, PartitionPosition, Position, Record};
 
 /// One partition.
 #[derive(Debug, Clone, Default)]
@@ -149,6 +149,13 @@ impl PartitionLog {
         self.logs.range((from, Bound::Unbounded)).map(|(log, _)| *log)
     }
 
+    /// The logs behind one that have effects pending.
+    pub(super) fn effect_logs(&self, after: Option<LogId>) -> impl Iterator<Item = LogId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.logs.range((from, Bound::Unbounded));
+        behind.filter(|(_, rows)| !rows.state.effects.is_empty()).map(|(log, _)| *log)
+    }
+
     pub(super) fn find(&self, log: &LogId, key: &DedupKey) -> Option<Deduped> {
         self.logs.get(log)?.dedup.get(key).copied()
     }
@@ -201,6 +208,9 @@ impl LogRows {
     fn push(&mut self, record: &Record) {
         Arc::make_mut(&mut self.state).apply(record).expect("the check lets only records pass that follow");
         self.lsns.push(record.lsn);
+        for offset in erase::erased_by(record) {
+            self.deleted.entry(*offset).or_insert(record.lsn);
+        }
         let Body::Entry(entry) = &record.body else { return };
         self.entries.insert(entry.offset, record.lsn);
         let row = Deduped {
@@ -210,11 +220,6 @@ impl LogRows {
             accepted_at_ms: record.accepted_at_ms,
         };
         self.dedup.insert(entry.dedup_key(), row);
-        if let EntryBody::Deleted { offsets } = &entry.body {
-            for offset in offsets {
-                self.deleted.entry(*offset).or_insert(record.lsn);
-            }
-        }
     }
 }
 

@@ -231,6 +231,16 @@ impl LogStore for MemoryStore {
         self.read(|disk| Ok(disk.partition(partition).map(behind).unwrap_or_default()))
     }
 
+    async fn effect_logs(
+        &self,
+        partition: PartitionId,
+        after: Option<LogId>,
+        max: usize,
+    ) -> Result<Vec<LogId>, ReadError> {
+        let behind = |log: &PartitionLog| log.effect_logs(after).take(max).collect();
+        self.read(|disk| Ok(disk.partition(partition).map(behind).unwrap_or_default()))
+    }
+
     async fn find(
         &self,
         partition: PartitionId,

@@ -96,6 +96,8 @@ macro_rules! suite {
                     an_imported_log_goes_on_behind_its_import,
                     a_log_that_comes_back_leaves_a_hole,
                     cutting_an_import_gives_the_log_back,
+                    an_effect_erases_behind_a_seal,
+                    pending_effects_are_told_until_they_are_done,
                 ]
                 tails: [
                     only_an_archived_tail_is_cut,

@@ -5,7 +5,11 @@ use crate::{
     writer::{PARTITION, Writer, all, log},
 };
 use log_store::{AppendError, LogStore, Scan, fold::LogState};
-use types::{Epoch, EraBegin, Generation, Import, Lsn, Offset, Position, Record, RehomeId};
+use std::sync::Arc;
+use types::{
+    Effect, EffectAct, EffectTarget, Epoch, EraBegin, Generation, Import, Lsn, Offset, Position, Record,
+    RehomeId, StateUpdate,
+};
 
 const REHOME: RehomeId = RehomeId::new(5);
 
@@ -136,4 +140,75 @@ pub(crate) async fn cutting_an_import_gives_the_log_back(bed: impl Bed) {
     let at = writer.at_epoch(3);
     at.write(&*store, vec![again]).await.expect("another home imports it");
     assert!(state(&*store).await.is_elsewhere(Offset::new(12)));
+}
+
+/// What was deleted at an offset of another stretch, as an effect on this one.
+fn erasure(cause: u64, offsets: &[u64]) -> StateUpdate {
+    let effect = Effect {
+        cause_log: log(1),
+        cause: Position::new(Generation::new(2), Epoch::new(7), Offset::new(cause)),
+        target: EffectTarget { log: log(1), stretch: Generation::FIRST },
+        act: EffectAct::Erase { offsets: offsets.iter().copied().map(Offset::new).collect() },
+    };
+    StateUpdate::Effect(Box::new(effect))
+}
+
+fn has_body(record: &Record) -> bool {
+    log_store::erase::has_body(record)
+}
+
+pub(crate) async fn an_effect_erases_behind_a_seal(mut bed: impl Bed) {
+    let mut writer = Writer::new(PARTITION);
+    writer.fill(&*bed.store(), log(1), 3).await;
+    let seal = writer.sealed(log(1), REHOME);
+    let effect = writer.update(log(1), erasure(9, &[2]));
+    writer.write(&*bed.store(), vec![seal, effect.clone()]).await.expect("a sealed log takes it");
+    let held = |page: &[Record]| page.iter().map(has_body).collect::<Vec<_>>();
+    assert_eq!(held(&page(&*bed.store(), after(0)).await), [true, false, true]);
+    bed.reopen().await;
+    let folded = state(&*bed.store()).await;
+    let StateUpdate::Effect(taken) = erasure(9, &[2]) else { panic!("an effect") };
+    assert!(folded.has_taken(&taken), "{:?}", folded.causes);
+    let StateUpdate::Effect(later) = erasure(10, &[3]) else { panic!("an effect") };
+    assert!(!folded.has_taken(&later));
+    let reclaimed = bed.store().reclaim(0).await.expect("it is open");
+    assert_eq!(reclaimed.bodies, 1);
+    assert_eq!(held(&page(&*bed.store(), after(0)).await), [true, false, true]);
+    // Cut off again, as by a home that did not get it replicated, it was never taken.
+    let store = bed.store();
+    store.archive_tail(PARTITION, writer.epoch, effect.lsn).await.expect("archived");
+    store.truncate(PARTITION, writer.epoch, effect.lsn).await.expect("cut");
+    assert!(!state(&*store).await.has_taken(&taken));
+}
+
+pub(crate) async fn pending_effects_are_told_until_they_are_done(mut bed: impl Bed) {
+    let mut writer = Writer::new(PARTITION);
+    writer.fill(&*bed.store(), log(1), 1).await;
+    let seal = writer.sealed(log(1), REHOME);
+    writer.write(&*bed.store(), vec![seal]).await.expect("it follows");
+    let import = grown(&state(&*bed.store()).await, 2, 6);
+    let imported = writer.imported(log(1), 3, import);
+    let deletion = writer.deleted(log(1), &[1, 3, 4]);
+    writer.write(&*bed.store(), vec![imported, deletion.clone()]).await.expect("it follows");
+    let told = |store: Arc<dyn LogStore>| async move { store.effect_logs(PARTITION, None, 9).await };
+    assert_eq!(told(bed.store()).await, Ok(vec![log(1)]));
+    bed.reopen().await;
+    assert_eq!(told(bed.store()).await, Ok(vec![log(1)]));
+    assert_eq!(bed.store().effect_logs(PARTITION, Some(log(1)), 9).await, Ok(vec![]));
+    let folded = state(&*bed.store()).await;
+    let [(lsn, effect)] = &folded.effects[..] else { panic!("one effect, not {:?}", folded.effects) };
+    assert_eq!((*lsn, effect.cause), (deletion.lsn, deletion.position().expect("an entry")));
+    assert_eq!(effect.target, EffectTarget { log: log(1), stretch: Generation::new(2) });
+    assert_eq!(effect.act, EffectAct::Erase { offsets: vec![Offset::new(3), Offset::new(4)] });
+    assert_eq!(folded.export(REHOME).effects, std::slice::from_ref(effect), "it goes with the log");
+    let done = StateUpdate::EffectDone { target: effect.target, cause: effect.cause };
+    let done = writer.update(log(1), done);
+    writer.write(&*bed.store(), vec![done.clone()]).await.expect("it follows");
+    assert_eq!(told(bed.store()).await, Ok(vec![]));
+    let store = bed.store();
+    store.archive_tail(PARTITION, writer.epoch, done.lsn).await.expect("archived");
+    store.truncate(PARTITION, writer.epoch, done.lsn).await.expect("cut");
+    assert_eq!(told(store).await, Ok(vec![log(1)]), "it was not done after all");
+    bed.reopen().await;
+    assert_eq!(told(bed.store()).await, Ok(vec![log(1)]));
 }

@@ -86,6 +86,10 @@ impl Writer {
         self.record(log, Body::Update(StateUpdate::LogSealed { rehome }))
     }
 
+    pub(crate) fn update(&mut self, log: LogId, update: StateUpdate) -> Record {
+        self.record(log, Body::Update(update))
+    }
+
     /// Goes on in a generation, behind what was written elsewhere.
     pub(crate) fn imported(&mut self, log: LogId, generation: u32, import: Import) -> Record {
         self.generation = Generation::new(generation);

@@ -1,6 +1,6 @@
 //! The fold of a log, as it goes from one partition to the next.
 
-use super::{ack_policy, bounded, role};
+use super::{ack_policy, bounded, effect, role};
 use crate::{
     convert::{Malformed, device, id, message_id, require, user},
     log,
@@ -46,6 +46,8 @@ impl From<&Import> for log::LogImported {
                 .collect(),
             devices: import.devices.iter().map(Into::into).collect(),
             devices_floor: id_bytes(import.devices_floor),
+            effects: import.effects.iter().map(Into::into).collect(),
+            causes: import.causes.iter().map(effect::wire_cause).collect(),
         }
     }
 }
@@ -68,6 +70,8 @@ impl TryFrom<log::LogImported> for Import {
             cursors: wire.cursors.iter().map(cursor).collect::<Result<_, Malformed>>()?,
             devices: wire.devices.into_iter().map(TryInto::try_into).collect::<Result<_, Malformed>>()?,
             devices_floor: message_id("log_imported.devices_floor", &wire.devices_floor)?,
+            effects: wire.effects.into_iter().map(effect::pending).collect::<Result<_, _>>()?,
+            causes: wire.causes.into_iter().map(effect::cause).collect::<Result<_, _>>()?,
         })
     }
 }

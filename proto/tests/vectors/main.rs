@@ -10,9 +10,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt::Debug, fs, path::PathBuf};
 use types::{
-    AckPolicy, Body, BodyHash, CursorKind, DeviceId, DeviceMark, Entry, EntryBody, Epoch, EraBegin,
-    Generation, Import, LogId, Lsn, MemberRole, MessageId, MoveId, Offset, Position, PositionToken, Record,
-    RegionId, RehomeId, StateUpdate, UserId,
+    AckPolicy, Body, BodyHash, CursorKind, DeviceId, DeviceMark, Effect, EffectAct, EffectTarget, Entry,
+    EntryBody, Epoch, EraBegin, Generation, Import, LogId, Lsn, MemberRole, MessageId, MoveId, Offset,
+    Position, PositionToken, Record, RegionId, RehomeId, StateUpdate, UserId,
 };
 
 fn compare(name: &str, vectors: &Value) {
@@ -173,6 +173,8 @@ fn records() {
         entry(SALVAGED_OFFSET, EntryBody::Message { ciphertext: vec![7].into() }),
         Body::Update(StateUpdate::LogSealed { rehome: RehomeId::new(300) }),
         Body::Update(StateUpdate::LogImported(Box::new(import()))),
+        Body::Update(StateUpdate::Effect(Box::new(effect()))),
+        Body::Update(StateUpdate::EffectDone { target: effect().target, cause: effect().cause }),
     ];
     let vectors: Vec<Value> = bodies
         .into_iter()
@@ -222,6 +224,18 @@ fn import() -> Import {
             offset: Offset::FIRST,
         }],
         devices_floor: MessageId::from_bytes([0; 16]),
+        effects: Vec::new(),
+        causes: Vec::new(),
+    }
+}
+
+/// A deletion of what an earlier partition of the chat holds.
+fn effect() -> Effect {
+    Effect {
+        cause_log: frames::log(),
+        cause: Position::new(Generation::new(2), Epoch::new(3), Offset::new(9)),
+        target: EffectTarget { log: frames::log(), stretch: Generation::FIRST },
+        act: EffectAct::Erase { offsets: vec![Offset::new(1), Offset::new(4)] },
     }
 }
 
@@ -289,6 +303,17 @@ fn describe(record: &Record) -> Value {
         }
         Body::Update(StateUpdate::LogSealed { rehome }) => {
             described["update"] = json!({"logSealed": {"rehome": rehome.get().to_string()}});
+        }
+        Body::Update(StateUpdate::Effect(effect)) => {
+            let EffectAct::Erase { offsets } = &effect.act;
+            described["update"] = json!({"effect": {
+                "cause": effect.cause.to_string(), "stretch": effect.target.stretch.get(), "erase": offsets,
+            }});
+        }
+        Body::Update(StateUpdate::EffectDone { target, cause }) => {
+            described["update"] = json!({"effectDone": {
+                "stretch": target.stretch.get(), "cause": cause.to_string(),
+            }});
         }
         Body::Update(StateUpdate::LogImported(import)) => {
             described["update"] = json!({"logImported": {

@@ -16,7 +16,8 @@ use crate::{
     ready::Identity,
     replica,
     service::{
-        Earlier, Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write, WriteError, WriteReply,
+        Carrier, Earlier, Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write, WriteError,
+        WriteReply,
     },
 };
 use async_trait::async_trait;
@@ -28,8 +29,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use types::{
-    Code, Epoch, Generation, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow, PartitionState,
-    Placement, Position, Refusal, RegionRow, Replica, Retirement, UserId,
+    Code, Effect, Epoch, Generation, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow,
+    PartitionState, Placement, Position, Refusal, RegionRow, Replica, Retirement, UserId,
 };
 
 /// Calls that may wait for one shard.
@@ -40,6 +41,8 @@ pub(super) const SHARDS_MAX: usize = 4;
 const MAILBOX_RETRY_MS: u64 = 200;
 /// How long a step of a re-homing may take until it is asked for again, in ms.
 const REHOMING_DEADLINE_MS: u64 = 2_000;
+/// How long an effect may take until it is sent again, in ms.
+const EFFECT_DEADLINE_MS: u64 = 4_000;
 
 /// What is said to a shard.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ pub(super) enum Command {
     Fenced { partition: PartitionId, epoch: Epoch, done: oneshot::Sender<()> },
     View { reply: oneshot::Sender<Vec<(PartitionId, Epoch, View)>> },
     Rehome { partition: PartitionId, log: LogId, step: RehomingStep, deadline_ms: u64, reply: RehomeReply },
+    Effect { partition: PartitionId, effect: Box<Effect>, deadline_ms: u64, reply: RehomeReply },
     Sing { writes: bool, reply: SingReply },
 }
 
@@ -86,6 +90,8 @@ pub struct HomeDeps {
     pub pins: Arc<dyn Pins>,
     /// What other partitions hold of logs that were re-homed.
     pub earlier: Arc<dyn Earlier>,
+    /// Who brings effects to other homes.
+    pub carrier: Arc<dyn Carrier>,
     /// Where in-sync sets are proposed.
     pub directory: Directory,
     /// The leases of this node, one after another.
@@ -288,6 +294,20 @@ impl Homes for NodeHomes {
     fn unsubscribe(&self, partition: PartitionId, log: LogId, sink: SinkId) {
         // A subscription that stays costs little and ends with its sink.
         let _ = self.shard(partition).try_send(Command::Unsubscribe { partition, log, sink });
+    }
+
+    async fn take_effect(&self, partition: PartitionId, effect: Effect) -> Result<(), WriteError> {
+        if self.open.get(partition).is_none() {
+            return Err(self.not_home(partition).into());
+        }
+        let (reply, answer) = oneshot::channel();
+        let deadline_ms = crate::clock::boot_ms() + EFFECT_DEADLINE_MS;
+        let command = Command::Effect { partition, effect: Box::new(effect), deadline_ms, reply };
+        if self.shard(partition).send(command).await.is_err() {
+            return Err(self.not_home(partition).into());
+        }
+        let unanswered = Err(WriteError::Indeterminate { why: "the home went down" });
+        answer.await.unwrap_or(unanswered).map(drop)
     }
 
     async fn locate(

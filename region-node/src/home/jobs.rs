@@ -2,10 +2,16 @@
 
 use super::{
     canary::{SingError, SingReply, Sung},
-    core::{Loaded, Need, Open, Proposal, ProposalOutcome, Row},
+    core::{EffectOutcome, Loaded, Need, Open, Proposal, ProposalOutcome, Row},
     homes::HomeDeps,
 };
-use crate::{clock::boot_ms, directory::is_answer, lease::Lease, replication::sealed_by, service::Earlier};
+use crate::{
+    clock::boot_ms,
+    directory::is_answer,
+    lease::Lease,
+    replication::sealed_by,
+    service::{Earlier, WriteError},
+};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use log_store::{Append, AppendError, Durable, LogStore, PartitionEnd, ReadError, Scan, StoreError};
@@ -13,14 +19,16 @@ use proto::directory as wire;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use types::{
-    Code, Epoch, Generation, LogId, Lsn, MoveId, Offset, PartitionId, PartitionRow, Record, Refusal, Replica,
-    limits,
+    Code, Effect, EffectTarget, Epoch, Generation, LogId, Lsn, MoveId, Offset, PartitionId, PartitionRow,
+    Position, Record, Refusal, Replica, limits,
 };
 use uuid::Uuid;
 
 /// How often a proposal without an answer is repeated, under the same request id, before its outcome is
 /// called unknown.
 const PROPOSE_TRIES: usize = 3;
+/// Logs with effects pending that are read at once.
+const EFFECT_LOGS_PAGE: usize = 1_024;
 const PROPOSE_AGAIN: Duration = Duration::from_millis(200);
 
 /// A job has ended.
@@ -53,6 +61,14 @@ pub(super) enum Done {
     Sung {
         reply: SingReply,
         result: Result<Sung, SingError>,
+    },
+    Carried {
+        partition: PartitionId,
+        epoch: Epoch,
+        log: LogId,
+        target: EffectTarget,
+        cause: Position,
+        outcome: EffectOutcome,
     },
     Followed {
         partition: PartitionId,
@@ -111,7 +127,7 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
     async move {
         let opened = match fenced_end(&*store, partition, epoch, start_lsn).await {
             Err(error) => Err(error),
-            Ok(end) => {
+            Ok((end, effect_logs)) => {
                 // After a move that was given up the directory knows a bound only, and this log the rest.
                 let begun = end.epochs.last().filter(|begin| begin.epoch == epoch);
                 let begins = begun.map_or(end.last.lsn.plus(1), |begin| begin.first_lsn);
@@ -127,6 +143,7 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
                     isr_lag_ms,
                     isr_pressure_ms,
                     follow_when,
+                    effect_logs,
                 };
                 Ok(Box::new(open))
             }
@@ -136,13 +153,13 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
     .boxed()
 }
 
-/// Fences the store, and tells where it ends if the epoch may go on from there.
+/// Fences the store, and tells where it ends if the epoch may go on from there, and which logs have effects pending.
 async fn fenced_end(
     store: &dyn LogStore,
     partition: PartitionId,
     epoch: Epoch,
     start_lsn: Lsn,
-) -> Result<PartitionEnd, OpenError> {
+) -> Result<(PartitionEnd, Vec<LogId>), OpenError> {
     let end = store.fence(partition, epoch).await?;
     if end.fence > epoch {
         return Err(OpenError::Fenced { fence: end.fence });
@@ -155,7 +172,47 @@ async fn fenced_end(
     {
         return Err(OpenError::Sealed { epoch, seal: end.last.lsn, by });
     }
-    Ok(end)
+    Ok((end, effect_logs(store, partition).await?))
+}
+
+async fn effect_logs(store: &dyn LogStore, partition: PartitionId) -> Result<Vec<LogId>, ReadError> {
+    let mut logs: Vec<LogId> = Vec::new();
+    loop {
+        let page = store.effect_logs(partition, logs.last().copied(), EFFECT_LOGS_PAGE).await?;
+        let is_last = page.len() < EFFECT_LOGS_PAGE;
+        logs.extend(page);
+        if is_last {
+            return Ok(logs);
+        }
+    }
+}
+
+/// Has an effect carried out by the home of its target.
+pub(super) fn carry(
+    deps: &HomeDeps,
+    partition: PartitionId,
+    epoch: Epoch,
+    effect: Effect,
+) -> BoxFuture<'static, Done> {
+    let carrier = Arc::clone(&deps.carrier);
+    let (log, target, cause) = (effect.cause_log, effect.target, effect.cause);
+    async move {
+        let outcome = match carrier.carry(effect).await {
+            Ok(()) => EffectOutcome::Done,
+            Err(WriteError::Refused(refusal)) if !refusal.is_retryable() => {
+                tracing::error!(%partition, %log, to = %target.log, stretch = %target.stretch, %cause, %refusal,
+                    "an effect is refused, and stays pending");
+                metrics::counter!("hearth_home_effects_refused_total").increment(1);
+                EffectOutcome::Refused
+            }
+            Err(why) => {
+                tracing::debug!(%partition, %log, stretch = %target.stretch, %cause, %why, "an effect waits");
+                EffectOutcome::Again
+            }
+        };
+        Done::Carried { partition, epoch, log, target, cause, outcome }
+    }
+    .boxed()
 }
 
 /// Appends a batch. The store is called now, so that batches keep their order.

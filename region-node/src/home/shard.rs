@@ -8,7 +8,7 @@ mod placement;
 use super::{
     calls::Calls,
     canary::{SingReply, Sung},
-    core::{Context, Core, EndReason, Failure, Input, Output, Rehoming},
+    core::{Arrival, Context, Core, EndReason, Failure, Input, Output, Rehoming},
     expected::{Expected, Held, expects},
     feed::{Feed, OpenHomes},
     follow,
@@ -184,6 +184,15 @@ impl Shard {
                     let _ = reply.send(Err(self.not_home(partition).into()));
                 }
             }
+            Command::Effect { partition, effect, deadline_ms, reply } => {
+                if self.homes.contains_key(&partition) {
+                    let ticket = self.calls.rehome(reply);
+                    let effect = *effect;
+                    self.say(partition, Input::Effect(Box::new(Arrival { ticket, effect, deadline_ms })));
+                } else {
+                    let _ = reply.send(Err(self.not_home(partition).into()));
+                }
+            }
             Command::Sing { writes, reply } => self.sing(writes, reply),
             Command::View { reply } => {
                 let now = Now::read();
@@ -292,6 +301,11 @@ impl Shard {
                     self.say(partition, Input::FollowAnswered { log, retry_after_ms });
                 }
             }
+            Done::Carried { partition, epoch, log, target, cause, outcome } => {
+                if self.is_open(partition, epoch) {
+                    self.say(partition, Input::EffectAnswered { log, target, cause, outcome });
+                }
+            }
             Done::Proposed { partition, epoch, number, outcome } => {
                 if self.is_open(partition, epoch) {
                     self.say(partition, Input::Proposed { number, outcome });
@@ -350,6 +364,9 @@ impl Shard {
             }
             Output::Replicated { log, position } => {
                 home.sinks.offer(log, &BusEvent::Replicated { log, position });
+            }
+            Output::SendEffect(effect) => {
+                self.jobs.push(jobs::carry(deps, partition, home.epoch, *effect));
             }
             Output::Follow(wish) => {
                 self.jobs.push(follow::tell(deps, partition, home.epoch, &home.lease, wish));
@@ -437,14 +454,16 @@ impl Shard {
     }
 
     fn gauge(&self, now: Now) {
-        let (mut at_risk, mut unreplicated) = (0, 0);
+        let (mut at_risk, mut unreplicated, mut effects) = (0, 0, 0);
         for home in self.homes.values() {
             let view = home.core.view(now);
+            effects += home.core.effects_pending();
             at_risk += view.at_risk;
             unreplicated += view.last.lsn.since(view.watermark);
         }
         let shard = self.parts.index.to_string();
         metrics::gauge!("hearth_home_at_risk_messages", "shard" => shard.clone()).set(at_risk as f64);
+        metrics::gauge!("hearth_home_effects_pending", "shard" => shard.clone()).set(effects as f64);
         metrics::gauge!("hearth_home_unreplicated_records", "shard" => shard).set(unreplicated as f64);
     }
 }

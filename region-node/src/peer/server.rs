@@ -196,6 +196,11 @@ impl PeerStream {
                 async move { (id, wire::found_reply(&replicas.find(partition, log, generation, &key).await)) }
                     .boxed()
             }
+            Request::Effect(effect) => {
+                let (partition, effect) = wire::effect(effect)?;
+                let homes = Arc::clone(&self.parts.homes);
+                async move { (id, wire::effect_reply(homes.take_effect(partition, effect).await)) }.boxed()
+            }
             Request::Locate(locate) => {
                 let (asked, position, any_copy) = wire::locate(locate)?;
                 let (homes, replicas) = (Arc::clone(&self.parts.homes), Arc::clone(&self.parts.replicas));

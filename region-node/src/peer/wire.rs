@@ -9,7 +9,7 @@ use proto::{Malformed, node, node::peer_reply::Reply, node::peer_request::Reques
 use std::time::Duration;
 use tokio::time::Instant;
 use types::{
-    AckPolicy, BodyHash, Code, DedupKey, DeviceId, Epoch, Generation, IdError, LogId, Lsn, NodeId,
+    AckPolicy, BodyHash, Code, DedupKey, DeviceId, Effect, Epoch, Generation, IdError, LogId, Lsn, NodeId,
     PartitionId, Position, Record, Refusal, RegionId, UserId, limits,
 };
 
@@ -354,6 +354,30 @@ pub(crate) fn subscribed(reply: Reply) -> Result<Subscribed, Generation> {
         epoch: Epoch::new(wire.epoch),
         generation: Generation::new(wire.generation),
     })
+}
+
+pub(crate) fn effect_request(partition: PartitionId, effect: &Effect) -> Request {
+    Request::Effect(node::TakeEffect { partition: partition.get(), effect: Some(effect.into()) })
+}
+
+pub(crate) fn effect(wire: node::TakeEffect) -> Result<(PartitionId, Effect), Malformed> {
+    let effect = wire.effect.ok_or(Malformed::Missing { field: "take_effect.effect" })?;
+    Ok((PartitionId::new(wire.partition), effect.try_into()?))
+}
+
+pub(crate) fn effect_reply(result: Result<(), WriteError>) -> Reply {
+    match result {
+        Ok(()) => Reply::EffectTaken(node::EffectTaken {}),
+        Err(error) => append_reply(&Err(error)),
+    }
+}
+
+/// What became of an effect at another home.
+pub(crate) fn effect_outcome(reply: Reply) -> Result<(), WriteError> {
+    match reply {
+        Reply::EffectTaken(_) => Ok(()),
+        other => append_outcome(other).map(drop),
+    }
 }
 
 pub(crate) fn find_request(

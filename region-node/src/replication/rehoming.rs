@@ -33,7 +33,9 @@ impl rehoming_server::Rehoming for Rehomings {
                 head_offset: import.head.offset.get(),
                 fold: proto::encode_import(&import),
             }),
-            Ok(Handed::Imported) => return Err(Status::internal("a seal was answered as an import")),
+            Ok(Handed::Imported | Handed::Effected) => {
+                return Err(Status::internal("a seal was answered as nothing is"));
+            }
             Err(error) => match refused(error) {
                 Reply::NotHome(not_home) => seal_reply::Reply::NotHome(not_home),
                 Reply::Refused(refused) => seal_reply::Reply::Refused(refused),

@@ -24,34 +24,39 @@ const HOME_PATIENCE: Duration = Duration::from_secs(2);
 /// When a write whose fate could not be found out may try again, in ms.
 const RETRY_AFTER_MS: u64 = 500;
 
-/// See the module. The router comes to it once both are made: it stands on homes, and homes on this.
+/// What homes want of the router of their node. The router comes to it once both are made: it stands on homes, and
+/// homes on this.
 #[derive(Default)]
-pub(crate) struct EarlierStretches {
+pub(crate) struct HomeRouter {
     router: OnceLock<Router>,
 }
 
-impl fmt::Debug for EarlierStretches {
+impl fmt::Debug for HomeRouter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EarlierStretches").finish_non_exhaustive()
+        f.debug_struct("HomeRouter").finish_non_exhaustive()
     }
 }
 
-impl EarlierStretches {
+impl HomeRouter {
     /// Gives it the router of this node, once.
     pub(crate) fn route_by(&self, router: Router) {
         let _ = self.router.set(router);
     }
+
+    pub(super) fn router(&self) -> Result<&Router, Refusal> {
+        self.router.get().ok_or_else(|| Refusal::new(Code::NotReady, "the node is starting"))
+    }
 }
 
 #[async_trait]
-impl Earlier for EarlierStretches {
+impl Earlier for HomeRouter {
     async fn find(
         &self,
         log: LogId,
         before: (Generation, PartitionId),
         key: &DedupKey,
     ) -> Result<Option<Deduped>, Refusal> {
-        let router = self.router.get().ok_or_else(|| Refusal::new(Code::NotReady, "the node is starting"))?;
+        let router = self.router()?;
         let (generation, here) = before;
         let (_, stretches) = router.stretches_above(log, super::read::before(generation)).await?;
         let asked = stretches.iter().flat_map(|stretches| stretches.iter().rev());

@@ -10,12 +10,13 @@
 
 mod core;
 mod earlier;
+mod effects;
 mod pins;
 mod read;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::{core::Route, earlier::EarlierStretches};
+pub(crate) use self::{core::Route, earlier::HomeRouter};
 
 use self::{
     core::{Input, LaneKey, Lanes, Output, Routes, Submission, Ticket},

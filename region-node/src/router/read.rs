@@ -335,8 +335,12 @@ impl Router {
     }
 
     pub(super) fn not_here(&self, partition: PartitionId) -> ReadRefusal {
+        self.no_home(partition).into()
+    }
+
+    pub(super) fn no_home(&self, partition: PartitionId) -> NotHome {
         let (epoch, closed) = (self.epoch(partition), Generation::ZERO);
-        NotHome { partition, epoch, home: None, moving: false, closed }.into()
+        NotHome { partition, epoch, home: None, moving: false, closed }
     }
 
     /// Asks another node of this region that keeps a copy; not where the home is in the region, since that knows

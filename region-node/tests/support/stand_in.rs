@@ -278,6 +278,10 @@ impl Homes for StandIn {
         store.sinks.retain(|(_, other, old)| (*other, old.id()) != (log, sink));
     }
 
+    async fn take_effect(&self, _: PartitionId, _: types::Effect) -> Result<(), WriteError> {
+        Ok(())
+    }
+
     async fn locate(
         &self,
         partition: PartitionId,

@@ -1,6 +1,7 @@
 //! Integration tests on real processes. One binary: each module is one behaviour.
 
 mod diverged;
+mod effects;
 mod failover;
 mod following;
 mod history;

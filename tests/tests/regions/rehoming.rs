@@ -29,7 +29,7 @@ use uuid::Uuid;
 const MORE: usize = 20;
 
 /// Has the directory re-home a chat.
-async fn begin(lab: &Lab, log: &str, region: &str) -> anyhow::Result<()> {
+pub(crate) async fn begin(lab: &Lab, log: &str, region: &str) -> anyhow::Result<()> {
     let mut directory = DirectoryClient::connect(lab.directory_address()).await?;
     let request = RehomeRequest {
         request_id: Uuid::new_v4().as_bytes().to_vec().into(),

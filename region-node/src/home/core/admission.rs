@@ -114,7 +114,7 @@ impl Core {
             log.asked.keys.remove(&key);
             let needs_it = |item: &mut Item| match item {
                 Item::Write(write) => write.key() == key || write.predecessor_key().as_ref() == Some(&key),
-                Item::Subscribe(_) | Item::Rehome(_) => false,
+                Item::Subscribe(_) | Item::Rehome(_) | Item::Effect(_) => false,
             };
             if let Some(Item::Write(write)) = log.queue.pop_front_if(needs_it) {
                 self.queued -= 1;
@@ -126,6 +126,10 @@ impl Core {
         {
             log.state = Some(state.map(|state| (*state).clone()));
             self.note_loaded(id);
+            if let Some(mut log) = self.logs.take(id) {
+                self.note_effects(id, &mut log);
+                self.logs.put(id, log);
+            }
         }
         self.advance(cx, id, out);
     }
@@ -168,6 +172,9 @@ impl Core {
                 }
                 Item::Rehome(rehoming) => {
                     Output::Reply { ticket: rehoming.ticket, result: Err(write_error.clone()) }
+                }
+                Item::Effect(arrival) => {
+                    Output::Reply { ticket: arrival.ticket, result: Err(write_error.clone()) }
                 }
                 Item::Subscribe(ticket) => {
                     Output::Subscribed { ticket, log: id, result: Err(not_home.clone()) }

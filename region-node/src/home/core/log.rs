@@ -1,6 +1,6 @@
 //! A log as its home keeps it in memory, and what waits for it to be loaded.
 
-use super::{Ticket, recent::Known, rehoming::Rehoming};
+use super::{Arrival, Ticket, recent::Known, rehoming::Rehoming};
 use crate::service::Write;
 use log_store::fold::{LogState, Standing};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -60,6 +60,7 @@ pub(super) enum Item {
     Write(Box<Queued>),
     Subscribe(Ticket),
     Rehome(Box<Rehoming>),
+    Effect(Box<Arrival>),
 }
 
 /// What is on its way about a log.

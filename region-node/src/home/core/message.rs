@@ -1,7 +1,8 @@
 //! What is said to a home's core, and what it says.
 
 use super::{
-    FollowWhen, FollowerView, Handed, Membership, Need, Pressure, Proposal, ProposalOutcome, Rehoming,
+    Arrival, EffectOutcome, FollowWhen, FollowerView, Handed, Membership, Need, Pressure, Proposal,
+    ProposalOutcome, Rehoming,
 };
 use crate::{
     bus::Published,
@@ -12,8 +13,8 @@ use host::planted::{Bug, is_planted};
 use log_store::{AppendError, Deduped, PartitionEnd, fold::LogState};
 use std::sync::Arc;
 use types::{
-    DedupKey, Epoch, Generation, LogId, Lsn, MoveId, PartitionId, PartitionPosition, Pin, Position, Record,
-    Refusal, RegionId, Replica,
+    DedupKey, Effect, EffectTarget, Epoch, Generation, LogId, Lsn, MoveId, PartitionId, PartitionPosition,
+    Pin, Position, Record, Refusal, RegionId, Replica,
 };
 
 /// Names a call, so that its answer finds back.
@@ -58,6 +59,8 @@ pub struct Open {
     pub isr_pressure_ms: u64,
     /// When a log is to follow those who write it.
     pub follow_when: FollowWhen,
+    /// The logs that have effects pending.
+    pub effect_logs: Vec<LogId>,
 }
 
 /// What of the partition's row matters to its home while it is home.
@@ -133,6 +136,19 @@ pub enum Input {
     },
     /// The directory re-homes a log: from here, or to here.
     Rehome(Box<Rehoming>),
+    /// A log here is the target of an effect.
+    Effect(Box<Arrival>),
+    /// The answer to [`Output::SendEffect`].
+    EffectAnswered {
+        /// The log of its cause.
+        log: LogId,
+        /// Its target.
+        target: EffectTarget,
+        /// Its cause.
+        cause: Position,
+        /// What became of it.
+        outcome: EffectOutcome,
+    },
     /// The answer to [`Output::Load`].
     Loaded {
         /// The log.
@@ -252,7 +268,7 @@ pub enum Output {
         /// Where publishing begins.
         result: Result<Subscribed, NotHome>,
     },
-    /// A step of a re-homing is replicated.
+    /// A step of a re-homing, or an effect, is replicated.
     Rehomed {
         /// Which.
         ticket: Ticket,
@@ -268,6 +284,8 @@ pub enum Output {
     },
     /// Tell the directory that a log is mostly written from another region; answer with [`Input::FollowAnswered`].
     Follow(Follow),
+    /// Have an effect carried out by the home of its target; answer with [`Input::EffectAnswered`].
+    SendEffect(Box<Effect>),
     /// Publish an entry of a followed log.
     Publish(Arc<Published>),
     /// A followed log is replicated up to here.

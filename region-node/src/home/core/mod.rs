@@ -20,6 +20,8 @@
 //!   `Indeterminate`, or `Moved` where a planned move ended it, and whatever was not is `NotHome`.
 
 mod admission;
+mod carrying;
+mod effects;
 mod following;
 mod in_sync;
 mod lag;
@@ -38,6 +40,8 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
+pub use carrying::Arrival;
+pub use effects::EffectOutcome;
 pub use following::FollowWhen;
 pub use in_sync::{FollowerView, IsrSet, Membership, Proposal, ProposalOutcome};
 pub use log::Need;
@@ -47,6 +51,7 @@ pub use rehoming::{Handed, Rehoming, RehomingStep};
 pub(crate) use sequence::bytes_at_most;
 
 use crate::{clock::Now, service::NotHome};
+use effects::Effects;
 use following::Following;
 use host::planted::{Bug, is_planted};
 use in_sync::{InSync, ProposeAt};
@@ -105,6 +110,7 @@ pub struct Core {
     recent: Recent,
     marks: Marks,
     following: Following,
+    effects: Effects,
     /// Sequenced, not handed to the store yet.
     batch: Vec<Record>,
     batch_bytes: usize,
@@ -136,6 +142,7 @@ impl Core {
             isr_lag_ms,
             isr_pressure_ms,
             follow_when,
+            effect_logs,
         } = open;
         let last = end.last.lsn;
         let sealing = row.moving.map_or(Sealing::Open, Sealing::Finishing);
@@ -162,6 +169,7 @@ impl Core {
             recent: Recent::new(last, now.boot_ms),
             marks: Marks::default(),
             following: Following::new(follow_when),
+            effects: Effects::new(effect_logs),
             batch: Vec::new(),
             batch_bytes: 0,
             writing: VecDeque::new(),
@@ -190,6 +198,10 @@ impl Core {
             Input::Subscribe { ticket, log } => self.subscribe(cx, ticket, log, out),
             Input::Unsubscribe { log } => self.logs.unfollow(log),
             Input::Rehome(rehoming) => self.admit_rehoming(cx, rehoming, out),
+            Input::Effect(arrival) => self.admit_effect(cx, arrival, out),
+            Input::EffectAnswered { log, target, cause, outcome } => {
+                self.effect_answered(cx, log, target, cause, outcome);
+            }
             Input::Loaded { log, as_of, loaded } => self.loaded(cx, log, as_of, *loaded, out),
             Input::Durable { last } => self.durable(cx, last, out),
             Input::AppendFailed { first, failure } => self.failed(first, failure, out),

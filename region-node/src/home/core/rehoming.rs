@@ -76,6 +76,8 @@ pub enum Handed {
     Sealed(Box<Import>),
     /// The log may go on here.
     Imported,
+    /// The effect is in its target's log.
+    Effected,
 }
 
 /// What comes of something at the front of a log's queue.
@@ -185,7 +187,7 @@ impl Core {
     }
 
     /// Gives an update its LSN and puts it into the batch.
-    fn append_update(
+    pub(super) fn append_update(
         &mut self,
         cx: Context,
         id: LogId,
@@ -206,6 +208,10 @@ impl Core {
         state.apply(&record).map_err(|error| Refusal::new(Code::Internal, error.to_string()))?;
         self.last = record.lsn;
         let lsn = record.lsn;
+        let has_effects = !state.effects.is_empty();
+        if has_effects || !self.effects.is_empty() {
+            self.note_effects(id, log);
+        }
         self.put(record, out);
         Ok(lsn)
     }
@@ -245,7 +251,7 @@ impl Core {
     pub(super) fn watch_pins(&mut self, out: &mut Vec<Output>) {
         for id in &self.watched {
             let Some(log) = self.logs.get_mut(*id) else { continue };
-            let mut need = Need { pin: true, ..Need::default() };
+            let mut need = Need { pin: true, state: log.state.is_none(), ..Need::default() };
             log.asked.ask(&mut need);
             if !need.is_nothing() {
                 out.push(Output::Load { log: *id, as_of: self.durable.lsn, need });
@@ -264,10 +270,12 @@ impl Core {
             // It goes on here: the answer is kept for the first write.
             Some(Ok(generation)) if standing.is_settled() || standing.may_begin(*generation) => {
                 log.place.generation = log.place.generation.max(*generation);
+                self.effects.written_here(id, *generation);
             }
             Some(Err(PinProblem::Elsewhere(generation))) if *generation >= standing.generation() => {
                 let generation = *generation;
                 log.pin = None;
+                self.effects.forget(id);
                 if generation > standing.sealed && standing.sealed >= standing.imported {
                     tracing::info!(log = %id, %generation, partition = %self.partition, "the log was re-homed");
                     log.followed = false;

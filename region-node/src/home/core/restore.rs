@@ -4,6 +4,7 @@ use super::{
     Context, Core, Output,
     log::{Log, Need},
     recent::Known,
+    rules::too_much_pending,
     sequence::Step,
 };
 use crate::service::{Salvaged, Target, Write};
@@ -70,8 +71,13 @@ impl Core {
                 format!("nothing that message {} deletes can be in chat {}", write.message_id, write.log);
             return Err(Refusal::new(Code::Forbidden, message));
         }
+        let offsets: Vec<_> = offsets.into_iter().collect();
+        let state = log.state.as_ref().and_then(Option::as_ref);
+        if state.is_some_and(|state| !state.has_room_to_erase(write.log, &offsets)) {
+            return Err(too_much_pending(write.log));
+        }
         write.salvage = Some(Salvaged::default());
-        write.body = EntryBody::Deleted { offsets: offsets.into_iter().collect() };
+        write.body = EntryBody::Deleted { offsets };
         Ok(write)
     }
 }

@@ -7,6 +7,9 @@ use types::{
     AckPolicy, Class, Code, EntryBody, LogId, LogKind, MemberRole, Offset, Refusal, RegionId, UserId, limits,
 };
 
+/// When a deletion for which there was no room should be tried again, in ms.
+const PENDING_RETRY_MS: u64 = 2_000;
+
 /// What a write does to its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -146,6 +149,13 @@ fn deleter(write: &Write, state: &LogState) -> Result<(), Refusal> {
     Err(Refusal::new(Code::Forbidden, message))
 }
 
+/// The refusal of a deletion in earlier partitions of a chat that already wait for too many.
+pub(super) fn too_much_pending(log: LogId) -> Refusal {
+    let message =
+        format!("too much that was deleted in earlier partitions of chat {log} is not erased there yet");
+    Refusal::new(Code::Overloaded, message).retry_after_ms(PENDING_RETRY_MS)
+}
+
 fn deletable(write: &Write, state: &LogState, offsets: &[Offset]) -> Result<Verdict, Refusal> {
     let log = write.log;
     deleter(write, state)?;
@@ -159,9 +169,8 @@ fn deletable(write: &Write, state: &LogState, offsets: &[Offset]) -> Result<Verd
     if offsets.last().is_some_and(|last| *last > state.head.offset) {
         return bad("names an offset that is not there");
     }
-    // An acked deletion takes the body off every disk, and only its own partition can do that.
-    if offsets.iter().any(|offset| state.is_elsewhere(*offset)) {
-        return bad("names an offset that an earlier partition of the chat holds");
+    if !state.has_room_to_erase(log, offsets) {
+        return Err(too_much_pending(log));
     }
     Ok(Verdict::Append)
 }

@@ -42,7 +42,9 @@ impl Core {
                 return;
             };
             let step = match &item {
-                Item::Subscribe(_) | Item::Rehome(_) if log.state.is_none() => Step::Need(Need::default()),
+                Item::Subscribe(_) | Item::Rehome(_) | Item::Effect(_) if log.state.is_none() => {
+                    Step::Need(Need::default())
+                }
                 Item::Subscribe(ticket) => match self.followed_here(&mut log) {
                     Next::Need(need) => Step::Need(need),
                     Next::Is(result) => {
@@ -58,6 +60,14 @@ impl Core {
                     self.put_watched(id, log);
                     continue;
                 }
+                Item::Effect(arrival) => match self.effect_step(cx, arrival, &mut log, out) {
+                    Next::Need(need) => Step::Need(need),
+                    Next::Is(()) => {
+                        self.queued -= 1;
+                        self.logs.put(id, log);
+                        continue;
+                    }
+                },
                 Item::Write(queued) => self.step(cx, queued, &mut log),
             };
             if let Step::Need(mut need) = step {
@@ -255,6 +265,10 @@ impl Core {
         let Some(known) = known_with(&record, hash) else {
             return Err(Refusal::new(Code::Internal, "a write became no entry"));
         };
+        let has_effects = !state.effects.is_empty();
+        if has_effects || !self.effects.is_empty() {
+            self.note_effects(record.log, log);
+        }
         if log.first.is_none() && known.position.offset == types::Offset::FIRST {
             log.first = Some(known);
         }
@@ -307,6 +321,7 @@ pub(crate) fn bytes_at_most(record: &Record) -> usize {
             Erased { .. } => 20,
         },
         Body::Update(StateUpdate::LogImported(import)) => proto::encode_import(import).len(),
+        Body::Update(StateUpdate::Effect(_)) => log_store::erase::erased_by(record).len() * 10,
         Body::Update(_) => 0,
     };
     body + RECORD_OVERHEAD_BYTES

@@ -100,6 +100,8 @@ impl Core {
             log.imported_at = log.imported_at.min(end);
             if log.last_lsn() > end {
                 log.state = None;
+                // What was noted as done may be pending again.
+                self.effects.unread(id);
                 log.first = log.first.filter(|first| first.lsn <= end);
             }
             if !log.queue.is_empty() {
@@ -133,6 +135,7 @@ impl Core {
             out.push(ack_of(waiter, AckPolicy::Replicated, self.epoch));
         }
         self.announce(replicated, out);
+        self.drive_effects(cx, out);
         self.seal_if_finished(cx, out);
     }
 
@@ -190,6 +193,7 @@ impl Core {
             let is_overdue = |item: &Item| match item {
                 Item::Write(write) => write.deadline_ms <= now_ms,
                 Item::Rehome(rehoming) => rehoming.deadline_ms <= now_ms,
+                Item::Effect(arrival) => arrival.deadline_ms <= now_ms,
                 Item::Subscribe(_) => false,
             };
             if !log.queue.iter().any(is_overdue) {
@@ -208,6 +212,11 @@ impl Core {
                         *queued -= 1;
                         let refusal = Refusal::new(Code::HomeUnavailable, "it was not begun in time");
                         out.push(Output::Reply { ticket: rehoming.ticket, result: Err(refusal.into()) });
+                    }
+                    Item::Effect(arrival) if arrival.deadline_ms <= now_ms => {
+                        *queued -= 1;
+                        let refusal = Refusal::new(Code::HomeUnavailable, "it was not begun in time");
+                        out.push(Output::Reply { ticket: arrival.ticket, result: Err(refusal.into()) });
                     }
                     item => log.queue.push_back(item),
                 }
@@ -249,6 +258,9 @@ impl Core {
             }
             Input::Subscribe { ticket, log } => {
                 out.push(Output::Subscribed { ticket, log, result: Err(not_home) });
+            }
+            Input::Effect(arrival) => {
+                out.push(Output::Reply { ticket: arrival.ticket, result: Err(not_home.into()) });
             }
             Input::Rehome(rehoming) => {
                 out.push(Output::Reply { ticket: rehoming.ticket, result: Err(not_home.into()) });

@@ -1,6 +1,7 @@
 //! The core against a model of everything around it, under any order of events.
 
 mod cases;
+mod effects;
 mod following;
 mod generated;
 mod in_sync;
@@ -119,23 +120,30 @@ struct World {
     handed: HashMap<Ticket, Handed>,
     moved: Vec<(LogId, Generation)>,
     follows: Vec<Follow>,
+    effects: Vec<types::Effect>,
 }
 
 impl World {
     fn new() -> Self {
+        Self::of(Vec::new(), Vec::new())
+    }
+
+    /// A home that begins with what is in its store.
+    fn of(effect_logs: Vec<LogId>, store: Vec<Record>) -> Self {
         let committed = IsrSet { isr: BTreeSet::from([replica(0)]), lost: BTreeSet::new(), version: 1 };
         let now = Now { boot_ms: 10_000, wall_ms: 1_700_000_000_000 };
         let open = Open {
             partition: PARTITION,
             epoch: EPOCH,
             me: replica(0),
-            end: PartitionEnd { fence: EPOCH, ..PartitionEnd::default() },
+            end: end_of(&store),
             start_lsn: Lsn::FIRST,
             watermark: Lsn::ZERO,
             row: row(false, &committed),
             isr_lag_ms: ISR_LAG_MS,
             isr_pressure_ms: ISR_PRESSURE_MS,
             follow_when: follow_when(),
+            effect_logs,
         };
         Self {
             core: Core::new(open, now),
@@ -143,9 +151,9 @@ impl World {
             lease_until_ms: now.boot_ms + TTL_MS,
             waiting: false,
             moving: None,
-            store: Vec::new(),
+            sequenced: Lsn::new(store.len() as u64),
+            store,
             writing: VecDeque::new(),
-            sequenced: Lsn::ZERO,
             loads: VecDeque::new(),
             held: [0; 2],
             committed,
@@ -159,6 +167,7 @@ impl World {
             handed: HashMap::new(),
             moved: Vec::new(),
             follows: Vec::new(),
+            effects: Vec::new(),
         }
     }
 
@@ -220,6 +229,7 @@ impl World {
                 }
                 Output::Moved { log, generation } => self.moved.push((log, generation)),
                 Output::Follow(follow) => self.follows.push(follow),
+                Output::SendEffect(effect) => self.effects.push(*effect),
                 Output::Subscribed { result: Err(_), .. } | Output::Ended(_) => {}
                 Output::Durable { .. } | Output::Watermark(_) | Output::Replicated { .. } => {}
             }
@@ -405,6 +415,12 @@ impl World {
         assert_eq!(world.ok(ticket).ack, AckPolicy::Replicated);
         world
     }
+}
+
+fn end_of(store: &[Record]) -> PartitionEnd {
+    let last = store.last().map_or(PartitionPosition::ZERO, Record::partition_position);
+    let epochs = store.first().map(|first| EpochBegin { epoch: first.epoch, first_lsn: first.lsn });
+    PartitionEnd { fence: EPOCH, last, epochs: epochs.into_iter().collect() }
 }
 
 fn row(waiting: bool, committed: &IsrSet) -> Row {

@@ -3,18 +3,18 @@
 use super::*;
 use types::{Import, Refusal, RehomeId};
 
-const ELSEWHERE: PartitionId = PartitionId::new(9);
+pub(super) const ELSEWHERE: PartitionId = PartitionId::new(9);
 
 impl World {
     /// The pin grows.
-    fn pin(&mut self, log: LogId, generation: u32, partition: PartitionId, first: u64) {
+    pub(super) fn pin(&mut self, log: LogId, generation: u32, partition: PartitionId, first: u64) {
         let mut segments = self.segments(log);
         let (generation, first_offset) = (Generation::new(generation), Offset::new(first));
         segments.push(PinSegment { generation, partition, first_offset });
         self.pins.insert(log, segments);
     }
 
-    fn rehome(&mut self, log: LogId, step: RehomingStep) -> Ticket {
+    pub(super) fn rehome(&mut self, log: LogId, step: RehomingStep) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         let deadline_ms = self.now.boot_ms + 10_000;
@@ -23,18 +23,18 @@ impl World {
         ticket
     }
 
-    fn seal(&mut self, log: LogId, generation: u32) -> Ticket {
+    pub(super) fn seal(&mut self, log: LogId, generation: u32) -> Ticket {
         let (rehome, generation) = (RehomeId::new(1), Generation::new(generation));
         self.rehome(log, RehomingStep::Seal { rehome, generation, held_in: vec![region(0), region(1)] })
     }
 
-    fn import(&mut self, log: LogId, generation: u32, import: Import) -> Ticket {
+    pub(super) fn import(&mut self, log: LogId, generation: u32, import: Import) -> Ticket {
         let (generation, import) = (Generation::new(generation), Box::new(import));
         self.rehome(log, RehomingStep::Import { generation, import })
     }
 
     /// Writes a message under a pin of a generation, up to its answer or to what it waits for.
-    fn say_in(&mut self, generation: u32, number: u8) -> Ticket {
+    pub(super) fn say_in(&mut self, generation: u32, number: u8) -> Ticket {
         let generation = Generation::new(generation);
         let said = Write { generation, ..write(log(1), number, message(number), AckPolicy::Home, None) };
         let ticket = self.append(said);
@@ -42,19 +42,19 @@ impl World {
         ticket
     }
 
-    fn replicate(&mut self) {
+    pub(super) fn replicate(&mut self) {
         self.sync(usize::MAX);
         self.report(0, u64::MAX / 2);
     }
 
-    fn sealed(&self, ticket: Ticket) -> Import {
+    pub(super) fn sealed(&self, ticket: Ticket) -> Import {
         match self.handed.get(&ticket) {
             Some(Handed::Sealed(import)) => (**import).clone(),
             other => panic!("not sealed: {other:?}"),
         }
     }
 
-    fn closed_at(&self, ticket: Ticket) -> u32 {
+    pub(super) fn closed_at(&self, ticket: Ticket) -> u32 {
         match self.answered.get(&ticket) {
             Some(Err(WriteError::NotHome(not_home))) => not_home.closed.get(),
             other => panic!("not sent on: {other:?}"),

@@ -90,6 +90,7 @@ fn a_home_that_opens_while_it_is_moved_begins_nothing() {
     let mut world = World::new();
     let committed = world.committed.clone();
     let open = Open {
+        effect_logs: Vec::new(),
         partition: PARTITION,
         epoch: EPOCH,
         me: replica(0),

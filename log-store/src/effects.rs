@@ -1,0 +1,97 @@
+//! Effects in the fold: what a log's entries have caused elsewhere, and what has been caused here.
+//!
+//! ```text
+//!   cause's log:   entry ──► pending ──(replicated at the target)──► EffectDone ──► gone
+//!   target's log:                 └──sent──► Effect, above the highest cause of that log ──► its causes
+//! ```
+//!
+//! Invariants:
+//! - What is pending stands in the order of its causes, and leaves only by an `EffectDone` or with the log.
+//! - It goes with the log when that is re-homed, and so do the causes of effects on the log wherever it is
+//!   written; those of effects on one stretch stay in the partition that holds it.
+
+use crate::fold::LogState;
+use std::{collections::BTreeMap, sync::Arc};
+use types::{
+    Effect, EffectAct, EffectTarget, Generation, Import, LogId, Lsn, Offset, PendingEffect, Position, limits,
+};
+
+/// An effect that is not known to be `replicated` at its target, and the LSN of the record here that tells of
+/// it: before that is `replicated`, nobody may be told.
+pub type Pending = (Lsn, PendingEffect);
+
+impl LogState {
+    /// What the deletion at `cause` erases in other partitions.
+    fn erasures(&self, log: LogId, cause: Position, offsets: &[Offset]) -> Vec<PendingEffect> {
+        let mut stretches: BTreeMap<Generation, Vec<Offset>> = BTreeMap::new();
+        for offset in offsets.iter().copied().filter(|offset| self.is_elsewhere(*offset)) {
+            if let Some(at) = self.position_at(offset) {
+                stretches.entry(at.generation).or_default().push(offset);
+            }
+        }
+        let effect = |(stretch, offsets)| PendingEffect {
+            cause,
+            target: EffectTarget { log, stretch },
+            act: EffectAct::Erase { offsets },
+        };
+        stretches.into_iter().map(effect).collect()
+    }
+
+    /// Whether there is room for what a deletion of these offsets would leave pending.
+    pub fn has_room_to_erase(&self, log: LogId, offsets: &[Offset]) -> bool {
+        let more = self.erasures(log, Position::START, offsets);
+        let named = |effect: &PendingEffect| match &effect.act {
+            EffectAct::Erase { offsets } => offsets.len(),
+        };
+        let pending = self.effects.iter().map(|(_, effect)| effect);
+        let offsets = pending.chain(&more).map(named).sum::<usize>();
+        more.is_empty()
+            || (self.effects.len() + more.len() <= limits::EFFECTS_PENDING_MAX
+                && offsets <= limits::EFFECT_OFFSETS_MAX)
+    }
+
+    pub(crate) fn cause_erasures(&mut self, log: LogId, lsn: Lsn, cause: Position, offsets: &[Offset]) {
+        let more = self.erasures(log, cause, offsets);
+        if !more.is_empty() {
+            Arc::make_mut(&mut self.effects).extend(more.into_iter().map(|effect| (lsn, effect)));
+        }
+    }
+
+    pub(crate) fn effect_done(&mut self, target: &EffectTarget, cause: Position) {
+        let is_done = |effect: &PendingEffect| effect.target == *target && effect.cause <= cause;
+        if self.effects.iter().any(|(_, effect)| is_done(effect)) {
+            Arc::make_mut(&mut self.effects).retain(|(_, effect)| !is_done(effect));
+        }
+    }
+
+    pub(crate) fn take_effect(&mut self, effect: &Effect) {
+        let key = (effect.cause_log, effect.target.stretch);
+        let highest = Arc::make_mut(&mut self.causes).entry(key).or_default();
+        *highest = effect.cause.max(*highest);
+    }
+
+    /// Whether an effect was taken before: it, or one of a later cause.
+    pub fn has_taken(&self, effect: &Effect) -> bool {
+        let key = (effect.cause_log, effect.target.stretch);
+        self.causes.get(&key).is_some_and(|highest| effect.cause <= *highest)
+    }
+
+    pub(crate) fn export_effects(&self) -> (Vec<PendingEffect>, Vec<(LogId, Position)>) {
+        let follows = self.causes.iter().filter(|((_, stretch), _)| stretch.is_zero());
+        let causes = follows.map(|((log, _), cause)| (*log, *cause)).collect();
+        (self.effects.iter().map(|(_, effect)| effect.clone()).collect(), causes)
+    }
+
+    pub(crate) fn import_effects(&mut self, lsn: Lsn, import: &Import) {
+        let brought = import.effects.iter().map(|effect| (lsn, effect.clone()));
+        self.effects = Arc::new(brought.collect());
+        if import.causes.is_empty() {
+            return;
+        }
+        let causes = Arc::make_mut(&mut self.causes);
+        for (log, cause) in &import.causes {
+            let highest = causes.entry((*log, Generation::ZERO)).or_default();
+            *highest = (*cause).max(*highest);
+        }
+    }
+}
