@@ -400,6 +400,16 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     /// Writes and syncs something small that belongs to no partition: proof that the disk still writes.
     async fn canary(&self) -> Result<(), StoreError>;
 
+    /// The first damage that a call has come upon since the store was opened: the disk has not given back what was
+    /// written. Calls that do not meet it are served on; whoever owns the store is to part with it.
+    fn damage(&self) -> Option<StoreError>;
+
+    /// Notes durably that the store is damaged, and closes it: every later opening answers `Damaged`.
+    ///
+    /// # Errors
+    /// It could not be noted. The store is closed all the same.
+    async fn condemn(&self, why: &StoreError) -> Result<(), StoreError>;
+
     /// Ends the store after what is under way; later calls answer `Closed`.
     async fn close(&self);
 }

@@ -105,6 +105,10 @@ pub async fn run(config: Config, deps: Deps) -> Result<(), Error> {
     let node = Node::start(Arc::new(config), Arc::clone(&store), shutdown.clone())?;
     let canary = Arc::clone(&node.canary);
     let served = node.serve(listener, metrics, told_to_end).await;
+    if let Some(damage) = canary.condemned() {
+        store.condemn(&damage).await?;
+        return Err(damage.into());
+    }
     store.close().await;
     match canary.closed() {
         Some(error) => Err(error.into()),
@@ -280,7 +284,7 @@ impl Node {
         metrics: PrometheusHandle,
         told_to_end: CancellationToken,
     ) -> Result<(), Error> {
-        let Self { parts, edge, hand_over, grpc, salvage, canaries, tasks, .. } = self;
+        let Self { parts, canary, edge, hand_over, grpc, salvage, canaries, tasks } = self;
         let shutdown = parts.shutdown.clone();
         let rehoming = grpc.rehoming();
         let app = tonic::service::Routes::new(grpc.into_server())
@@ -301,10 +305,25 @@ impl Node {
         let (leaving, stop) = (edge.clone(), shutdown.clone());
         let readiness = Arc::clone(&parts.readiness);
         let _leaving = AbortOnDropHandle::new(tokio::spawn(async move {
-            told_to_end.cancelled().await;
-            // Sessions that stay meanwhile are served on; new ones go elsewhere.
-            readiness.leave();
-            hand_over.run().await;
+            let step_down = async {
+                canary.damaged().await;
+                hand_over.step_down().await;
+                true
+            };
+            let given_away = tokio::select! {
+                given_away = step_down => {
+                    readiness.leave();
+                    given_away
+                }
+                () = told_to_end.cancelled() => {
+                    // Sessions that stay meanwhile are served on; new ones go elsewhere.
+                    readiness.leave();
+                    hand_over.run().await
+                }
+            };
+            if given_away {
+                canary.condemn();
+            }
             leaving.leave().await;
             stop.cancel();
         }));

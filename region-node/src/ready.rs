@@ -15,6 +15,8 @@ pub struct Conditions {
     pub registered: bool,
     /// The lease runs.
     pub lease_held: bool,
+    /// The disk has not given back what was written: the node gives its homes away, and is to be filled anew.
+    pub damaged: bool,
     /// The node goes down: it works, and wants no more work.
     pub leaving: bool,
 }
@@ -46,12 +48,14 @@ impl Readiness {
 
     /// The conditions that do not hold, in words.
     pub fn missing(&self) -> Vec<&'static str> {
-        let Conditions { store_open, placement_seen, registered, lease_held, leaving } = *self.0.lock();
+        let Conditions { store_open, placement_seen, registered, lease_held, damaged, leaving } =
+            *self.0.lock();
         [
             (store_open, "the store is not open"),
             (placement_seen, "no placement has come from the directory"),
             (registered, "the directory does not know this boot"),
             (lease_held, "the lease does not run"),
+            (!damaged, "the store is damaged"),
             (!leaving, "the node is going down"),
         ]
         .into_iter()
@@ -108,6 +112,7 @@ mod tests {
                 placement_seen: true,
                 registered: true,
                 lease_held: false,
+                damaged: false,
                 leaving: false,
             };
         });

@@ -14,6 +14,8 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 pub(crate) const FOLD: &str = "fold";
 const LOCK: &str = "LOCK";
 const FORMAT: &str = "FORMAT";
+/// There only if damage was found while the store was in use.
+const DAMAGED: &str = "DAMAGED";
 const FORMAT_NEW: &str = "FORMAT.new";
 const FORMAT_MAX_BYTES: usize = 4096;
 const TITLE: &str = "hearth log store";
@@ -27,6 +29,28 @@ pub(crate) fn lock(files: &dyn Files) -> Result<Box<dyn Guard>, StoreError> {
         Some(guard) => Ok(guard),
         None => Err(StoreError::InUse { folder: files.path().to_string_lossy().into() }),
     }
+}
+
+/// Notes durably that the store is not what was written, so that no opening passes over it.
+pub(crate) fn condemn(files: &dyn Files, why: &StoreError) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| io_error("cannot write", DAMAGED, &error);
+    let file = files.create(DAMAGED).map_err(failed)?;
+    file.write_at(0, why.to_string().as_bytes()).map_err(failed)?;
+    file.sync_data().map_err(failed)?;
+    files.sync_folder().map_err(failed)
+}
+
+/// # Errors
+/// `Damaged` for a store of which that was noted.
+pub(crate) fn check_sound(files: &dyn Files) -> Result<(), StoreError> {
+    let failed = |error: std::io::Error| io_error("cannot read", DAMAGED, &error);
+    let file = match files.open(DAMAGED) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(failed)?,
+    };
+    let mut why = vec![0; FORMAT_MAX_BYTES];
+    let read = file.read_at(0, &mut why).map_err(failed)?;
+    Err(damaged(DAMAGED, 0, &format!("while it was in use: {}", String::from_utf8_lossy(&why[..read]))))
 }
 
 /// Reads the format file, or writes the first one into a folder that holds no segment.

@@ -30,7 +30,7 @@ fn decode(reader: &mut Reader<'_>, location: Location, payload: Bytes) -> Result
     proto::decode_record(payload).map_err(|error| {
         let what = format!("the record cannot be decoded: {error}");
         match reader.segment(location.segment) {
-            Ok(segment) => segment.damaged(u64::from(location.origin), &what),
+            Ok(segment) => reader.damaged(&segment, u64::from(location.origin), &what),
             Err(error) => error,
         }
     })

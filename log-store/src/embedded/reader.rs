@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         loop {
             let (header, payload) = match self.checked(&segment, at)? {
                 Ok(found) => found,
-                Err(fault) => return Err(segment.damaged(at, describe(fault))),
+                Err(fault) => return Err(self.damaged(&segment, at, describe(fault))),
             };
             let found = header.location;
             if found == location {
@@ -108,10 +108,15 @@ impl<'a> Reader<'a> {
             }
             let walks = segment.table.is_some();
             if !walks || found.segment != location.segment || found.origin > location.origin {
-                return Err(segment.damaged(at, "another frame stands here than was written"));
+                return Err(self.damaged(&segment, at, "another frame stands here than was written"));
             }
             at += header.stride() as u64;
         }
+    }
+
+    /// What was written to a segment is not there any more.
+    pub(crate) fn damaged(&self, segment: &Segment, at: u64, what: &str) -> StoreError {
+        self.segments.report(segment.damaged(at, what))
     }
 
     /// The frame at a place of a segment, checked; or what is wrong with the bytes there.
@@ -179,7 +184,9 @@ impl<'a> Reader<'a> {
         };
         let read = read.map_err(|error| {
             self.would_wait = !self.waits && error.kind() == ErrorKind::WouldBlock;
-            io_error("cannot read", &segment.name, &error)
+            let would_wait = self.would_wait;
+            let error = io_error("cannot read", &segment.name, &error);
+            if would_wait { error } else { self.segments.report(error) }
         })?;
         buffer.truncate(read);
         Ok(buffer.into())

@@ -143,7 +143,7 @@ impl Core {
             let (header, payload) = match reader.checked(old, u64::from(at))? {
                 Ok(found) => found,
                 Err(Fault::Empty) => break,
-                Err(fault) => return Err(old.damaged(u64::from(at), describe(fault))),
+                Err(fault) => return Err(reader.damaged(old, u64::from(at), describe(fault))),
             };
             at += header.stride() as u32;
             let kept = match header.kind {
@@ -158,7 +158,7 @@ impl Core {
             None => highest_group(old, at)?.is_none(),
         };
         if !ends {
-            return Err(old.damaged(u64::from(at), describe(Fault::Empty)));
+            return Err(reader.damaged(old, u64::from(at), describe(Fault::Empty)));
         }
         rewritten.bytes = u64::from(at.saturating_sub(new.at()));
         new.finish(self, old.number)?;

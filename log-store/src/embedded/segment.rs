@@ -17,7 +17,11 @@ use crate::{
     files::{File, Files},
 };
 use parking_lot::Mutex;
-use std::{collections::HashMap, io::ErrorKind, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::ErrorKind,
+    sync::{Arc, OnceLock},
+};
 use types::StoreId;
 
 /// The bytes before the first frame.
@@ -200,11 +204,29 @@ pub(crate) struct Segments {
     store: StoreId,
     open: Mutex<HashMap<u32, Arc<Segment>>>,
     open_max: usize,
+    /// The first damage that somebody has come upon.
+    damage: OnceLock<StoreError>,
 }
 
 impl Segments {
     pub(crate) fn new(files: Arc<dyn Files>, store: StoreId, open_max: usize) -> Self {
-        Self { files, store, open: Mutex::default(), open_max }
+        Self { files, store, open: Mutex::default(), open_max, damage: OnceLock::new() }
+    }
+
+    /// Keeps in mind what somebody has come upon, where the disk has not given back what was written.
+    pub(crate) fn report(&self, error: StoreError) -> StoreError {
+        if matches!(error, StoreError::Damaged { .. } | StoreError::Io { .. }) {
+            self.damage.get_or_init(|| {
+                tracing::error!(store = %self.store, %error, "the log store is damaged");
+                error.clone()
+            });
+        }
+        error
+    }
+
+    /// The first damage that somebody has come upon since the store was opened.
+    pub(crate) fn damage(&self) -> Option<StoreError> {
+        self.damage.get().cloned()
     }
 
     pub(crate) fn get(&self, number: u32) -> Result<Arc<Segment>, StoreError> {
@@ -213,7 +235,8 @@ impl Segments {
         if let Some(segment) = open.get(&number) {
             return Ok(segment.clone());
         }
-        let segment = Segment::open(&*self.files, self.store, number)?;
+        let segment = Segment::open(&*self.files, self.store, number);
+        let segment = segment.map_err(|error| self.report(error))?;
         self.keep(&mut open, segment.clone());
         Ok(segment)
     }

@@ -64,6 +64,7 @@ impl EmbeddedStore {
     pub fn open_on(files: Arc<dyn Files>, config: Config) -> Result<Arc<Self>, StoreError> {
         let config = config.bounded();
         let guard: Arc<dyn Guard> = folder::lock(&*files)?.into();
+        folder::check_sound(&*files)?;
         let mut found = recovery::find(&*files)?;
         let store = folder::identify(&*files, found.last > 0)?;
         recovery::drop_unprepared(&*files, store, &mut found)?;
@@ -358,6 +359,17 @@ impl LogStore for EmbeddedStore {
 
     async fn canary(&self) -> Result<(), StoreError> {
         self.ask(|reply| Request::Canary { reply }).await
+    }
+
+    fn damage(&self) -> Option<StoreError> {
+        self.core.segments.damage()
+    }
+
+    async fn condemn(&self, why: &StoreError) -> Result<(), StoreError> {
+        let (core, why) = (Arc::clone(&self.core), why.clone());
+        let noted = tokio::task::spawn_blocking(move || folder::condemn(&*core.files, &why)).await;
+        self.close().await;
+        noted.unwrap_or_else(|_| Err(closed("the note of its damage was not written")))
     }
 
     async fn close(&self) {

@@ -86,9 +86,31 @@ impl MemoryStore {
         if device.closed.take().is_none() {
             return Err(StoreError::InUse { folder: "memory".into() });
         }
+        if let Some(why) = &device.condemned {
+            return Err(why.clone());
+        }
+        device.damage = None;
         device.opening += 1;
         (device.held, device.full, device.failing) = (false, false, None);
         Ok(Self { id: self.id, opening: device.opening, device: self.device.clone() })
+    }
+
+    /// Damages what stands at an LSN: who reads it is told so.
+    pub fn damage_record(&self, partition: PartitionId, lsn: Lsn) {
+        self.device.lock().damaged = Some((partition, lsn));
+    }
+
+    /// Tells of the damage if a page holds it.
+    fn undamaged(&self, partition: PartitionId, page: Vec<Record>) -> Result<Vec<Record>, ReadError> {
+        let mut device = self.device.lock();
+        let Some((at, lsn)) = device.damaged.filter(|(at, _)| *at == partition) else { return Ok(page) };
+        if !page.iter().any(|record| record.lsn == lsn) {
+            return Ok(page);
+        }
+        let (file, what) = (at.to_string().into(), "its checksum does not match".into());
+        let error = StoreError::Damaged { file, at: lsn.get(), what };
+        device.damage.get_or_insert_with(|| error.clone());
+        Err(error.into())
     }
 
     fn check_open(&self, device: &Device) -> Result<(), StoreError> {
@@ -195,6 +217,7 @@ impl LogStore for MemoryStore {
             let log = disk.partition(partition);
             Ok(page(log.into_iter().flat_map(|log| log.records_from(from)), max_records, max_bytes))
         })
+        .and_then(|page| self.undamaged(partition, page))
     }
 
     async fn read_log(
@@ -211,6 +234,7 @@ impl LogStore for MemoryStore {
             let entries = held.into_iter().flat_map(|held| held.entries(&log, scan, now_ms));
             Ok(page(entries, max_entries, max_bytes))
         })
+        .and_then(|page| self.undamaged(partition, page))
     }
 
     async fn log_state(
@@ -295,6 +319,16 @@ impl LogStore for MemoryStore {
 
     async fn canary(&self) -> Result<(), StoreError> {
         self.change(0, true, |_| Ok(())).await
+    }
+
+    fn damage(&self) -> Option<StoreError> {
+        self.device.lock().damage.clone()
+    }
+
+    async fn condemn(&self, why: &StoreError) -> Result<(), StoreError> {
+        self.device.lock().condemned = Some(why.clone());
+        self.close().await;
+        Ok(())
     }
 
     async fn close(&self) {

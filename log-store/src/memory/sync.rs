@@ -4,6 +4,7 @@ use super::disk::Disk;
 use crate::StoreError;
 use host::planted::{Bug, is_planted};
 use std::{collections::VecDeque, fmt, sync::Arc};
+use types::{Lsn, PartitionId};
 
 /// How much of what was not synced outlives a crash. The order of changes is that of their calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,12 @@ pub(super) struct Device {
     pub(super) opening: u64,
     /// Why none is.
     pub(super) closed: Option<Arc<str>>,
+    /// What is damaged, if anything is.
+    pub(super) damaged: Option<(PartitionId, Lsn)>,
+    /// What somebody has come upon of it in this opening.
+    pub(super) damage: Option<StoreError>,
+    /// Why the store is never opened again.
+    pub(super) condemned: Option<StoreError>,
 }
 
 impl Device {

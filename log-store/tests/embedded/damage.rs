@@ -328,3 +328,25 @@ async fn a_lost_page_inside_a_segment_is_not_taken_for_its_end_when_it_is_rewrit
         assert_eq!(files.contents(SEGMENT), before, "what is left stays");
     }
 }
+
+#[tokio::test]
+async fn damage_that_a_read_comes_upon_is_kept_in_mind_and_a_condemned_store_is_never_opened_again() {
+    let folder = scratch();
+    let files = filled(folder.path(), true).await;
+    let (healthy, at) = (open(&files, small()), frames(&files, SEGMENT)[2]);
+    assert_eq!(healthy.damage(), None);
+    files.damage(SEGMENT, |bytes| bytes[at + FRAME_HEADER_BYTES + 1] ^= 1);
+    let read = healthy.read_partition(partition(0), Lsn::new(3), 1, usize::MAX).await;
+    assert!(matches!(read, Err(ReadError::Store(StoreError::Damaged { .. }))), "{read:?}");
+    let damage = healthy.damage().expect("it was come upon");
+    assert_damaged(&damage, SEGMENT, at);
+    healthy.read_partition(partition(0), Lsn::new(40), 1, usize::MAX).await.expect("what is whole is served");
+    healthy.close().await;
+    drop(healthy);
+    let opened = open(&files, small());
+    assert_eq!(opened.damage(), None, "an opening does not read what is folded");
+    opened.condemn(&damage).await.expect("it is noted");
+    assert!(matches!(opened.canary().await, Err(StoreError::Closed { .. })));
+    drop(opened);
+    assert_damaged(&try_open(&files).expect_err("it is damaged"), "DAMAGED", 0);
+}

@@ -12,6 +12,9 @@ const LEAVE_EVERY: Duration = Duration::from_millis(100);
 /// How long one replica of the directory may take to answer before the next one is asked.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a node whose store is damaged waits before it tries again to give its homes away.
+const STEP_DOWN_AGAIN: Duration = Duration::from_secs(10);
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct HandOver {
@@ -25,12 +28,12 @@ pub struct HandOver {
 
 impl HandOver {
     /// Returns when the node is home of nothing that somebody else could take now, when no replica of the directory
-    /// answers, or when the time for it is over. What is left then fails over.
-    pub async fn run(&self) {
+    /// answers, or when the time for it is over. What is left then fails over. Answers whether nothing is.
+    pub async fn run(&self) -> bool {
         let began = Instant::now();
         let deadline = began + Duration::from_millis(self.config.hand_over_ms);
         if self.config.hand_over_ms == 0 || self.identity.incarnation().get() == 0 {
-            return;
+            return false;
         }
         let homes = timeout_at(deadline, self.until_given_away()).await;
         let (node, took_ms) = (&self.config.node, began.elapsed().as_millis());
@@ -41,6 +44,17 @@ impl HandOver {
             }
             Ok(None) => tracing::warn!(%node, took_ms, "the directory does not answer: its homes fail over"),
             Err(_) => tracing::warn!(%node, took_ms, "its homes were not given away in time: they fail over"),
+        }
+        homes == Ok(Some(0))
+    }
+
+    /// Parts with a store that is damaged: returns once everything that this node is home of has another home. While
+    /// nobody can take it, what is whole is served on: a damaged copy is better than none.
+    pub async fn step_down(&self) {
+        while self.config.hand_over_ms > 0 && !self.run().await {
+            let node = &self.config.node;
+            tracing::error!(%node, "THE STORE IS DAMAGED, and nobody can take all of its homes: it serves what is whole");
+            sleep(STEP_DOWN_AGAIN).await;
         }
     }
 

@@ -12,7 +12,13 @@ use bytes::Bytes;
 use log_store::{LogStore, StoreError};
 use parking_lot::Mutex;
 use proto::directory::{self as wire, directory_client::DirectoryClient};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -38,6 +44,8 @@ const CANARY_INTERVAL: Duration = Duration::from_millis(500);
 pub struct StoreCanary {
     state: Mutex<Canary>,
     closed: Mutex<Option<StoreError>>,
+    damage: watch::Sender<Option<StoreError>>,
+    condemned: AtomicBool,
 }
 
 impl StoreCanary {
@@ -51,6 +59,8 @@ impl StoreCanary {
         let canary = Arc::new(Self {
             state: Mutex::new(Canary::UnderWay { since_ms: boot_ms() }),
             closed: Mutex::default(),
+            damage: watch::Sender::new(None),
+            condemned: AtomicBool::new(false),
         });
         let singer = Arc::clone(&canary);
         tokio::spawn(async move {
@@ -71,6 +81,14 @@ impl StoreCanary {
             *self.state.lock() = Canary::UnderWay { since_ms: boot_ms() };
             let sung = store.canary().await;
             readiness.update(|conditions| conditions.store_open = sung.is_ok());
+            if let Some(error) = store.damage()
+                && self.damage.borrow().is_none()
+            {
+                tracing::error!(%error, "THE STORE IS DAMAGED: this node steps down");
+                metrics::gauge!("hearth_store_damaged").set(1.0);
+                readiness.update(|conditions| conditions.damaged = true);
+                self.damage.send_replace(Some(error));
+            }
             match sung {
                 Ok(()) => *self.state.lock() = Canary::Sang,
                 Err(error) => {
@@ -88,6 +106,23 @@ impl StoreCanary {
     /// Why the store has closed, if it has.
     pub fn closed(&self) -> Option<StoreError> {
         self.closed.lock().clone()
+    }
+
+    /// Returns once the store is known to be damaged. Cancel-safe.
+    pub async fn damaged(&self) {
+        // The sender lives as long as this.
+        let _ = self.damage.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// The node has parted with everything that somebody else could take: if its store is damaged, it is not to be
+    /// opened again.
+    pub fn condemn(&self) {
+        self.condemned.store(true, Ordering::Release);
+    }
+
+    /// Why the store is not to be opened again, if that is so.
+    pub fn condemned(&self) -> Option<StoreError> {
+        self.damage.borrow().clone().filter(|_| self.condemned.load(Ordering::Acquire))
     }
 
     fn allows_renewal(&self, stall_limit_ms: u64) -> bool {
