@@ -29,6 +29,8 @@
 mod batch;
 mod handed;
 #[cfg(test)]
+mod judged;
+#[cfg(test)]
 mod model;
 mod words;
 
