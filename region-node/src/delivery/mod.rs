@@ -5,6 +5,7 @@
 //! encoding, and reach each session with one wake-up. Between two bursts the sessions get their turn, so that a busy
 //! log fills the wires before it fills the queues. No session can hold up another one, a feed, or the bus.
 
+mod asking;
 #[cfg(feature = "bench")]
 mod fan_out;
 mod feed;
@@ -20,20 +21,20 @@ use crate::{
     bus::{BusEvent, BusReceiver, BusSink, Published, SINK_MAX_EVENTS, bus_sink},
     clock,
     edge::{Farewell, queue::SessionQueue},
-    peer::{Channel, client::answer, wire, wire::Asked},
+    peer::wire::Asked,
     router::{Route, Router},
-    service::{ReadFrom, Subscribed},
 };
-use feed::{Era, Feed, FillId, Input, Output};
+use asking::hand;
+use feed::{Era, Feed, Input, Output};
+use frames::frames;
 pub(crate) use frames::token;
-use frames::{Shared, frames};
 use host::{HashMap, HashSet};
 use parking_lot::Mutex;
 use proto::client::{self, server_frame::Frame};
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use types::{Generation, LogId, PartitionId, PinSegment, Position, UserId};
+use types::{LogId, PartitionId, PinSegment, Position, UserId};
 
 /// How often what could not be done is tried again.
 const TICK: Duration = Duration::from_millis(250);
@@ -240,19 +241,6 @@ impl Delivery {
         self.drive(hub, log, Input::Route(route));
     }
 
-    /// Reads the pin of a log that is written in `generation` by now.
-    fn find_again(&self, log: LogId, generation: Generation) {
-        let delivery = self.clone();
-        tokio::spawn(async move {
-            let closed = Generation::new(generation.get().saturating_sub(1));
-            match delivery.0.router.pin_above(log, closed).await {
-                Ok(pin) => delivery.pinned(&mut delivery.0.hub.lock(), log, pin),
-                // The next subscription at the old place finds it out anew.
-                Err(why) => tracing::debug!(%log, %why, "the pin of a log that has moved cannot be read"),
-            }
-        });
-    }
-
     fn route(&self, hub: &mut Hub, partition: PartitionId) -> Option<Arc<Route>> {
         let route = self.0.router.bus_route(partition)?;
         let known = hub.routes.entry(partition);
@@ -353,130 +341,6 @@ impl Delivery {
             }
         }
     }
-
-    fn subscribe(&self, log: LogId, partition: PartitionId, route: Arc<Route>) {
-        let delivery = self.clone();
-        tokio::spawn(async move {
-            let answer = delivery.ask_for_bus(log, partition, &route).await;
-            let closed = answer.err().filter(|closed| !closed.is_zero());
-            delivery.drive(&mut delivery.0.hub.lock(), log, Input::Subscribed(route, answer.ok()));
-            let pin = match closed {
-                Some(closed) => delivery.0.router.pin_above(log, closed).await.ok(),
-                None => None,
-            };
-            let is_elsewhere = pin.is_some_and(|pin| Some(pin.generation) > closed);
-            if answer.is_err() && !is_elsewhere {
-                // The placement may name a home that has yet to open: asking at once would never end.
-                sleep(REFUSED_PAUSE).await;
-            }
-            let mut hub = delivery.0.hub.lock();
-            if let Some(pin) = pin {
-                return delivery.pinned(&mut hub, log, pin);
-            }
-            let Some(partition) = hub.feeds.get(&log).map(|feed| feed.partition()) else { return };
-            let route = delivery.route(&mut hub, partition);
-            delivery.drive(&mut hub, log, Input::Route(route));
-        });
-    }
-
-    /// Subscribes at a home; else up to which generation the log is not written there.
-    async fn ask_for_bus(
-        &self,
-        log: LogId,
-        partition: PartitionId,
-        route: &Route,
-    ) -> Result<Subscribed, Generation> {
-        if route.channel == Channel::HERE {
-            let subscribed = self.0.router.parts().homes.subscribe(partition, log, &self.0.sink).await;
-            return subscribed.map_err(|not_home| not_home.closed);
-        }
-        let request = wire::subscribe_request(partition, log);
-        let asked = self.0.router.peers().ask(&route.node, Some(route.channel), request);
-        let receiver = asked.map_err(|_| Generation::ZERO)?;
-        wire::subscribed(answer(receiver, HOME_PATIENCE).await.map_err(|_| Generation::ZERO)?)
-    }
-
-    fn unsubscribe(&self, log: LogId, partition: PartitionId, route: &Route) {
-        if route.channel == Channel::HERE {
-            self.0.router.parts().homes.unsubscribe(partition, log, self.0.sink.id());
-        } else {
-            self.0.router.peers().tell(&route.node, route.channel, wire::unsubscribe_request(log));
-        }
-    }
-
-    fn check(&self, asked: Asked, position: Position) {
-        let delivery = self.clone();
-        tokio::spawn(async move {
-            let _permit = delivery.0.reads.acquire().await;
-            let answer = delivery.0.router.locate_at_home(&asked, position).await;
-            delivery.drive(&mut delivery.0.hub.lock(), asked.log, Input::Checked(position, answer));
-        });
-    }
-
-    /// Reads for sessions that stand at one position. One whose queue is congested waits for itself.
-    fn fill(
-        &self,
-        hub: &Hub,
-        log: LogId,
-        to: Vec<(SessionId, FillId)>,
-        (after, known_head): (Position, Position),
-    ) {
-        let Some(user) = to.iter().find_map(|(session, _)| hub.user(*session)) else { return };
-        let read = Read { after, user, known_head };
-        let mut together = Vec::new();
-        for (session, fill) in to {
-            let Some(queue) = hub.queue(session) else { continue };
-            if queue.is_congested() {
-                let (delivery, queue, read) = (self.clone(), Arc::clone(queue), read.clone());
-                tokio::spawn(async move {
-                    queue.room().await;
-                    delivery.read_for(log, &[(session, fill)], &read).await;
-                });
-            } else {
-                together.push((session, fill));
-            }
-        }
-        if !together.is_empty() {
-            let delivery = self.clone();
-            tokio::spawn(async move { delivery.read_for(log, &together, &read).await });
-        }
-    }
-
-    async fn read_for(&self, log: LogId, to: &[(SessionId, FillId)], read: &Read) {
-        let _permit = self.0.reads.acquire().await;
-        if !self.is_awaited(log, to) {
-            return;
-        }
-        let from = ReadFrom::After(read.after);
-        let page = self.0.router.read(log, &read.user, from, FILL_MAX_ENTRIES, read.known_head).await;
-        let mut hub = self.0.hub.lock();
-        match page {
-            Ok(page) => {
-                let frames = frames(log, page.records.iter());
-                for &(session, fill) in to {
-                    if !hub.feeds.get(&log).is_some_and(|feed| feed.awaits(session, fill)) {
-                        continue;
-                    }
-                    let Some(queue) = hub.queue(session) else { continue };
-                    let (to, is_all) = hand(queue, &frames, read.after);
-                    let at_end = page.at_end && is_all;
-                    self.drive(&mut hub, log, Input::Filled { session, fill, to, at_end });
-                }
-            }
-            Err(why) => {
-                tracing::debug!(%log, after = %read.after, %why, "sessions could not be filled");
-                for &(session, fill) in to {
-                    self.drive(&mut hub, log, Input::NotFilled { session, fill, why: why.clone() });
-                }
-            }
-        }
-    }
-
-    fn is_awaited(&self, log: LogId, to: &[(SessionId, FillId)]) -> bool {
-        let hub = self.0.hub.lock();
-        let Some(feed) = hub.feeds.get(&log) else { return false };
-        to.iter().any(|(session, fill)| feed.awaits(*session, *fill))
-    }
 }
 
 /// What a session follows.
@@ -489,20 +353,6 @@ pub(crate) struct Join {
     pub(crate) checked: Era,
     /// Nothing was known behind the position.
     pub(crate) at_end: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Read {
-    after: Position,
-    user: UserId,
-    known_head: Position,
-}
-
-/// Offers frames to a session that has everything up to `after`: what it has then, and whether that is all.
-fn hand(queue: &SessionQueue, frames: &[Shared], after: Position) -> (Position, bool) {
-    let taken = frames.iter().take_while(|shared| queue.offer(&shared.frame)).count();
-    let has = taken.checked_sub(1).and_then(|last| frames.get(last)).map_or(after, |last| last.reaches);
-    (has, taken == frames.len())
 }
 
 fn say(hub: &Hub, session: SessionId, frame: Frame) {
