@@ -88,6 +88,12 @@ pub struct Config {
     /// Bytes that may wait in one session's queue; what does not fit is read from the log later.
     #[serde(default = "default_session_queue_bytes")]
     pub session_queue_bytes: usize,
+    /// Chats that one user may open at once at this node.
+    #[serde(default = "default_openings_burst")]
+    pub openings_burst: u32,
+    /// How many a second after that.
+    #[serde(default = "default_openings_per_s")]
+    pub openings_per_s: u32,
     /// How long a client is heard nothing of before its session ends.
     #[serde(default = "default_session_silence_ms")]
     pub session_silence_ms: u64,
@@ -155,6 +161,12 @@ const fn default_session_writes_max() -> u32 {
 const fn default_session_queue_bytes() -> usize {
     128 * 1024
 }
+const fn default_openings_burst() -> u32 {
+    4_096
+}
+const fn default_openings_per_s() -> u32 {
+    32
+}
 const fn default_session_silence_ms() -> u64 {
     30_000
 }
@@ -218,6 +230,8 @@ impl Config {
             ("sessions-max", self.sessions_max as u64),
             ("session-writes-max", u64::from(self.session_writes_max)),
             ("session-queue-bytes", self.session_queue_bytes as u64),
+            ("openings-burst", u64::from(self.openings_burst)),
+            ("openings-per-s", u64::from(self.openings_per_s)),
             ("session-silence-ms", self.session_silence_ms),
             ("parked-max", self.parked_max as u64),
             ("stall-limit-ms", self.stall_limit_ms),

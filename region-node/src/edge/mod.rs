@@ -12,6 +12,7 @@ pub(crate) mod errors;
 mod farewell;
 pub(crate) mod frame;
 mod listener;
+mod openings;
 pub(crate) mod queue;
 mod request;
 mod rest;
@@ -23,20 +24,23 @@ pub(crate) use farewell::Farewell;
 pub use listener::{Connection, EdgeListener};
 
 use crate::{
-    Parts,
+    Parts, clock,
     delivery::{Delivery, SessionId},
     parts::{PeerReplies, PeerService},
     peer::{self, Peers},
     router::Router,
 };
 use metrics::Histogram;
-use proto::node::PeerRequest;
+use openings::{Openings, Rate};
+use parking_lot::Mutex;
+use proto::{client, node::PeerRequest};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 use tokio::sync::Notify;
 use tonic::Streaming;
+use types::{LogId, Position, Refusal, UserId};
 
 /// The edge half of a node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -52,6 +56,15 @@ struct Inner {
     emptied: Notify,
     next_session: AtomicU64,
     write_seconds: Histogram,
+    openings: Mutex<Openings>,
+}
+
+impl Inner {
+    /// Opens a chat, where its user does not open too many.
+    async fn open_chat(&self, user: UserId, open: client::OpenChat) -> Result<(LogId, Position), Refusal> {
+        self.openings.lock().take(&user, clock::boot_ms())?;
+        self.router.open_chat(user, open).await
+    }
 }
 
 impl Edge {
@@ -74,7 +87,10 @@ impl Edge {
         let emptied = Notify::new();
         let (sessions, next_session) = (AtomicUsize::new(0), AtomicU64::new(1));
         let write_seconds = metrics::histogram!("hearth_edge_write_seconds");
-        let inner = Inner { parts, router, delivery, sessions, emptied, next_session, write_seconds };
+        let rate = Rate { burst: parts.config.openings_burst, per_s: parts.config.openings_per_s };
+        let openings = Mutex::new(Openings::new(rate));
+        let inner =
+            Inner { parts, router, delivery, sessions, emptied, next_session, write_seconds, openings };
         let edge = Self(Arc::new(inner));
         tokio::spawn(edge.clone().follow_drains(edge.0.parts.shutdown.clone()));
         edge

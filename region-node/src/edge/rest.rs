@@ -43,7 +43,7 @@ async fn open_chat(
 ) -> Result<Response, Problem> {
     let (user, _) = who(&edge, &headers)?;
     let open: client::OpenChat = json(body)?;
-    let (log, position) = edge.0.router.open_chat(user, open).await?;
+    let (log, position) = edge.0.open_chat(user, open).await?;
     let opened = client::ChatOpened { log: log.to_string(), position: token(log, position) };
     Ok((StatusCode::CREATED, Json(opened)).into_response())
 }

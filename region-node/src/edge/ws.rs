@@ -322,7 +322,7 @@ impl Connected {
                 edge.router.append(draft, reply);
             }
             Output::Open { request_id, user, open } => self.start(async move {
-                Finished::Opened { request_id, result: edge.router.open_chat(user, open).await }
+                Finished::Opened { request_id, result: edge.open_chat(user, open).await }
             }),
             Output::Read { request_id, user, reading } => {
                 let bytes_max = edge.parts.config.session_queue_bytes / PAGE_SHARE;

@@ -4,13 +4,15 @@
 //! fenced. Such a write is held for that short while: to send it back would cost its sender a round trip more
 //! than the change of home. What is held was not begun, and keeps its order.
 
-use super::core::PENDING_MAX;
+use super::core::{PENDING_MAX, PENDING_MAX_BYTES, write_bytes_at_most};
 use crate::service::{Write, WriteReply};
 use std::collections::HashMap;
 use types::{Epoch, Home, PartitionId, PartitionRow, PartitionState};
 
 /// Writes that one shard holds, at most.
 const HELD_MAX: usize = PENDING_MAX;
+/// Their bytes.
+const HELD_MAX_BYTES: usize = 4 * PENDING_MAX_BYTES;
 /// How long a write is held at most, in ms.
 const HELD_MS: u64 = 500;
 
@@ -37,6 +39,7 @@ pub(super) struct Held {
 pub(super) struct Expected {
     held: HashMap<PartitionId, Vec<Held>>,
     count: usize,
+    bytes: usize,
 }
 
 impl Expected {
@@ -48,10 +51,11 @@ impl Expected {
         deadline_ms: u64,
         now_ms: u64,
     ) -> Result<(), WriteReply> {
-        if self.count >= HELD_MAX {
+        if self.count >= HELD_MAX || self.bytes >= HELD_MAX_BYTES {
             return Err(reply);
         }
         self.count += 1;
+        self.bytes += write_bytes_at_most(&write);
         let until_ms = deadline_ms.min(now_ms + HELD_MS);
         self.held.entry(write.partition).or_default().push(Held { write, reply, deadline_ms, until_ms });
         Ok(())
@@ -61,6 +65,7 @@ impl Expected {
     pub(super) fn take(&mut self, partition: PartitionId) -> Vec<Held> {
         let held = self.held.remove(&partition).unwrap_or_default();
         self.count -= held.len();
+        self.bytes -= held.iter().map(|held| write_bytes_at_most(&held.write)).sum::<usize>();
         held
     }
 

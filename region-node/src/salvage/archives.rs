@@ -90,7 +90,8 @@ impl Archives {
             return Ok(wire::ReadArchiveReply::default());
         }
         let max_records = (request.max_records as usize).clamp(1, limits::BATCH_MAX_RECORDS);
-        let records = self.store.read_archive(id, from, max_records, PAGE_MAX_BYTES).await?;
+        let mut records = self.store.read_archive(id, from, max_records, PAGE_MAX_BYTES).await?;
+        records.truncate(targets::fit(&records));
         let mut targets = targets::of(&*self.store, &archive, &records).await?;
         let refused = self.store.refused_entries(id, from.prev(), max_records).await?;
         let mut refused: BTreeMap<Lsn, String> =

@@ -7,14 +7,27 @@
 use log_store::{Archive, LogStore, ReadError, Scan};
 use proto::node as wire;
 use std::collections::{BTreeMap, BTreeSet};
-use types::{Body, Entry, EntryBody, LogId, Lsn, Offset, PartitionId, Record};
+use types::{Body, Entry, EntryBody, LogId, Lsn, Offset, PartitionId, Record, limits};
 
 /// Records that are looked through at once.
 const CHUNK: usize = 1_024;
 const CHUNK_BYTES: usize = 4 * 1024 * 1024;
 
+/// What the deletions in one page delete together, at most; of one deletion there may be as many.
+const PAGE_MAX_TARGETS: usize = 8 * limits::DELETED_OFFSETS_MAX;
+
 /// Entries by their place in the history that an archive ends.
 type Places = BTreeMap<(LogId, Offset), Option<wire::SalvageTarget>>;
+
+/// How many of the records, one at least, fit into a page with what they delete.
+pub(super) fn fit(records: &[Record]) -> usize {
+    let mut targets = 0;
+    let fits = |record: &&Record| {
+        targets += deleted(record).map_or(0, <[Offset]>::len);
+        targets <= PAGE_MAX_TARGETS
+    };
+    records.iter().take_while(fits).count().max(1)
+}
 
 /// What each deletion among the records of an archive deletes.
 pub(super) async fn of(
@@ -111,5 +124,46 @@ fn target(entry: &Entry) -> wire::SalvageTarget {
         device: entry.device.get(),
         message_id: bytes::Bytes::copy_from_slice(entry.message_id.as_bytes()),
         hash: bytes::Bytes::copy_from_slice(&entry.body.hash().0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{DeviceId, Epoch, Generation, MessageId, UserId};
+
+    fn deletion(lsn: u64, targets: usize) -> Record {
+        let entry = Entry {
+            offset: Offset::new(10_000 + lsn),
+            sender: UserId::new("alice").expect("a valid name"),
+            device: DeviceId::new(1),
+            message_id: MessageId::from_bytes([0; 16]),
+            expires_at_ms: None,
+            salvaged: false,
+            body: EntryBody::Deleted { offsets: (1..=targets as u64).map(Offset::new).collect() },
+        };
+        Record {
+            lsn: Lsn::new(lsn),
+            epoch: Epoch::FIRST,
+            generation: Generation::FIRST,
+            log: LogId::group([1; 16]),
+            accepted_at_ms: 0,
+            body: Body::Entry(entry),
+        }
+    }
+
+    #[test]
+    fn a_page_with_what_its_deletions_delete_can_be_sent() {
+        let records: Vec<Record> = (1..=256).map(|lsn| deletion(lsn, limits::DELETED_OFFSETS_MAX)).collect();
+        let fit = fit(&records);
+        let target = wire::SalvageTarget {
+            sender: "a".repeat(UserId::MAX_BYTES),
+            device: u64::MAX,
+            message_id: vec![0; 16].into(),
+            hash: vec![0; 16].into(),
+        };
+        let bytes = prost::Message::encoded_len(&target) * limits::DELETED_OFFSETS_MAX * fit;
+        assert!(fit > 1 && bytes < limits::WIRE_MESSAGE_MAX_BYTES / 2, "{fit} records, {bytes} bytes");
+        assert_eq!(super::fit(&[deletion(1, limits::DELETED_OFFSETS_MAX)]), 1);
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Context, Core, Loaded, Output, PENDING_MAX, PENDING_MAX_BYTES, Ticket,
     log::{Asked, Item, Lookup, Need, PinProblem, Place, Queued},
     recent::Known,
-    sequence::known_of,
+    sequence::{known_of, write_bytes_at_most},
 };
 use crate::service::{NotHome, Subscribed, Write, WriteError};
 use types::{Code, Generation, LogId, Lsn, PartitionId, Pin, Position, Refusal};
@@ -30,14 +30,17 @@ impl Core {
         let pending = self.queued + self.writing.len() + self.unreleased.len();
         // What is put back has waited for long, and leaves the room to those who write now.
         let share = if write.salvage.is_some() { SALVAGE_SHARE } else { 1 };
-        let full = pending >= PENDING_MAX / share || self.pending_bytes >= PENDING_MAX_BYTES / share;
+        let bytes = self.pending_bytes + self.queued_bytes;
+        let full = pending >= PENDING_MAX / share || bytes >= PENDING_MAX_BYTES / share;
         if full || self.rewinding {
             let message = format!("partition {} has {pending} writes under way", self.partition);
             let refusal = Refusal::new(Code::Overloaded, message).retry_after_ms(OVERLOADED_RETRY_MS);
             out.push(Output::Reply { ticket, result: Err(refusal.into()) });
             return;
         }
-        let queued = Box::new(Queued { ticket, write, deadline_ms });
+        let bytes = write_bytes_at_most(&write);
+        self.queued_bytes += bytes;
+        let queued = Box::new(Queued { ticket, write, deadline_ms, bytes });
         let id = queued.write.log;
         let log = self.logs.wake(id, cx.now.boot_ms);
         log.written_ms = cx.now.boot_ms;
@@ -118,6 +121,7 @@ impl Core {
             };
             if let Some(Item::Write(write)) = log.queue.pop_front_if(needs_it) {
                 self.queued -= 1;
+                self.queued_bytes -= write.bytes;
                 out.push(Output::Reply { ticket: write.ticket, result: Err(refusal.into()) });
             }
         }
@@ -168,6 +172,7 @@ impl Core {
             self.queued -= 1;
             out.push(match item {
                 Item::Write(queued) => {
+                    self.queued_bytes -= queued.bytes;
                     Output::Reply { ticket: queued.ticket, result: Err(write_error.clone()) }
                 }
                 Item::Rehome(rehoming) => {

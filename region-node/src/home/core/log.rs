@@ -39,6 +39,8 @@ pub(super) struct Queued {
     pub(super) ticket: Ticket,
     pub(super) write: Write,
     pub(super) deadline_ms: u64,
+    /// What it takes, at most.
+    pub(super) bytes: usize,
 }
 
 impl Queued {

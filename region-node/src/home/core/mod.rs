@@ -48,7 +48,7 @@ pub use log::Need;
 pub use message::{Context, EndReason, Failure, Follow, Input, Loaded, Open, Output, Row, Ticket, View};
 pub use pressure::Pressure;
 pub use rehoming::{Handed, Rehoming, RehomingStep};
-pub(crate) use sequence::bytes_at_most;
+pub(crate) use sequence::{bytes_at_most, write_bytes_at_most};
 
 use crate::{clock::Now, service::NotHome};
 use effects::Effects;
@@ -107,6 +107,8 @@ pub struct Core {
     watched: BTreeSet<LogId>,
     /// Items in the queues of logs.
     queued: usize,
+    /// The bytes of the writes among them.
+    queued_bytes: usize,
     recent: Recent,
     marks: Marks,
     following: Following,
@@ -166,6 +168,7 @@ impl Core {
             logs: Logs::default(),
             watched: BTreeSet::new(),
             queued: 0,
+            queued_bytes: 0,
             recent: Recent::new(last, now.boot_ms),
             marks: Marks::default(),
             following: Following::new(follow_when),

@@ -13,7 +13,8 @@ use super::{
 use crate::service::{Write, WriteError};
 use log_store::{Deduped, fold::Standing};
 use types::{
-    AckPolicy, Body, BodyHash, Class, Code, Entry, Generation, LogId, Record, Refusal, StateUpdate, limits,
+    AckPolicy, Body, BodyHash, Class, Code, Entry, EntryBody, Generation, LogId, Record, Refusal,
+    StateUpdate, limits,
 };
 
 /// Bytes that a record takes beside its body, at most: ids, names and numbers.
@@ -83,6 +84,7 @@ impl Core {
             let Item::Write(queued) = item else { continue };
             log.forget_lookups(&queued);
             self.queued -= 1;
+            self.queued_bytes -= queued.bytes;
             self.take(cx, *queued, step, &mut log, out);
             self.logs.put(id, log);
         }
@@ -193,7 +195,7 @@ impl Core {
     }
 
     fn take(&mut self, cx: Context, queued: Queued, step: Step, log: &mut Log, out: &mut Vec<Output>) {
-        let Queued { ticket, write, deadline_ms } = queued;
+        let Queued { ticket, write, deadline_ms, .. } = queued;
         let (write, step) = match step {
             Step::Delete(generation, due, found) => {
                 match self.write_targets(cx, write, found, generation, log, out) {
@@ -309,22 +311,31 @@ impl Core {
 
 /// What a record takes on disk and on a wire, at most.
 pub(crate) fn bytes_at_most(record: &Record) -> usize {
-    use types::EntryBody::{Created, Deleted, Erased, Message};
     let body = match &record.body {
-        Body::Entry(entry) => match &entry.body {
-            Message { ciphertext } => ciphertext.len(),
-            Created { members, allowed_regions, .. } => {
-                let names = members.iter().map(|(user, _)| user.as_str().len() + 8).sum::<usize>();
-                names + allowed_regions.iter().map(|region| region.as_str().len() + 4).sum::<usize>()
-            }
-            Deleted { offsets } => offsets.len() * 10,
-            Erased { .. } => 20,
-        },
+        Body::Entry(entry) => body_bytes_at_most(&entry.body),
         Body::Update(StateUpdate::LogImported(import)) => proto::encode_import(import).len(),
         Body::Update(StateUpdate::Effect(_)) => log_store::erase::erased_by(record).len() * 10,
         Body::Update(_) => 0,
     };
     body + RECORD_OVERHEAD_BYTES
+}
+
+/// What a write takes until it is a record, at most.
+pub(crate) fn write_bytes_at_most(write: &Write) -> usize {
+    let targets = write.salvage.as_ref().map_or(0, |salvaged| salvaged.targets.len());
+    body_bytes_at_most(&write.body) + (1 + targets) * RECORD_OVERHEAD_BYTES
+}
+
+fn body_bytes_at_most(body: &EntryBody) -> usize {
+    match body {
+        EntryBody::Message { ciphertext } => ciphertext.len(),
+        EntryBody::Created { members, allowed_regions, .. } => {
+            let names = members.iter().map(|(user, _)| user.as_str().len() + 8).sum::<usize>();
+            names + allowed_regions.iter().map(|region| region.as_str().len() + 4).sum::<usize>()
+        }
+        EntryBody::Deleted { offsets } => offsets.len() * 10,
+        EntryBody::Erased { .. } => 20,
+    }
 }
 
 /// The generation below one.

@@ -188,7 +188,7 @@ impl Core {
 
     /// Refuses what waits for the store or the directory since before its deadline: none of it was begun.
     fn refuse_overdue(&mut self, now_ms: u64, out: &mut Vec<Output>) {
-        let queued = &mut self.queued;
+        let (queued, queued_bytes) = (&mut self.queued, &mut self.queued_bytes);
         for (id, log) in self.logs.iter_mut() {
             let is_overdue = |item: &Item| match item {
                 Item::Write(write) => write.deadline_ms <= now_ms,
@@ -204,6 +204,7 @@ impl Core {
                     Item::Write(write) if write.deadline_ms <= now_ms => {
                         log.forget_lookups(&write);
                         *queued -= 1;
+                        *queued_bytes -= write.bytes;
                         let message = format!("the deadline of the write to {id} passed before it was begun");
                         let refusal = Refusal::new(Code::HomeUnavailable, message);
                         out.push(Output::Reply { ticket: write.ticket, result: Err(refusal.into()) });

@@ -274,3 +274,20 @@ fn nothing_is_acked_at_home_before_the_chat_itself_is_replicated() {
     world.sync(1);
     assert_eq!(world.ok(later).ack, AckPolicy::Home);
 }
+
+#[test]
+fn what_waits_for_its_log_to_be_loaded_counts_by_its_bytes() {
+    let mut world = World::new();
+    let large = || EntryBody::Message { ciphertext: Bytes::from(vec![7; 64 * 1024]) };
+    let mut tickets = Vec::new();
+    for number in 0..=255 {
+        tickets.push(world.append(write(log(number), number, large(), AckPolicy::Home, None)));
+    }
+    let refused = tickets.iter().filter(|ticket| world.answered.contains_key(ticket)).count();
+    assert!(refused > 190, "only {refused} of 16 MB are refused");
+    assert_eq!(world.refused(tickets[255]), Code::Overloaded);
+    world.load_all();
+    let ticket = world.append(write(log(1), 1, created(), AckPolicy::Home, None));
+    world.load_all();
+    assert!(!world.answered.contains_key(&ticket), "there is room again: none of them had a chat");
+}
