@@ -58,6 +58,7 @@ impl Home {
         let set = IsrSet { isr: [me.clone()].into(), ..IsrSet::default() };
         let membership = Membership { set, one_region: true, ..Membership::default() };
         let open = Open {
+            effect_logs: Vec::new(),
             partition: PARTITION,
             epoch: Epoch::FIRST,
             me,

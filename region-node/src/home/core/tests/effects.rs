@@ -129,7 +129,7 @@ fn a_successor_sends_what_its_fold_has_pending() {
     successor.time(50);
     successor.directory(Directory::Accepts);
     successor.time(50);
-    assert_eq!(successor.effects, [effect.clone()]);
+    assert_eq!(successor.effects, std::slice::from_ref(effect));
 }
 
 #[test]
