@@ -220,6 +220,8 @@ async fn replicated(
     Ok(at_or_below.and_then(Record::position).or(handed_over).unwrap_or(Position::START))
 }
 
+/// A page of a log whose state was judged before: a copy that has lost some of it since gives none, for what follows
+/// there now does not follow what was judged.
 async fn page(
     store: &dyn LogStore,
     partition: PartitionId,
@@ -231,13 +233,16 @@ async fn page(
     let read = store.read_log(partition, log, scan, limit, limits::PAGE_MAX_BYTES, wall_ms());
     let mut records = read.await.map_err(|error| unreadable(&error))?;
     let last = records.last().and_then(Record::entry).map(|entry| entry.offset);
+    let now = store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
+    let holds = |now: &Arc<LogState>| now.position_at(state.head.offset) == Some(state.head);
+    if !records.is_empty() && !state.head.offset.is_zero() && !now.as_ref().is_some_and(holds) {
+        let message = format!("what this copy held of {log} was cut off while it was read");
+        return Err(Refusal::new(Code::NotReady, message).retry_after_ms(UNREADABLE_RETRY_MS).into());
+    }
     let at_end = match (scan, last) {
         (_, None) => true,
         (Scan::Before(_), Some(last)) => last == Offset::FIRST,
-        (Scan::After(_), Some(last)) => {
-            let state = store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
-            state.is_none_or(|state| last >= state.head.offset)
-        }
+        (Scan::After(_), Some(last)) => now.is_none_or(|now| last >= now.head.offset),
     };
     if matches!(scan, Scan::Before(_)) {
         records.reverse();

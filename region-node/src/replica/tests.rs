@@ -160,3 +160,25 @@ async fn a_sealed_stretch_is_told_only_by_a_copy_that_was_matched() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_page_of_a_log_that_was_cut_while_it_was_read_is_none() {
+    let replicas = follower().await;
+    let store = &*replicas.store;
+    let judged = store.log_state(PARTITION, chat()).await.expect("readable").expect("a chat");
+    let scan = Scan::After(Offset::new(10));
+    page(store, PARTITION, chat(), &judged, Scan::After(Offset::new(9)), 5).await.expect("nothing was cut");
+    store.archive_tail(PARTITION, Epoch::new(4), Lsn::new(9)).await.expect("it is archived");
+    store.truncate(PARTITION, Epoch::new(4), Lsn::new(9)).await.expect("it is cut");
+    let records = (9..=12).map(|number| {
+        let mut again = record(number, 4);
+        if let Body::Entry(entry) = &mut again.body {
+            entry.message_id = MessageId::from_bytes([100 + number as u8; 16]);
+        }
+        again
+    });
+    let append = Append { partition: PARTITION, obeys: Epoch::new(4), records: records.collect() };
+    store.append(append).await.expect("it is appended");
+    let answer = page(store, PARTITION, chat(), &judged, scan, 5).await;
+    assert!(matches!(&answer, Err(ReadRefusal::Refused(refusal)) if refusal.is_retryable()), "{answer:?}");
+}
