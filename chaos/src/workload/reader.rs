@@ -10,7 +10,7 @@ use proto::client::{
 };
 use rand::RngExt as _;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     time::{Duration, Instant},
 };
@@ -35,6 +35,15 @@ struct Reader {
     logs: HashMap<LogId, (Log, Vec<Position>)>,
     /// Logs to subscribe to again, from where the reader stands.
     again: Vec<LogId>,
+    /// Logs whose subscription was not answered: what comes of them still follows the one before.
+    asked: HashSet<LogId>,
+}
+
+/// When the reader subscribes again to what it must.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    AskNow,
+    Wait,
 }
 
 /// Runs until the workload stops.
@@ -51,7 +60,7 @@ pub(super) async fn run(shared: Shared, mut place: Place) {
         shared.heads.set(session, log, Position::START);
         logs.insert(chat.id, (log, Vec::new()));
     }
-    let mut reader = Reader { shared, region, session, logs, again: Vec::new() };
+    let mut reader = Reader { shared, region, session, logs, again: Vec::new(), asked: HashSet::new() };
     while !stop.is_cancelled() {
         let edge = place.edges[place.rng.random_range(0..place.edges.len())].clone();
         let kept = Duration::from_millis(place.rng.random_range(KEPT_MS));
@@ -74,6 +83,7 @@ impl Reader {
         let Ok(connection) = timeout(CONNECT_TIMEOUT, opening).await else { return Ok(()) };
         let mut connection = connection?;
         self.again.clear();
+        self.asked = self.logs.keys().copied().collect();
         let until = Deadline::now() + kept;
         let mut pings = interval(PING_EVERY);
         let mut retries = interval(AGAIN_AFTER);
@@ -82,7 +92,9 @@ impl Reader {
             tokio::select! {
                 frame = connection.next() => {
                     heard = Instant::now();
-                    self.take(frame?.frame);
+                    if self.take(frame?.frame) == Next::AskNow {
+                        retries.reset_immediately();
+                    }
                 }
                 _ = pings.tick() => {
                     connection.feed(0, Frame::Ping(Ping { nonce: 2 })).await?;
@@ -92,6 +104,7 @@ impl Reader {
                     for id in std::mem::take(&mut self.again) {
                         let subscribe = Subscribe { log: id.to_string(), position: self.token(&id) };
                         connection.feed(SUBSCRIBES, Frame::Subscribe(subscribe)).await?;
+                        self.asked.insert(id);
                     }
                     connection.flush().await?;
                 }
@@ -116,32 +129,43 @@ impl Reader {
         self.logs.keys().map(|id| LogCursor { log: id.to_string(), position: self.token(id) }).collect()
     }
 
-    fn take(&mut self, frame: Option<Answer>) {
+    fn take(&mut self, frame: Option<Answer>) -> Next {
         match frame {
             Some(Answer::Entries(entries)) => self.see(entries),
-            Some(Answer::Resumed(Resumed { log, answer })) => match answer {
-                Some(resumed::Answer::Continue(_)) => self.told(&log, Told::Continue),
-                Some(resumed::Answer::Diverged(diverged)) => self.diverged(&diverged),
-                Some(resumed::Answer::Error(_)) | None => self.subscribe_again(&log),
-            },
-            Some(Answer::Diverged(diverged)) => self.diverged(&diverged),
+            Some(Answer::Resumed(Resumed { log, answer })) => {
+                if let Ok(id) = log.parse() {
+                    self.asked.remove(&id);
+                }
+                match answer {
+                    Some(resumed::Answer::Continue(_)) => self.told(&log, Told::Continue),
+                    Some(resumed::Answer::Diverged(diverged)) => return self.diverged(&diverged),
+                    Some(resumed::Answer::Error(_)) | None => self.subscribe_again(&log),
+                }
+            }
+            Some(Answer::Diverged(diverged)) => return self.diverged(&diverged),
             Some(Answer::Behind(behind)) => {
                 self.told(&behind.log, Told::Lagged);
                 self.subscribe_again(&behind.log);
             }
             Some(Answer::Replicated(up_to)) => {
-                let Ok(id) = up_to.log.parse::<LogId>() else { return };
-                let Some(at) = opened(&self.shared, id, &up_to.position) else { return };
-                let Some((log, seen)) = self.logs.get(&id) else { return };
+                let Ok(id) = up_to.log.parse::<LogId>() else { return Next::Wait };
+                let Some(at) = opened(&self.shared, id, &up_to.position) else { return Next::Wait };
+                let Some((log, seen)) = self.logs.get(&id) else { return Next::Wait };
                 // It counts only where the reader's own entry is the one that is meant.
                 if seen.get((at.offset.get() as usize).wrapping_sub(1)) == Some(&at) {
                     let (session, log) = (self.session, *log);
                     self.shared.recorder.record(Kind::ReplicatedUpTo { session, log, at });
                 }
             }
-            Some(Answer::Error(error)) => self.subscribe_again(&error.log),
+            Some(Answer::Error(error)) => {
+                if let Ok(id) = error.log.parse() {
+                    self.asked.remove(&id);
+                }
+                self.subscribe_again(&error.log);
+            }
             _ => {}
         }
+        Next::Wait
     }
 
     fn subscribe_again(&mut self, log: &str) {
@@ -159,23 +183,29 @@ impl Reader {
         }
     }
 
-    fn diverged(&mut self, diverged: &Diverged) {
+    fn diverged(&mut self, diverged: &Diverged) -> Next {
         let common = diverged.common_offset;
+        let Ok(id) = diverged.log.parse::<LogId>() else { return Next::Wait };
+        if self.asked.contains(&id) {
+            // It is about a position where the reader does not stand any more.
+            return Next::Wait;
+        }
         self.told(&diverged.log, Told::Diverged { common });
-        let Ok(id) = diverged.log.parse::<LogId>() else { return };
-        let Some((log, seen)) = self.logs.get_mut(&id) else { return };
+        let Some((log, seen)) = self.logs.get_mut(&id) else { return Next::Wait };
         seen.truncate(common as usize);
         let at = seen.last().copied().unwrap_or(Position::START);
         self.shared.heads.set(self.session, *log, at);
-        if opened(&self.shared, id, &diverged.common) != Some(at) {
-            // The reader's own entry there is not the one that is common: it asks from its own.
-            self.subscribe_again(&diverged.log);
+        if opened(&self.shared, id, &diverged.common) == Some(at) {
+            return Next::Wait;
         }
+        // The reader's own entry there is not the one that is common: it asks from its own.
+        self.subscribe_again(&diverged.log);
+        Next::AskNow
     }
 
     fn see(&mut self, entries: Entries) {
         let Ok(id) = entries.log.parse::<LogId>() else { return };
-        if self.again.contains(&id) {
+        if self.again.contains(&id) || self.asked.contains(&id) {
             return;
         }
         let Some((log, seen)) = self.logs.get_mut(&id) else { return };
