@@ -3,7 +3,8 @@
 //! A fault hits the partitions that are homed, when it begins, in the regions it names. One has recovered with
 //! the first ack heard after the fault began that the old home cannot have sent before: of a higher epoch, or
 //! of a write that was sent after the fault began. That a partition is written to and has not recovered when
-//! the history ends is a violation; how long it took is a figure.
+//! the history ends is a violation; how long it took is a figure. Writes to a log that was re-homed say nothing of
+//! any one partition: nobody outside knows when they were sent to which.
 
 use super::{Checker, Found, Violation, writes::Writes};
 use crate::history::{Fault, History, Kind, Node, Region};
@@ -22,7 +23,7 @@ pub struct Recovery {
     pub partition: PartitionId,
     /// From the fault to the first ack; none: not within the history.
     pub first_ack_us: Option<u64>,
-    /// Writes to it that were sent after the fault began.
+    /// Writes that were sent after the fault began to logs that were in it throughout.
     pub sent: u64,
     /// The longest time between two acks, one of them after the fault began and before it ended or the
     /// partition recovered.
@@ -107,7 +108,7 @@ pub fn recoveries(history: &History) -> Vec<Recovery> {
                     .for_each(|one| one.fault_over = true);
             }
             Kind::Invoke { message, .. } => {
-                let partition = history.names().first_partition(*message);
+                let partition = history.names().only_partition(*message);
                 let hit = open.iter_mut().filter(|one| Some(one.recovery.partition) == partition);
                 hit.for_each(|one| one.recovery.sent += 1);
             }
@@ -145,5 +146,49 @@ impl Open {
             *longest_pause_us = (*longest_pause_us).max(at_us - last);
         }
         self.last_ack_us = Some(at_us);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Ack, BodySum, Header, Recorder, Resends};
+    use types::{
+        DeviceId, Generation, Incarnation, LogId, Lsn, MessageId, NodeId, Offset, Position, RegionId, UserId,
+    };
+
+    /// A partition loses its home, and the one chat that was in it is written to; in these partitions in turn.
+    fn written_after_a_fault(pins: &[u32]) -> History {
+        let recorder = Recorder::in_memory(Header::new("hand-made", 0, true), || 0);
+        let name = RegionId::new("here").expect("a name");
+        let (region, node) =
+            (recorder.region(&name), recorder.node(&NodeId::new("here-1").expect("a name"), &name));
+        let log = recorder.log(LogId::group([1; 16]));
+        let partition = PartitionId::new(0);
+        let home = (Epoch::FIRST, Incarnation::new(1), Lsn::FIRST);
+        let (epoch, incarnation, start_lsn) = home;
+        recorder.record(Kind::Placed { partition, epoch, node, incarnation, start_lsn });
+        let fault = recorder.fault_began("its home is killed", vec![region]);
+        let device = recorder.device(&UserId::new("ann").expect("a name"), DeviceId::new(1), &name);
+        let message = recorder.message(log, device, MessageId::from(uuid::Uuid::nil()));
+        let (body, resends) = (BodySum(1), Resends::Never);
+        recorder.record(Kind::Invoke { message, body, after: None, resends });
+        for (at, partition) in pins.iter().enumerate() {
+            let (generation, partition) = (at as u32 + 1, PartitionId::new(*partition));
+            recorder.record(Kind::Pinned { log, generation, partition, first_offset: at as u64 + 1 });
+        }
+        if let [_, _] = pins {
+            let at = Position::new(Generation::new(2), Epoch::FIRST, Offset::new(2));
+            let (ack, epoch, passed_us, accepted_at_ms) = (Ack::Home, None, None, 0);
+            recorder.record(Kind::Ok { message, at, ack, epoch, passed_us, accepted_at_ms });
+        }
+        recorder.fault_ended(fault);
+        recorder.finish().expect("a history")
+    }
+
+    #[test]
+    fn writes_to_a_log_that_was_rehomed_say_nothing_of_its_first_partition() {
+        assert_eq!(check(&written_after_a_fault(&[0])).len(), 1);
+        assert_eq!(check(&written_after_a_fault(&[0, 1])), []);
     }
 }

@@ -134,6 +134,14 @@ impl Names {
         self.log(self.message(message).log).pins.first().map(|(_, partition, _)| *partition)
     }
 
+    /// The partition in which a message is written whenever that is: none where its log was re-homed.
+    pub fn only_partition(&self, message: Message) -> Option<PartitionId> {
+        match self.log(self.message(message).log).pins.as_slice() {
+            [(_, partition, _)] => Some(*partition),
+            _ => None,
+        }
+    }
+
     /// Takes a naming event in, or says why it cannot be; other events are checked for unknown names.
     pub(super) fn take(&mut self, kind: &Kind) -> Result<(), String> {
         match kind {
