@@ -28,6 +28,7 @@ mod plan;
 mod processes;
 mod run;
 mod seeds;
+mod trap;
 mod world;
 
 pub use bugs::{EXPECTED, Expected};

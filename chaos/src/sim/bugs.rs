@@ -11,6 +11,8 @@ pub struct Expected {
     pub bug: Bug,
     /// Who finds that.
     pub by: &'static [Checker],
+    /// The seed that shows it.
+    pub(super) known: u64,
     /// In which runs it can come to light.
     mixes: &'static [Mix],
 }
@@ -30,19 +32,19 @@ impl Expected {
 /// All bugs.
 pub const EXPECTED: &[Expected] = {
     use Checker::{C1, C2, C3, C4, C6, C7, C8, C9};
-    use Mix::{AloneThenLost, Blind, InTurn, MovedUnheard, Rolling, Unsynced};
+    use Mix::{AloneThenLost, Blind, JoinedEarly, JudgedLate, MovedUnheard, Rolling, Unsynced};
     &[
-        Expected { bug: Bug::SkipFenceCheck, by: &[C1, C2, C6, C7, C8], mixes: &[Blind] },
-        Expected { bug: Bug::AckBeforeFsync, by: &[C1, C2, C7], mixes: &[Unsynced] },
-        Expected { bug: Bug::TruncateBeforeArchive, by: &[C2], mixes: &[Rolling] },
-        Expected { bug: Bug::TruncateUnfenced, by: &[C2, C7, C8], mixes: &[Blind] },
-        Expected { bug: Bug::ReopenSealedEpoch, by: &[C6], mixes: &[MovedUnheard] },
-        Expected { bug: Bug::TrustCachedRoute, by: &[C6], mixes: &[Rolling] },
-        Expected { bug: Bug::CountUnmatched, by: &[C1, C2, C7], mixes: &[InTurn] },
-        Expected { bug: Bug::JoinBelowBar, by: &[C2, C7], mixes: &[InTurn] },
-        Expected { bug: Bug::ShrinkToOne, by: &[C2, C7], mixes: &[AloneThenLost] },
-        Expected { bug: Bug::ForgetWaiting, by: &[C6], mixes: &[Rolling] },
-        Expected { bug: Bug::ResumeUnchecked, by: &[C4], mixes: &[Rolling] },
-        Expected { bug: Bug::KeepDerived, by: &[C2, C3, C8, C9], mixes: &[Rolling] },
+        Expected { bug: Bug::SkipFenceCheck, by: &[C1, C2, C6, C7, C8], known: 120, mixes: &[Blind] },
+        Expected { bug: Bug::AckBeforeFsync, by: &[C1, C2, C7], known: 1, mixes: &[Unsynced] },
+        Expected { bug: Bug::TruncateBeforeArchive, by: &[C2], known: 4, mixes: &[Rolling] },
+        Expected { bug: Bug::TruncateUnfenced, by: &[C2, C7, C8, C9], known: 91, mixes: &[JudgedLate] },
+        Expected { bug: Bug::ReopenSealedEpoch, by: &[C6], known: 105, mixes: &[MovedUnheard] },
+        Expected { bug: Bug::TrustCachedRoute, by: &[C6], known: 4, mixes: &[Rolling] },
+        Expected { bug: Bug::CountUnmatched, by: &[C1, C2, C7], known: 27, mixes: &[JudgedLate] },
+        Expected { bug: Bug::JoinBelowBar, by: &[C2, C7], known: 22, mixes: &[JoinedEarly] },
+        Expected { bug: Bug::ShrinkToOne, by: &[C2, C7], known: 19, mixes: &[AloneThenLost] },
+        Expected { bug: Bug::ForgetWaiting, by: &[C6], known: 4, mixes: &[Rolling] },
+        Expected { bug: Bug::ResumeUnchecked, by: &[C4], known: 4, mixes: &[Rolling] },
+        Expected { bug: Bug::KeepDerived, by: &[C2, C3, C8, C9], known: 4, mixes: &[Rolling] },
     ]
 };

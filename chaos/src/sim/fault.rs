@@ -22,12 +22,18 @@ pub(super) enum Fault {
     RegionCut(usize),
     /// Nothing goes into the region (or out of it); the other way is open.
     RegionHalfCut { region: usize, into: bool },
+    /// The region's nodes and its replicator hear neither the directory nor other regions' servers, and are heard.
+    ServersDeaf(usize),
     /// The node and the directory do not hear each other.
     CutFromDirectory(usize),
+    /// What the directory says to the node takes so much longer.
+    DirectoryLate { node: usize, by_ms: u64 },
     /// The region's replicator and the directory do not hear each other.
     ReplicatorBlind(usize),
     /// The servers of two regions do not hear each other.
     PeersCut(usize, usize),
+    /// The servers of two regions hear each other so much later.
+    PeersSlow { one: usize, other: usize, by_ms: u64 },
     /// Everything into and out of the region takes so much longer.
     RegionSlow { region: usize, by_ms: u64 },
     /// The node's disk syncs nothing.
@@ -72,12 +78,19 @@ impl fmt::Display for Fault {
             Self::RegionCut(region) => write!(f, "region {region} cut off"),
             Self::RegionHalfCut { region, into: true } => write!(f, "nothing gets into region {region}"),
             Self::RegionHalfCut { region, into: false } => write!(f, "nothing gets out of region {region}"),
+            Self::ServersDeaf(region) => write!(f, "servers of region {region} hear no others"),
             Self::CutFromDirectory(node) => write!(f, "node {node} cut off from the directory"),
+            Self::DirectoryLate { node, by_ms } => {
+                write!(f, "node {node} hears the directory later by {by_ms} ms")
+            }
             Self::ReplicatorBlind(region) => {
                 write!(f, "replicator of region {region} cut off from the directory")
             }
             Self::PeersCut(one, other) => {
                 write!(f, "servers of regions {one} and {other} cut off from each other")
+            }
+            Self::PeersSlow { one, other, by_ms } => {
+                write!(f, "servers of regions {one} and {other} hear each other later by {by_ms} ms")
             }
             Self::RegionSlow { region, by_ms } => write!(f, "region {region} slower by {by_ms} ms"),
             Self::DiskStalls(node) => write!(f, "disk of node {node} stalls"),

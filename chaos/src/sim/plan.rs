@@ -56,20 +56,23 @@ impl Plan {
             (1..=nodes_per_region).map(node).collect::<Vec<_>>()
         });
         let nodes: Vec<_> = nodes.collect();
+        let mix = Mix::of(seed);
+        // What they are aimed at lasts for a moment, in which something must have been written.
+        let is_dense = matches!(mix, Mix::JudgedLate | Mix::JoinedEarly | Mix::MovedUnheard);
+        let writes = if is_dense { 9..18 } else { 3..8 };
         let load = Load {
-            writes_per_s: rng.random_range(3..8),
-            plain_writes_per_s: rng.random_range(3..8),
+            writes_per_s: rng.random_range(writes.clone()),
+            plain_writes_per_s: rng.random_range(writes),
             readers: 1,
             returners: rng.random_range(0..2),
             body_bytes: 60,
             // What is acked there alone is what these are about.
-            plain_home_acks: rng.random_bool(0.5)
-                || matches!(Mix::of(seed), Mix::Unsynced | Mix::MovedUnheard),
+            plain_home_acks: rng.random_bool(0.5) || matches!(mix, Mix::Unsynced | Mix::MovedUnheard),
             ..Load::default()
         };
         let work_ends_us = WORK_BEGINS_US + rng.random_range(WORK_LASTS_US);
         let partitions = PARTITIONS_PER_REGION * REGIONS.len() as u32;
-        let drawn = fault::draw(Mix::of(seed), &mut rng, &nodes, regions.len(), partitions, work_ends_us);
+        let drawn = fault::draw(mix, &mut rng, &nodes, regions.len(), partitions, work_ends_us);
         let sync_us = [200..400, 500..3_000, 2_000..20_000][rng.random_range(0..3)].clone();
         Self {
             regions,
@@ -99,5 +102,40 @@ impl Plan {
             rate: 1.0 + self.rng.random_range(-drift..=drift),
             wall_skew_ms: self.rng.random_range(-5_000..5_000),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How far the clocks of a run are off their rates.
+    fn drifts(seed: u64) -> Vec<f64> {
+        let mut plan = Plan::draw(seed);
+        (0..16).map(|_| (plan.draw_clock().rate - 1.0).abs()).collect()
+    }
+
+    #[test]
+    fn one_run_of_eight_has_clocks_that_are_off_by_half_and_the_others_by_a_twentieth() {
+        let mut farthest = [0.0_f64; 2];
+        for seed in 0..400 {
+            let (is_wild, allowed) = if seed % 8 == 7 { (true, 0.5) } else { (false, 0.05) };
+            assert_eq!(Plan::draw(seed).is_wild, is_wild, "seed {seed}");
+            for drift in drifts(seed) {
+                assert!(drift <= allowed, "seed {seed}: {drift}");
+                farthest[usize::from(is_wild)] = farthest[usize::from(is_wild)].max(drift);
+            }
+        }
+        assert!(farthest[0] > 0.049 && farthest[1] > 0.49, "all of it is drawn: {farthest:?}");
+    }
+
+    #[test]
+    fn every_mix_has_runs_with_clocks_of_either_kind() {
+        let mut drawn = std::collections::BTreeMap::new();
+        for seed in 0..800 {
+            drawn.entry(Mix::of(seed).name()).or_insert([0, 0])[usize::from(Plan::draw(seed).is_wild)] += 1;
+        }
+        assert_eq!(drawn.len(), 10);
+        assert!(drawn.values().flatten().all(|runs| *runs > 0), "{drawn:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! A run: the world goes on a stretch at a time, things break and are mended, and in the end all is read.
 
 mod faults;
+mod traps;
 
 use super::{
     directory::Rows,
@@ -14,7 +15,9 @@ use super::{
     operator::{self, Commanded},
     party::{self, Desk, Party},
     plan::Plan,
-    processes, world,
+    processes,
+    trap::Trap,
+    world,
 };
 use crate::{
     check::{self, Violation},
@@ -84,6 +87,8 @@ pub(super) struct Run {
     recorder: Recorder,
     /// What has yet to break, the next one last.
     pending: Vec<Planned>,
+    /// What waits for a sight.
+    traps: Vec<Trap>,
     /// When some devices are lost, and what the operator does.
     devices_lost_us: Option<u64>,
     commands: Vec<Commanded>,
@@ -115,6 +120,7 @@ impl Run {
             seen: Seen::default(),
             recorder: Recorder::in_memory(Header::new("simulation", seed, true), world::now_us),
             pending: drawn.faults.into_iter().rev().collect(),
+            traps: drawn.traps,
             devices_lost_us: drawn.devices_lost_us,
             commands: drawn.commands,
             active: Vec::new(),
@@ -147,8 +153,7 @@ impl Run {
             host.kill();
         }
         let history = self.recorder.finish().expect("what was recorded is a history");
-        let violations =
-            if self.plan.is_wild { check::all(&without_home_acks(&history)) } else { check::all(&history) };
+        let violations = judged(&history, self.plan.is_wild);
         Outcome { history, violations, trace, lasted_us: self.now_us, restless }
     }
 
@@ -204,6 +209,7 @@ impl Run {
         for disk in &mut self.disks {
             disk.step(self.now_us, &self.plan.sync_us, &mut self.rng);
         }
+        self.spring_traps();
         self.turn_faults();
         self.lose_devices();
         self.start_processes();
@@ -375,11 +381,15 @@ impl Run {
     }
 }
 
-/// With clocks as wrong as in a wild run only what was replicated is promised.
-fn without_home_acks(history: &History) -> History {
+/// With clocks as wrong as in a wild run only what was replicated is promised: it is as if nothing had been acked
+/// at home.
+fn judged(history: &History, is_wild: bool) -> Vec<Violation> {
+    if !is_wild {
+        return check::all(history);
+    }
     let is_home = |event: &Event| matches!(event.kind, Kind::Ok { ack: Ack::Home, .. });
     let events = history.events().iter().filter(|event| !is_home(event)).cloned().collect();
-    History::new(history.header().clone(), events).expect("it names as much as before")
+    check::all(&History::new(history.header().clone(), events).expect("it names as much as before"))
 }
 
 fn link(from: usize, to: usize) -> Link {
@@ -390,4 +400,46 @@ fn link(from: usize, to: usize) -> Link {
 /// Loopback, because development mode is for loopback only.
 fn address(id: HostId) -> IpAddr {
     Ipv4Addr::new(127, 1, 0, id.0 + 1).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        check::Checker,
+        history::{BodySum, LogSum, Resends},
+    };
+    use types::{DeviceId, Epoch, Generation, LogId, MessageId, NodeId, Offset, Position, RegionId, UserId};
+
+    /// A message is acked, and the one replica holds nothing in the end.
+    fn acked_and_lost(ack: Ack) -> History {
+        let recorder = Recorder::in_memory(Header::new("hand-made", 0, true), || 0);
+        let name = RegionId::new("here").expect("a name");
+        let (log, node) = (
+            recorder.log(LogId::group([1; 16])),
+            recorder.node(&NodeId::new("here-1").expect("a name"), &name),
+        );
+        let device = recorder.device(&UserId::new("ann").expect("a name"), DeviceId::new(1), &name);
+        let message = recorder.message(log, device, MessageId::from(uuid::Uuid::nil()));
+        let (body, resends) = (BodySum(1), Resends::Never);
+        recorder.record(Kind::Invoke { message, body, after: None, resends });
+        let at = Position::new(Generation::FIRST, Epoch::FIRST, Offset::new(1));
+        let (epoch, passed_us, accepted_at_ms) = (None, None, 0);
+        recorder.record(Kind::Ok { message, at, ack, epoch, passed_us, accepted_at_ms });
+        recorder.record(Kind::FinalLog { node, log, entries: 0, sum: LogSum::default().sum() });
+        recorder.finish().expect("a history")
+    }
+
+    fn finders(history: &History, is_wild: bool) -> Vec<Checker> {
+        judged(history, is_wild).into_iter().map(|violation| violation.checker).collect()
+    }
+
+    #[test]
+    fn only_home_acks_may_suffer_from_clocks_that_are_off_by_half() {
+        let (home, replicated) = (acked_and_lost(Ack::Home), acked_and_lost(Ack::Replicated));
+        assert!(finders(&home, false).contains(&Checker::C2));
+        assert_eq!(finders(&home, true), []);
+        assert!(finders(&replicated, false).contains(&Checker::C2));
+        assert!(finders(&replicated, true).contains(&Checker::C2));
+    }
 }

@@ -1,9 +1,12 @@
 //! Which faults a run has: single ones at any time, or a sequence that is aimed at one rule, with its times drawn.
 
+mod aimed;
+
 use super::{Fault, Planned};
 use crate::sim::{
-    operator::{self, Command, Commanded},
-    plan::{PARTITIONS_PER_REGION, WORK_BEGINS_US},
+    operator::{self, Commanded},
+    plan::WORK_BEGINS_US,
+    trap::Trap,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use std::ops::Range;
@@ -22,6 +25,7 @@ const CALM_US: u64 = 4_000_000;
 pub(in crate::sim) struct Drawn {
     /// By their times.
     pub(in crate::sim) faults: Vec<Planned>,
+    pub(in crate::sim) traps: Vec<Trap>,
     pub(in crate::sim) commands: Vec<Commanded>,
     /// Some devices are lost for good then.
     pub(in crate::sim) devices_lost_us: Option<u64>,
@@ -36,6 +40,8 @@ pub(in crate::sim) enum Mix {
     Rolling,
     Blind,
     InTurn,
+    JudgedLate,
+    JoinedEarly,
     Unsynced,
     AloneThenLost,
     MovedUnheard,
@@ -48,11 +54,29 @@ impl Mix {
             0..10 => Self::Harmless,
             10..30 => Self::Scattered,
             30..46 => Self::Rolling,
-            46..58 => Self::Blind,
-            58..76 => Self::InTurn,
-            76..84 => Self::Unsynced,
-            84..92 => Self::AloneThenLost,
+            46..57 => Self::Blind,
+            57..67 => Self::InTurn,
+            67..74 => Self::JudgedLate,
+            74..81 => Self::JoinedEarly,
+            81..88 => Self::Unsynced,
+            88..94 => Self::AloneThenLost,
             _ => Self::MovedUnheard,
+        }
+    }
+
+    /// Its name in a summary.
+    pub(in crate::sim) const fn name(self) -> &'static str {
+        match self {
+            Self::Harmless => "harmless",
+            Self::Scattered => "scattered",
+            Self::Rolling => "rolling",
+            Self::Blind => "blind",
+            Self::InTurn => "in turn",
+            Self::JudgedLate => "judged late",
+            Self::JoinedEarly => "joined early",
+            Self::Unsynced => "unsynced",
+            Self::AloneThenLost => "alone, then lost",
+            Self::MovedUnheard => "moved unheard",
         }
     }
 }
@@ -77,6 +101,8 @@ pub(in crate::sim) fn draw(
         Mix::Rolling => draw.rolling(),
         Mix::Blind => draw.blind(),
         Mix::InTurn => draw.in_turn(),
+        Mix::JudgedLate => draw.judged_late(),
+        Mix::JoinedEarly => draw.joined_early(),
         Mix::Unsynced => draw.unsynced(),
         Mix::AloneThenLost => draw.alone_then_lost(),
         Mix::MovedUnheard => draw.moved_unheard(),
@@ -162,14 +188,7 @@ impl Draw<'_> {
 
     /// A home goes while its followers do not hold the same, and its successor goes soon after it.
     fn in_turn(&mut self) -> usize {
-        let mut order: Vec<usize> = (0..self.regions).collect();
-        order.shuffle(self.rng);
-        let [first, second, third] = order[..] else { return self.scattered(FAULTS_MAX) };
-        match self.rng.random_range(0..4) {
-            0 => return self.judged_late(first, second, third),
-            1 => return self.joined_early(first, second, third),
-            _ => {}
-        }
+        let [first, second, third] = self.order();
         let mut at_us = self.when.start + self.rng.random_range(0..4_000_000);
         let ends_us = at_us + self.rng.random_range(8_000_000..20_000_000);
         if self.rng.random_bool(0.5) {
@@ -196,41 +215,6 @@ impl Draw<'_> {
         let until_us = next_us + self.rng.random_range(3_500_000..8_000_000);
         self.gone(next, next_us, until_us);
         COMMANDS_MAX
-    }
-
-    /// A follower that holds more than the new home, and did not hear of it, hears of it late; the new home
-    /// goes while it is being told what of it to drop.
-    fn judged_late(&mut self, first: usize, second: usize, third: usize) -> usize {
-        let at_us = self.when.start + self.rng.random_range(3_000_000..6_000_000);
-        let by_ms = self.rng.random_range(400..1_500);
-        let heard_us = at_us + self.rng.random_range(5_500_000..8_000_000);
-        let gone_us = heard_us + self.rng.random_range(100_000..by_ms * 2_500);
-        let until_us = gone_us + self.rng.random_range(4_000_000..8_000_000);
-        self.add(at_us - 3_000_000, until_us, Fault::RegionSlow { region: third, by_ms });
-        let from_us = at_us - self.rng.random_range(0..by_ms * 1_000);
-        self.add(from_us, heard_us, Fault::RegionHalfCut { region: second, into: true });
-        self.down(first, at_us, gone_us - 50_000);
-        self.gone(third, gone_us, until_us);
-        0
-    }
-
-    /// A follower that was gone is cut off again before it has got all that it has missed, and the home goes while
-    /// the other follower hears nothing.
-    fn joined_early(&mut self, first: usize, second: usize, third: usize) -> usize {
-        let at_us = self.when.start + self.rng.random_range(1_000_000..4_000_000);
-        let by_ms = self.rng.random_range(500..1_500);
-        let back_us = at_us + self.rng.random_range(4_000_000..5_500_000);
-        let alone_us = back_us + by_ms * 1_000 + self.rng.random_range(0..2_500_000);
-        let gone_us = alone_us + self.rng.random_range(200_000..1_500_000);
-        let until_us = gone_us + self.rng.random_range(6_000_000..8_000_000);
-        self.add(at_us - 500_000, until_us, Fault::RegionSlow { region: third, by_ms });
-        self.down(third, at_us, back_us);
-        for other in [first, second] {
-            self.add(alone_us, until_us, Fault::PeersCut(third, other));
-        }
-        self.add(gone_us - 100_000, until_us, Fault::RegionHalfCut { region: second, into: true });
-        self.down(first, gone_us, until_us);
-        0
     }
 
     /// A follower does not get what the home writes, for a while before the home goes.
@@ -272,64 +256,6 @@ impl Draw<'_> {
             region = self.other(region);
         }
         COMMANDS_MAX
-    }
-
-    /// A region is alone for longer than followers may lag, and then loses its disks. Nothing else breaks: what
-    /// two regions lose is lost.
-    fn alone_then_lost(&mut self) -> usize {
-        let region = self.region();
-        // Partitions are born with their home alone: followers have joined it by then.
-        let at_us = self.when.start + self.rng.random_range(5_000_000..8_000_000);
-        let lost_us = at_us + self.rng.random_range(2_000_000..9_000_000);
-        if self.rng.random_bool(0.7) {
-            for other in (0..self.regions).filter(|other| *other != region) {
-                let until_us = lost_us + self.rng.random_range(0..1_000_000);
-                self.add(at_us, until_us, Fault::PeersCut(region, other));
-            }
-        }
-        let until_us = lost_us + self.rng.random_range(500_000..9_000_000);
-        for node in self.nodes_of(region) {
-            self.add(lost_us, until_us, Fault::StoreLost(node));
-        }
-        self.harmless();
-        0
-    }
-
-    /// Homes are moved away from a region that does not hear how the moves end. It is not drained: its clients
-    /// would leave it.
-    fn moved_unheard(&mut self) -> usize {
-        let region = self.region();
-        let mut at_us = self.when.start + self.rng.random_range(1_000_000..4_000_000);
-        while at_us < self.when.end {
-            let to = self.other(region);
-            self.moved(region, to, at_us);
-            // A move begins 200 to 600 ms behind the command, and takes 150 to 400 ms.
-            let from_us = at_us + self.rng.random_range(150_000..900_000);
-            let until_us = from_us + self.rng.random_range(1_000_000..4_000_000);
-            if self.rng.random_bool(0.8) {
-                for node in self.nodes_of(region) {
-                    self.add(from_us, until_us, Fault::CutFromDirectory(node));
-                }
-                // Nor does it hear from the pump who is home now.
-                self.add(from_us, until_us, Fault::ReplicatorBlind(region));
-            } else {
-                self.gone(region, from_us, until_us);
-            }
-            let back_us = until_us + self.rng.random_range(1_000_000..3_000_000);
-            self.moved(region, region, back_us);
-            at_us = back_us + self.rng.random_range(1_500_000..4_000_000);
-        }
-        0
-    }
-
-    /// The partitions that prefer a region are moved. The directory numbers them in the order of the regions' names.
-    fn moved(&mut self, preferred: usize, to: usize, at_us: u64) {
-        let name = |region| self.nodes.iter().find(|(_, it)| *it == region).map(|(node, _)| node);
-        let before = (0..self.regions).filter(|region| name(*region) < name(preferred)).count() as u32;
-        for partition in before * PARTITIONS_PER_REGION..(before + 1) * PARTITIONS_PER_REGION {
-            let command = Command::Move { partition, region: to };
-            self.drawn.commands.push(Commanded { at_us, command });
-        }
     }
 
     // ---- parts of them
@@ -403,6 +329,12 @@ impl Draw<'_> {
     fn span(&mut self, lasts_us: Range<u64>) -> (u64, u64) {
         let from_us = self.rng.random_range(self.when.clone());
         (from_us, from_us + self.rng.random_range(lasts_us))
+    }
+
+    fn order(&mut self) -> [usize; 3] {
+        let mut order: Vec<usize> = (0..self.regions).collect();
+        order.shuffle(self.rng);
+        [order[0], order[1], order[2]]
     }
 
     fn region(&mut self) -> usize {

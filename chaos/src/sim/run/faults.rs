@@ -64,9 +64,11 @@ impl Run {
                 }
             }
             Fault::DiskStalls(node) => self.disks[*node].stalls = begins,
-            Fault::RegionSlow { region, by_ms } => {
+            Fault::RegionSlow { by_ms, .. }
+            | Fault::PeersSlow { by_ms, .. }
+            | Fault::DirectoryLate { by_ms, .. } => {
                 let by_us = if begins { by_ms * 1_000 } else { 0 };
-                for link in self.links(|run, from, to| run.crosses(*region, from, to)) {
+                for link in self.slow_links(fault) {
                     world::net(|net| net.links().slow(link, by_us));
                 }
             }
@@ -78,6 +80,7 @@ impl Run {
             Fault::RegionReset(_) => {}
             Fault::RegionCut(_)
             | Fault::RegionHalfCut { .. }
+            | Fault::ServersDeaf(_)
             | Fault::CutFromDirectory(_)
             | Fault::ReplicatorBlind(_)
             | Fault::PeersCut(..) => {
@@ -130,21 +133,46 @@ impl Run {
             Fault::RegionHalfCut { region, into } => self.links(|run, from, to| {
                 run.crosses(*region, from, to) && (run.region_of(to) == Some(*region)) == *into
             }),
+            Fault::ServersDeaf(region) => self.links(|run, from, to| {
+                let is_theirs = |at: usize| run.is_server(at) && run.region_of(at) == Some(*region);
+                let is_client = matches!(run.roles[from], Role::Party(_) | Role::Observer);
+                is_theirs(to) && !is_theirs(from) && !is_client
+            }),
             Fault::CutFromDirectory(node) => {
                 self.links_to_directory(|role| matches!(role, Role::Node(it) if it == node))
             }
             Fault::ReplicatorBlind(region) => {
                 self.links_to_directory(|role| matches!(role, Role::Replicator(it) if it == region))
             }
-            Fault::PeersCut(one, other) => self.links(|run, from, to| {
-                let pair = [run.region_of(from), run.region_of(to)];
-                let is_server = |at: usize| matches!(run.roles[at], Role::Node(_) | Role::Replicator(_));
-                is_server(from)
-                    && is_server(to)
-                    && (pair == [Some(*one), Some(*other)] || pair == [Some(*other), Some(*one)])
+            Fault::PeersCut(one, other) => self.links_of_peers(*one, *other),
+            _ => Vec::new(),
+        }
+    }
+
+    fn slow_links(&self, fault: &Fault) -> Vec<Link> {
+        match fault {
+            Fault::RegionSlow { region, .. } => self.links(|run, from, to| run.crosses(*region, from, to)),
+            Fault::PeersSlow { one, other, .. } => self.links_of_peers(*one, *other),
+            Fault::DirectoryLate { node, .. } => self.links(|run, from, to| {
+                matches!(run.roles[from], Role::Directory(_))
+                    && matches!(run.roles[to], Role::Node(it) if it == *node)
             }),
             _ => Vec::new(),
         }
+    }
+
+    /// A node or a replicator.
+    fn is_server(&self, host: usize) -> bool {
+        matches!(self.roles[host], Role::Node(_) | Role::Replicator(_))
+    }
+
+    fn links_of_peers(&self, one: usize, other: usize) -> Vec<Link> {
+        self.links(|run, from, to| {
+            let pair = [run.region_of(from), run.region_of(to)];
+            run.is_server(from)
+                && run.is_server(to)
+                && (pair == [Some(one), Some(other)] || pair == [Some(other), Some(one)])
+        })
     }
 
     fn links_to_directory(&self, is: impl Fn(&Role) -> bool) -> Vec<Link> {
