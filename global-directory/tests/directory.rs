@@ -5,10 +5,14 @@ mod harness;
 use global_directory::bounds;
 use harness::{FakeNode, REGIONS, Running, SILENCE_MS, TTL_MS, config, request_id};
 use proto::directory as wire;
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 use tonic::Code;
 use types::{
     Epoch, Lsn, NodeId, PartitionPosition, PartitionRow, PartitionState, Placement, RegionId, RegionStatus,
+    Retirement,
 };
 
 async fn three_nodes(directory: &Running) -> Vec<FakeNode> {
@@ -418,5 +422,34 @@ async fn bad_requests_are_refused_by_name() {
     }
     assert_eq!(directory.status().await.pins, 0);
     client.pin(wish("us-east", vec![])).await.expect("a region without a node still has partitions");
+    directory.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_not_retired_before_its_archives_are_settled() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = Running::start(config(folder.path(), true)).await;
+    let nodes = three_nodes(&directory).await;
+    all_in_sync(&directory, &nodes).await;
+    // It is there for too short a time to be given anything.
+    let leaving = FakeNode::start_as(&directory, REGIONS[0], 2, Arc::default()).await;
+    *leaving.fences.unsettled.lock() = Some(3);
+    let mut members = directory.members.clone();
+    let (node, by) = (leaving.name.clone(), "ann".to_owned());
+    let request = wire::RetireNodeRequest { request_id: request_id().into(), node, keep: false, by };
+    members.retire_node(request).await.expect("it retires");
+    let name = NodeId::new(&leaving.name).expect("a name");
+    let is = |view: &Placement, state| view.node(&name).is_some_and(|row| row.retirement == state);
+    let asked = || leaving.fences.asked.load(Ordering::Relaxed);
+    for times in 1..=2 {
+        directory
+            .placement_where("it was asked, and stays", |view| {
+                assert!(is(view, Retirement::Retiring), "it has archives that are not settled");
+                asked() >= times
+            })
+            .await;
+    }
+    *leaving.fences.unsettled.lock() = Some(0);
+    directory.placement_where("it may go", |view| is(view, Retirement::Retired)).await;
     directory.stop().await;
 }

@@ -71,6 +71,9 @@ pub enum WishError {
         /// The region.
         region: RegionId,
     },
+    /// The deployment has no such region.
+    #[error("there is no region {0}")]
+    UnknownRegion(RegionId),
     /// The home does not count the target among those in sync.
     #[error("partition {partition} cannot move to {node} now: its home does not find it in sync")]
     NotInSync {
@@ -300,6 +303,9 @@ impl Moving {
         region: &RegionId,
     ) -> Result<Planned, WishError> {
         let row = at.view.partition(partition).ok_or(MoveError::UnknownPartition(partition))?;
+        if at.view.region(region).is_none() {
+            return Err(WishError::UnknownRegion(region.clone()));
+        }
         if let Some(moving) = &row.moving {
             let (target, id) = (moving.target.node.clone(), moving.id);
             return Err(MoveError::UnderWay { partition, target, id }.into());

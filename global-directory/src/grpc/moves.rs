@@ -74,6 +74,7 @@ pub(super) async fn wish(desk: &mpsc::Sender<Asked>, request: wire::MoveRequest)
 fn refused(error: &WishError) -> Status {
     match error {
         WishError::Refused(error) => status::moving(error),
+        WishError::UnknownRegion(_) => Status::not_found(error.to_string()),
         WishError::NoMember { .. } | WishError::NotInSync { .. } | WishError::Behind { .. } => {
             Status::failed_precondition(error.to_string())
         }

@@ -3,14 +3,17 @@
 use global_directory::{Config, Deps, Error, Peer, ReplicaId, kv::Embedded, run_on};
 use parking_lot::Mutex;
 use proto::{
-    directory::{self as wire, directory_client::DirectoryClient},
+    directory::{self as wire, directory_client::DirectoryClient, members_client::MembersClient},
     node::{self, node_server::NodeServer},
 };
 use std::{
     collections::BTreeMap,
     path::Path,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -32,6 +35,7 @@ pub(crate) const ELECTION_MS: u32 = 1_000;
 
 pub(crate) struct Running {
     pub(crate) client: DirectoryClient<Channel>,
+    pub(crate) members: MembersClient<Channel>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<Result<(), Error>>>,
 }
@@ -109,8 +113,10 @@ impl Running {
             let deps = Deps { shutdown: stop.clone(), ..Deps::default() };
             tasks.push(tokio::spawn(run_on(listener, config, deps)));
         }
-        let client = DirectoryClient::connect(format!("http://{address}")).await.expect("it listens");
-        let running = Self { client, stop, tasks };
+        let channel = Channel::from_shared(format!("http://{address}")).expect("an address");
+        let channel = channel.connect().await.expect("it listens");
+        let client = DirectoryClient::new(channel.clone());
+        let running = Self { client, members: MembersClient::new(channel), stop, tasks };
         let until = Instant::now() + Duration::from_secs(20);
         while let Err(status) = running.client.clone().status(wire::StatusRequest {}).await {
             assert!(Instant::now() < until, "it never answered: {status}");
@@ -181,6 +187,9 @@ pub(crate) struct FakeNode {
 pub(crate) struct Fences {
     pub(crate) last: Mutex<BTreeMap<u32, PartitionPosition>>,
     pub(crate) raised: Mutex<BTreeMap<u32, u64>>,
+    /// Archived records that are not settled, and how often it was asked; a node that was not told answers nothing.
+    pub(crate) unsettled: Mutex<Option<u64>>,
+    pub(crate) asked: AtomicUsize,
     store: [u8; 16],
 }
 
@@ -192,6 +201,16 @@ impl FakeNode {
 
     /// Boots on a store that is there already.
     pub(crate) async fn start_on(directory: &Running, region: &str, fences: Arc<Fences>) -> Self {
+        Self::start_as(directory, region, 1, fences).await
+    }
+
+    /// Boots as one of several nodes of a region.
+    pub(crate) async fn start_as(
+        directory: &Running,
+        region: &str,
+        number: u32,
+        fences: Arc<Fences>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let alive = CancellationToken::new();
@@ -200,7 +219,7 @@ impl FakeNode {
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), alive.clone().cancelled_owned());
         tokio::spawn(server);
         let mut node = Self {
-            name: format!("{region}-1"),
+            name: format!("{region}-{number}"),
             region: region.to_owned(),
             store: fences.store,
             address,
@@ -357,6 +376,9 @@ impl node::node_server::Node for Fences {
     }
 
     async fn status(&self, _: Request<node::StatusRequest>) -> Result<Response<node::StatusReply>, Status> {
-        Err(Status::unimplemented("a fake node"))
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let unsettled = *self.unsettled.lock();
+        let unsettled_records = unsettled.ok_or_else(|| Status::unimplemented("a fake node"))?;
+        Ok(Response::new(node::StatusReply { unsettled_records, ..node::StatusReply::default() }))
     }
 }

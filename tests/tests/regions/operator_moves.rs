@@ -50,7 +50,7 @@ async fn a_region_is_drained_and_a_partition_and_a_chat_are_moved_and_the_trail_
     let number = partition.to_string();
     for (args, why) in [
         (["move", "99", far], "partition 99"),
-        (["move", &number, "mars"], "mars"),
+        (["move", &number, "mars"], "there is no region mars"),
         (["move", &number, near], "homed there"),
         (["move", &number, "--abort"], "not being moved"),
     ] {

@@ -382,7 +382,7 @@ async fn audit(args: Audit) -> anyhow::Result<()> {
     }
     for event in &events {
         let who = if event.who.is_empty() { "directory" } else { &event.who };
-        println!("{}  {who}: {}", super::render::time_of_day(event.at_ms), event.what);
+        println!("{}  {who}: {}", super::render::date_and_time(event.at_ms), event.what);
     }
     Ok(())
 }

@@ -242,6 +242,20 @@ fn partition_list(list: &[PartitionReport]) -> String {
     tables::render(&rows)
 }
 
+/// The day and the time, in UTC.
+pub(super) fn date_and_time(ms_since_1970: u64) -> String {
+    // Days are counted from 1 March of year 0, so that a leap day is the last of its year; 400 years are 146,097 days.
+    let days = ms_since_1970 / 86_400_000 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {}", time_of_day(ms_since_1970))
+}
+
 pub(super) fn time_of_day(ms_since_1970: u64) -> String {
     let seconds = ms_since_1970 / 1_000 % 86_400;
     let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
@@ -263,6 +277,20 @@ fn or_dash(value: Option<impl Display>) -> String {
 mod tests {
     use super::*;
     use crate::commands::admin::report::{report, tests::seen};
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (951_782_400, "2000-02-29"),
+            (1_709_251_199, "2024-02-29"),
+            (1_709_251_200, "2024-03-01"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(date_and_time(seconds * 1_000).split(' ').next(), Some(day));
+        }
+        assert_eq!(date_and_time(1_709_251_199_250), "2024-02-29 23:59:59.250");
+    }
 
     #[test]
     fn what_is_wrong_stands_out() {
