@@ -1,6 +1,6 @@
 //! The contract that every engine keeps.
 
-use crate::{AppendError, ReadError, StoreError, TailError, check, fold::LogState};
+use crate::{AppendError, ReadError, Replicated, StoreError, TailError, check, fold::LogState};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
@@ -390,11 +390,16 @@ pub trait LogStore: Send + Sync + fmt::Debug + 'static {
     /// Forgets an archive that is done with; its bodies leave the disk by [`LogStore::reclaim`].
     async fn discard_archive(&self, archive: ArchiveId) -> Result<(), StoreError>;
 
+    /// Tells up to where partitions are `replicated`; without a word everything counts as such. What is deleted by a
+    /// record above is shown to nobody who reads the log, but stays on disk, and comes whole to those who copy the
+    /// partition: the deletion may yet be cut off.
+    fn note_replicated(&self, replicated: Replicated);
+
     /// Takes bodies that are deleted, or expired at `now_ms`, off the disk, archives included, and gives
     /// space back. When it returns, no file of the store holds one that was due when it was called.
     ///
     /// An archived body is due when it has expired, when what stands under its message id in its log is
-    /// erased, or when nothing stands there and it was deleted as it was archived.
+    /// erased, in whichever partition, or when nothing stands there and it was deleted as it was archived.
     async fn reclaim(&self, now_ms: u64) -> Result<Reclaimed, StoreError>;
 
     /// Writes and syncs something small that belongs to no partition: proof that the disk still writes.

@@ -25,9 +25,11 @@ pub mod files;
 pub mod fold;
 pub mod locate;
 pub mod memory;
+mod replicated;
 
 pub use contract::{
     Append, Archive, ArchiveId, Deduped, Durable, Encoded, EpochBegin, LogStore, PartitionEnd,
     REFUSAL_MAX_BYTES, Reclaimed, RefusedEntry, Salvage, Scan, Settle,
 };
 pub use error::{AppendError, ReadError, StoreError, TailError};
+pub use replicated::Replicated;

@@ -20,7 +20,7 @@ use crate::{
 };
 use host::net::Listener;
 use log_store::{
-    LogStore, StoreError,
+    LogStore, Replicated, StoreError,
     embedded::{self, EmbeddedStore},
     memory::MemoryStore,
 };
@@ -181,6 +181,8 @@ impl Node {
         let directory = Directory::new(&config.directory)?;
         let view = Arc::<PlacementView>::default();
         let readiness = Arc::<Readiness>::default();
+        // What a home has not told yet is not known: bodies stay until it does.
+        store.note_replicated(Replicated::nothing());
         let identity = Arc::new(Identity::new(config.node.clone()));
         let pins: Arc<dyn Pins> = Arc::new(DirectoryPins::new(directory.clone()));
         let (lease_sender, leases) = watch::channel(None);
@@ -230,7 +232,13 @@ impl Node {
         };
         tasks.push(tokio::spawn(registration.run(shutdown.clone())));
         let archives = Archives { store: Arc::clone(&store) };
-        let reclaimer = Reclaimer { config: Arc::clone(&config), archives: archives.clone() };
+        let reclaimer = Reclaimer {
+            config: Arc::clone(&config),
+            archives: archives.clone(),
+            open: Arc::clone(homes.open()),
+            followers: Arc::clone(&followers),
+            view: Arc::clone(&view),
+        };
         tasks.push(tokio::spawn(reclaimer.run(shutdown.clone())));
         let hand_over = HandOver {
             config: Arc::clone(&config),

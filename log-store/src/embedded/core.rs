@@ -5,12 +5,13 @@ use super::{
     errors::closed,
     index::{self, Index},
     queue::Queue,
+    rows::Mark,
     segment::Segments,
     staged::StagedLogs,
     view::{LogKey, Placed, View},
 };
 use crate::{
-    StoreError, erase,
+    Replicated, StoreError, erase,
     files::{Files, Guard},
     fold::LogState,
 };
@@ -36,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) progress: Mutex<FoldProgress>,
     /// Told when a fold is wanted, or has ended.
     pub(crate) folded: Condvar,
+    /// Up to where partitions are replicated.
+    pub(crate) replicated: RwLock<Replicated>,
     /// Held by whoever takes bodies off the disk.
     pub(crate) reclaiming: Mutex<()>,
     /// Goes last: others may come in once nothing here touches the folder any more.
@@ -84,6 +87,11 @@ impl Core {
         index::unfolded_state(&view, key).cloned().or_else(|| self.index.states.get(key).ok())
     }
 
+    /// Whether nothing can take back what a mark stands for.
+    pub(crate) fn is_final(&self, mark: &Mark) -> bool {
+        mark.cause <= self.replicated.read().watermark(mark.partition)
+    }
+
     /// Shows a group of durable records. Only the writer, or the recovery before it, publishes.
     pub(crate) fn publish(
         &self,
@@ -121,7 +129,7 @@ impl Core {
                 None => return Ok(()),
             },
         };
-        let mark = super::rows::Mark { partition: key.0, cause: deletion.record.lsn };
+        let mark = Mark { partition: key.0, cause: deletion.record.lsn };
         view.mark(location, mark);
         Ok(())
     }

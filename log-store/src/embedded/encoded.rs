@@ -26,7 +26,8 @@ impl Core {
             let until = last.min(next.saturating_add(wants.saturating_sub(1)));
             for (lsn, location) in (next..).zip(self.lsns(partition, next..=until)?) {
                 let (_, mut bytes) = reader.frame(location)?;
-                if self.view.read().marks.contains_key(&location) {
+                let mark = self.view.read().marks.get(&location).copied();
+                if mark.is_some_and(|mark| self.is_final(&mark)) {
                     let mut record = read::record(&mut reader, location)?;
                     if erase::erase(&mut record) {
                         bytes = proto::encode_record(&record);

@@ -6,7 +6,7 @@ use super::{
     frame::Location,
     index::{self, bad_row},
     reader::Reader,
-    rows,
+    rows::{self, Mark},
     tail::SEQUENTIAL_BYTES,
     view::LogKey,
 };
@@ -128,7 +128,7 @@ impl Core {
         locations: &[Location],
         now_ms: Option<u64>,
     ) -> Result<bool, StoreError> {
-        let marked = self.marked(locations);
+        let marked = self.marked(locations, now_ms.is_some());
         for location in locations {
             let (header, payload) = reader.frame(*location)?;
             let mut record = decode(reader, *location, payload)?;
@@ -144,13 +144,14 @@ impl Core {
         Ok(false)
     }
 
-    /// Which of the locations hold a body that is due.
-    fn marked(&self, locations: &[Location]) -> Vec<Location> {
+    /// Which of the locations hold a body that is due, for readers of the log, or for those who copy the partition.
+    fn marked(&self, locations: &[Location], for_readers: bool) -> Vec<Location> {
         let view = self.view.read();
         if view.marks.is_empty() {
             return Vec::new();
         }
-        locations.iter().copied().filter(|location| view.marks.contains_key(location)).collect()
+        let is_due = |mark: &Mark| for_readers || self.is_final(mark);
+        locations.iter().copied().filter(|location| view.marks.get(location).is_some_and(is_due)).collect()
     }
 
     pub(crate) fn read_partition(

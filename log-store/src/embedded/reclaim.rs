@@ -19,10 +19,11 @@ use super::{
 use crate::{Archive, Reclaimed, StoreError, erase, files::File};
 use bytes::Bytes;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map},
     sync::Arc,
 };
 use tokio::sync::oneshot;
+use types::{LogId, PartitionId};
 
 /// How many bytes of a new segment are written at once.
 const WRITE_BYTES: usize = 1024 * 1024;
@@ -60,7 +61,7 @@ impl Core {
     fn due(&self, now_ms: u64) -> BTreeMap<u32, HashSet<Location>> {
         let view = self.view.read();
         let mut due: BTreeMap<u32, HashSet<Location>> = BTreeMap::new();
-        for location in view.marks.keys() {
+        for (location, _) in view.marks.iter().filter(|(_, mark)| self.is_final(mark)) {
             due.entry(location.segment).or_default().insert(*location);
         }
         for (segment, expires_at_ms) in &view.expiries {
@@ -77,22 +78,43 @@ impl Core {
         let archives: Vec<Archive> = self.view.read().archives.values().cloned().collect();
         let mut reader = Reader::new(&self.segments, SEQUENTIAL_BYTES);
         let mut elsewhere = Reader::new(&self.segments, frame::HEADER_BYTES);
+        let mut holders: HashMap<LogId, Vec<PartitionId>> = HashMap::new();
         for archive in archives {
             let (mut next, last) = (archive.first.lsn.get(), archive.last.lsn.get());
             while next <= last {
                 let until = last.min(next + CHUNK - 1);
                 for location in self.index.archived(archive.id, next..=until)? {
                     let record = super::read::record(&mut reader, location)?;
-                    if erase::has_body(&record)
-                        && self.is_erased_elsewhere(&mut elsewhere, archive.partition, &record)?
-                    {
-                        self.view.write().mark(location, Mark::FOREVER);
+                    if !erase::has_body(&record) {
+                        continue;
+                    }
+                    let holders = match holders.entry(record.log) {
+                        hash_map::Entry::Occupied(known) => known.into_mut(),
+                        hash_map::Entry::Vacant(vacant) => vacant.insert(self.holders(&record.log)?),
+                    };
+                    for holder in &*holders {
+                        if self.is_erased_elsewhere(&mut elsewhere, *holder, &record)? {
+                            self.view.write().mark(location, Mark::FOREVER);
+                            break;
+                        }
                     }
                 }
                 next = until + 1;
             }
         }
         Ok(())
+    }
+
+    /// The partitions that have held a log: it may have been re-homed since a tail of it was archived.
+    fn holders(&self, log: &LogId) -> Result<Vec<PartitionId>, StoreError> {
+        let partitions: Vec<PartitionId> = self.view.read().partitions.keys().copied().collect();
+        let mut holders = Vec::new();
+        for partition in partitions {
+            if self.read_state(&(partition, *log))?.is_some() {
+                holders.push(partition);
+            }
+        }
+        Ok(holders)
     }
 
     /// Has the writer go on in the next segment.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Append, AppendError, Archive, ArchiveId, Deduped, Durable, Encoded, LogStore, PartitionEnd, ReadError,
-    Reclaimed, RefusedEntry, Salvage, Scan, Settle, StoreError, TailError, check,
+    Reclaimed, RefusedEntry, Replicated, Salvage, Scan, Settle, StoreError, TailError, check,
     files::{Files, Guard, RealFiles},
     fold::LogState,
 };
@@ -116,6 +116,7 @@ impl EmbeddedStore {
             folding: Mutex::default(),
             progress: Mutex::default(),
             folded: parking_lot::Condvar::new(),
+            replicated: RwLock::default(),
             reclaiming: Mutex::default(),
             _guard: guard.clone(),
         };
@@ -351,6 +352,10 @@ impl LogStore for EmbeddedStore {
 
     async fn discard_archive(&self, archive: ArchiveId) -> Result<(), StoreError> {
         self.ask(|reply| Request::Discard { archive, reply }).await
+    }
+
+    fn note_replicated(&self, replicated: Replicated) {
+        *self.core.replicated.write() = replicated;
     }
 
     async fn reclaim(&self, now_ms: u64) -> Result<Reclaimed, StoreError> {

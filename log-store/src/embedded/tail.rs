@@ -443,8 +443,9 @@ impl Core {
         let Some(entry) = record.entry() else { return Ok(false) };
         let hash = rows::dedup_hash(self.store, partition, &record.log, &entry.dedup_key());
         let Some(location) = self.located(hash)? else { return Ok(false) };
-        if self.view.read().marks.contains_key(&location) {
-            return Ok(true);
+        let mark = self.view.read().marks.get(&location).copied();
+        if let Some(mark) = mark {
+            return Ok(self.is_final(&mark));
         }
         Ok(!erase::has_body(&super::read::record(reader, location)?))
     }

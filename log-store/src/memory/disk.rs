@@ -2,8 +2,8 @@
 
 use super::partition::PartitionLog;
 use crate::{
-    Append, AppendError, Archive, ArchiveId, PartitionEnd, Reclaimed, RefusedEntry, Salvage, Settle,
-    StoreError, TailError, check::Checker, erase,
+    Append, AppendError, Archive, ArchiveId, PartitionEnd, Reclaimed, RefusedEntry, Replicated, Salvage,
+    Settle, StoreError, TailError, check::Checker, erase,
 };
 use host::planted::{Bug, is_planted};
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ impl Disk {
         if is_planted(Bug::TruncateBeforeArchive) {
             return Ok(None);
         }
-        let records: Vec<Record> = log.records_from(first.lsn).collect();
+        let records: Vec<Record> = log.records_from(first.lsn, Lsn::new(u64::MAX)).collect();
         let archive = Archive {
             id: ArchiveId(self.last_archive + 1),
             partition,
@@ -148,18 +148,20 @@ impl Disk {
 
     /// Erases what is due. An archived body is due as well when the entry that stands under its message
     /// id by now has lost its own.
-    pub(super) fn reclaim(&mut self, now_ms: u64) -> Reclaimed {
+    pub(super) fn reclaim(&mut self, now_ms: u64, replicated: &Replicated) -> Reclaimed {
         let mut reclaimed = Reclaimed::default();
-        for log in self.partitions.values_mut() {
-            let (bodies, bytes) = log.reclaim(now_ms);
+        for (partition, log) in &mut self.partitions {
+            let (bodies, bytes) = log.reclaim(now_ms, replicated.watermark(*partition));
             reclaimed.bodies += bodies;
             reclaimed.bytes += bytes;
         }
         for known in self.archives.values_mut() {
-            let log = self.partitions.get(&known.archive.partition);
             for record in &mut known.records {
                 let deleted = record.entry().is_some_and(|entry| {
-                    log.is_some_and(|log| log.has_erased(&record.log, &entry.dedup_key()))
+                    // It may have been put back in another partition, where the log went on.
+                    self.partitions.iter().any(|(partition, log)| {
+                        log.has_erased(&record.log, &entry.dedup_key(), replicated.watermark(*partition))
+                    })
                 });
                 if deleted || erase::is_expired(record, now_ms) {
                     reclaimed.bodies += u64::from(erase::erase(record));

@@ -100,24 +100,25 @@ impl PartitionLog {
         }
     }
 
-    /// The record of an LSN as it is served: deleted bodies are gone.
-    fn served(&self, lsn: Lsn) -> Option<Record> {
+    /// The record of an LSN as it is served: bodies that are deleted up to an LSN are gone.
+    fn served(&self, lsn: Lsn, deleted_to: Lsn) -> Option<Record> {
         let mut record = self.records.get(index_of(lsn))?.clone();
-        if self.is_deleted(&record) {
+        if self.is_deleted(&record, deleted_to) {
             erase::erase(&mut record);
         }
         Some(record)
     }
 
-    fn is_deleted(&self, record: &Record) -> bool {
+    fn is_deleted(&self, record: &Record, deleted_to: Lsn) -> bool {
         let Some(entry) = record.entry() else { return false };
-        self.logs.get(&record.log).is_some_and(|rows| rows.deleted.contains_key(&entry.offset))
+        let deleted = self.logs.get(&record.log).and_then(|rows| rows.deleted.get(&entry.offset));
+        deleted.is_some_and(|by| *by <= deleted_to)
     }
 
     /// The records from `from` on, as they are served.
-    pub(super) fn records_from(&self, from: Lsn) -> impl Iterator<Item = Record> {
+    pub(super) fn records_from(&self, from: Lsn, replicated: Lsn) -> impl Iterator<Item = Record> {
         let from = from.max(Lsn::FIRST).get();
-        (from..=self.last().lsn.get()).filter_map(|lsn| self.served(Lsn::new(lsn)))
+        (from..=self.last().lsn.get()).filter_map(move |lsn| self.served(Lsn::new(lsn), replicated))
     }
 
     /// The entries of a log in the scan's direction, as they are served at `now_ms`.
@@ -132,7 +133,7 @@ impl PartitionLog {
             Scan::Before(_) => (None, Some(entries.rev())),
         };
         forward.into_iter().flatten().chain(backward.into_iter().flatten()).filter_map(move |lsn| {
-            let mut record = self.served(lsn)?;
+            let mut record = self.served(lsn, Lsn::new(u64::MAX))?;
             if erase::is_expired(&record, now_ms) {
                 erase::erase(&mut record);
             }
@@ -161,18 +162,18 @@ impl PartitionLog {
     }
 
     /// Whether the entry that stands under a message id here has lost its body for good.
-    pub(super) fn has_erased(&self, log: &LogId, key: &DedupKey) -> bool {
+    pub(super) fn has_erased(&self, log: &LogId, key: &DedupKey, replicated: Lsn) -> bool {
         self.find(log, key)
-            .and_then(|found| self.served(found.lsn))
+            .and_then(|found| self.served(found.lsn, replicated))
             .is_some_and(|record| erase::is_erased(&record))
     }
 
     /// Erases what is due at `now_ms`; answers how many bodies and bytes.
-    pub(super) fn reclaim(&mut self, now_ms: u64) -> (u64, u64) {
+    pub(super) fn reclaim(&mut self, now_ms: u64, replicated: Lsn) -> (u64, u64) {
         let (mut bodies, mut bytes) = (0, 0);
         for at in 0..self.records.len() {
             let record = &self.records[at];
-            if !self.is_deleted(record) && !erase::is_expired(record, now_ms) {
+            if !self.is_deleted(record, replicated) && !erase::is_expired(record, now_ms) {
                 continue;
             }
             let before = proto::encode_record(record).len();

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Append, AppendError, Archive, ArchiveId, Deduped, Durable, LogStore, PartitionEnd, ReadError, Reclaimed,
-    RefusedEntry, Salvage, Scan, Settle, StoreError, TailError, check, fold::LogState,
+    RefusedEntry, Replicated, Salvage, Scan, Settle, StoreError, TailError, check, fold::LogState,
 };
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt};
@@ -212,10 +212,15 @@ impl LogStore for MemoryStore {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<Record>, ReadError> {
+        let replicated = self.device.lock().replicated.watermark(partition);
         self.read(|disk| {
             within(partition, from, disk.end(partition).last.lsn)?;
             let log = disk.partition(partition);
-            Ok(page(log.into_iter().flat_map(|log| log.records_from(from)), max_records, max_bytes))
+            Ok(page(
+                log.into_iter().flat_map(|log| log.records_from(from, replicated)),
+                max_records,
+                max_bytes,
+            ))
         })
         .and_then(|page| self.undamaged(partition, page))
     }
@@ -313,8 +318,13 @@ impl LogStore for MemoryStore {
         self.change(0, false, move |disk| disk.discard_archive(archive)).await
     }
 
+    fn note_replicated(&self, replicated: Replicated) {
+        self.device.lock().replicated = replicated;
+    }
+
     async fn reclaim(&self, now_ms: u64) -> Result<Reclaimed, StoreError> {
-        self.change(0, true, move |disk| Ok(disk.reclaim(now_ms))).await
+        let replicated = self.device.lock().replicated.clone();
+        self.change(0, true, move |disk| Ok(disk.reclaim(now_ms, &replicated))).await
     }
 
     async fn canary(&self) -> Result<(), StoreError> {

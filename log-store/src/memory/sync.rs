@@ -1,7 +1,7 @@
 //! When changes become durable, and what a crash makes of those that are not.
 
 use super::disk::Disk;
-use crate::StoreError;
+use crate::{Replicated, StoreError};
 use host::planted::{Bug, is_planted};
 use std::{collections::VecDeque, fmt, sync::Arc};
 use types::{Lsn, PartitionId};
@@ -62,6 +62,8 @@ pub(super) struct Device {
     pub(super) opening: u64,
     /// Why none is.
     pub(super) closed: Option<Arc<str>>,
+    /// Up to where partitions are replicated.
+    pub(super) replicated: Replicated,
     /// What is damaged, if anything is.
     pub(super) damaged: Option<(PartitionId, Lsn)>,
     /// What somebody has come upon of it in this opening.

@@ -2,10 +2,10 @@
 
 use crate::{
     Bed,
-    writer::{PARTITION, Writer, all, log},
+    writer::{PARTITION, Writer, all, log, message_id, rename},
 };
-use log_store::{LogStore, Scan, erase};
-use types::{Body, EntryBody, Epoch, Lsn, Offset, Record};
+use log_store::{LogStore, Replicated, Scan, erase};
+use types::{Body, EntryBody, Epoch, Lsn, Offset, PartitionId, Record};
 
 async fn entries(store: &dyn LogStore, now_ms: u64) -> Vec<Record> {
     let scan = Scan::After(Offset::ZERO);
@@ -129,4 +129,49 @@ pub(crate) async fn an_archived_body_is_reclaimed_too(mut bed: impl Bed) {
         );
         bed.reopen().await;
     }
+}
+
+pub(crate) async fn what_may_yet_come_back_stays_on_disk(bed: impl Bed) {
+    let (store, mut writer) = (bed.store(), Writer::new(PARTITION));
+    let messages = writer.fill(&*store, log(1), 2).await;
+    let deletion = writer.deleted(log(1), &[1]);
+    writer.write(&*store, vec![deletion.clone()]).await.expect("it follows");
+    let replicated = |lsn: Lsn| {
+        let mut replicated = Replicated::nothing();
+        replicated.known.insert(PARTITION, lsn);
+        replicated
+    };
+    store.note_replicated(replicated(deletion.lsn.prev()));
+    assert_eq!(store.reclaim(0).await.expect("a working disk").bodies, 0);
+    assert_eq!(all(&*store, PARTITION).await[0], messages[0], "it is copied whole");
+    let encoded = store.read_encoded(PARTITION, Lsn::FIRST, 1, usize::MAX).await.expect("readable");
+    assert_eq!(proto::decode_record(encoded[0].bytes.clone()).as_ref(), Ok(&messages[0]));
+    let page = store.read_log(PARTITION, log(1), Scan::After(Offset::ZERO), 1, usize::MAX, 0).await;
+    assert!(erase::is_erased(&page.expect("readable")[0]), "no reader sees it");
+    store.note_replicated(replicated(deletion.lsn));
+    assert!(erase::is_erased(&all(&*store, PARTITION).await[0]));
+    assert_eq!(store.reclaim(0).await.expect("a working disk").bodies, 1);
+}
+
+pub(crate) async fn an_archived_body_is_reclaimed_where_its_log_went_on_elsewhere(bed: impl Bed) {
+    let (store, mut writer) = (bed.store(), Writer::new(PARTITION));
+    writer.fill(&*store, log(1), 1).await;
+    let undone = writer.fill(&*store, log(1), 1).await.remove(0);
+    let archived = store.archive_tail(PARTITION, writer.epoch, undone.lsn).await.expect("it is archived");
+    store.truncate(PARTITION, writer.epoch, undone.lsn).await.expect("it is cut");
+    let mut elsewhere = Writer::new(PartitionId::new(77));
+    let mut again = elsewhere.message(log(1));
+    rename(&mut again, message_id(&undone));
+    elsewhere.write(&*store, vec![again]).await.expect("it follows");
+    let held = || async {
+        let archive = archived.as_ref().expect("a tail").id;
+        let page = store.read_archive(archive, undone.lsn, 1, usize::MAX).await.expect("readable");
+        erase::has_body(&page[0])
+    };
+    store.reclaim(0).await.expect("a working disk");
+    assert!(held().await);
+    let deletion = elsewhere.deleted(log(1), &[1]);
+    elsewhere.write(&*store, vec![deletion]).await.expect("it follows");
+    store.reclaim(0).await.expect("a working disk");
+    assert!(!held().await);
 }

@@ -67,6 +67,8 @@ macro_rules! suite {
                     a_reclaimed_body_stays_gone,
                     only_messages_are_erased,
                     an_archived_body_is_reclaimed_too,
+                    what_may_yet_come_back_stays_on_disk,
+                    an_archived_body_is_reclaimed_where_its_log_went_on_elsewhere,
                 ]
                 fencing: [
                     a_fence_refuses_what_is_below_it_only,
