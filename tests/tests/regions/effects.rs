@@ -83,6 +83,8 @@ async fn a_deletion_in_an_earlier_partition_takes_the_body_off_every_disk() {
     let [one, two, three] = REGIONS;
     let mut options = options(PROGRAM);
     options.overlay.node.insert("reclaim-interval-ms".to_owned(), 500.into());
+    // Small files are looked through sooner.
+    options.overlay.node.insert("segment-bytes".to_owned(), (1024 * 1024).into());
     let lab = start(options).await;
     let mut ann = connect(&lab.edge(one).expect("a region"), "ann").await.expect("connects");
     let log = open_group(&mut ann, &["ben"]).await.expect("opens");
