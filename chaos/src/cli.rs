@@ -193,6 +193,9 @@ pub(crate) struct StormArgs {
     /// Where the figures go.
     #[arg(long, default_value = "target/chaos")]
     out: PathBuf,
+    /// Keep the deployment's data and logs in this folder; for one storm.
+    #[arg(long)]
+    dir: Option<PathBuf>,
 }
 
 /// Load and deployment.
@@ -376,6 +379,7 @@ async fn measure_storm(args: StormArgs) -> anyhow::Result<bool> {
         seed: args.seed,
         partitions_per_region: args.partitions,
         lease: Duration::from_millis(args.lease_ms),
+        dir: args.dir,
     };
     let report = StormsReport::measure(&options, args.storms, progress()).await;
     print!("{}", report.text());

@@ -7,6 +7,7 @@
 //! All sessions are in this process. One of a surviving region's nodes is reached through a link, which is in
 //! this process too and takes two more sockets: 5,000 sessions are 15,000 open files.
 
+mod cpu;
 mod crowd;
 mod session;
 
@@ -15,6 +16,7 @@ use anyhow::{Context as _, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     path::PathBuf,
     sync::Arc,
@@ -28,6 +30,8 @@ const FILES_PER_SESSION: u64 = 3;
 const FILES_BESIDE: u64 = 2_000;
 /// How long all sessions have to open, and to resume.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Of the others' acks in a storm, how many are told one by one.
+const LONGEST_TOLD: usize = 12;
 /// Writes of the others before the storm, to compare with.
 const CALM: Duration = Duration::from_secs(5);
 
@@ -46,6 +50,8 @@ pub struct Options {
     pub partitions_per_region: u32,
     /// The lease.
     pub lease: Duration,
+    /// Keep the deployment's data and logs here.
+    pub dir: Option<PathBuf>,
 }
 
 /// The measurement, told.
@@ -67,8 +73,14 @@ pub struct StormReport {
     pub others_calm_ms: Latency,
     /// From the kill until the last session was resumed.
     pub others_storm_ms: Latency,
+    /// The longest of them: when it was sent, after the kill, and how long it took.
+    pub others_longest_ms: Vec<(f64, f64)>,
     /// Writes of the others that were not acked.
     pub others_failed: u64,
+    /// Why, and how often.
+    pub others_refused: BTreeMap<String, u64>,
+    /// Processor time from the kill until the last session was resumed, by process; `crowd` is this one.
+    pub cpu_s: BTreeMap<String, f64>,
 }
 
 impl StormReport {
@@ -86,6 +98,14 @@ impl StormReport {
             "others' acks, storm:      {}; {} failed",
             self.others_storm_ms, self.others_failed
         );
+        for (why, count) in &self.others_refused {
+            let _ = writeln!(text, "  {count} × {why}");
+        }
+        for (at_ms, took_ms) in &self.others_longest_ms {
+            let _ = writeln!(text, "  sent {at_ms:.0} ms after the kill, acked after {took_ms:.0} ms");
+        }
+        let cpu: Vec<String> = self.cpu_s.iter().map(|(name, s)| format!("{name} {s:.1} s")).collect();
+        let _ = writeln!(text, "processor time:           {}", cpu.join(", "));
         text
     }
 }
@@ -154,9 +174,14 @@ impl StormsReport {
 /// The deployment or the sessions do not come up, or the machine has too few open files.
 pub async fn measure(options: &Options, progress: impl Fn(&str)) -> anyhow::Result<StormReport> {
     raise_file_limit(options.sessions)?;
-    let deployed =
-        Deployed::plain(&options.program, options.seed, options.partitions_per_region, options.lease, None)
-            .await?;
+    let deployed = Deployed::plain(
+        &options.program,
+        options.seed,
+        options.partitions_per_region,
+        options.lease,
+        options.dir.clone(),
+    )
+    .await?;
     let [home, near, far] = [0, 1, 2].map(|number| deployed.region(number).to_owned());
     progress("opening chats");
     let crowd =
@@ -172,6 +197,7 @@ pub async fn measure(options: &Options, progress: impl Fn(&str)) -> anyhow::Resu
     let calm = others.take();
     let prober = crowd.probe(deployed.lab.edge(&far)?);
     progress(&format!("killing {home}"));
+    let before = cpu::Taken::now();
     let killed = Instant::now();
     board.storm_began();
     deployed.lab.kill(&home).await?;
@@ -181,7 +207,13 @@ pub async fn measure(options: &Options, progress: impl Fn(&str)) -> anyhow::Resu
     if let Err(error) = &all {
         progress(&error.to_string());
     }
-    let storm = others.take();
+    let cpu_s = cpu::Taken::now().since(&before);
+    let mut storm = others.take();
+    storm.acks.sort_unstable_by_key(|(_, took)| std::cmp::Reverse(*took));
+    let ms = |took: Duration| took.as_secs_f64() * 1e3;
+    let longest = storm.acks.iter().take(LONGEST_TOLD);
+    let others_longest_ms =
+        longest.map(|(sent, took)| (ms(sent.saturating_duration_since(killed)), ms(*took))).collect();
     let resumed = board.resumed();
     drop(sessions);
     deployed.stop().await?;
@@ -194,9 +226,12 @@ pub async fn measure(options: &Options, progress: impl Fn(&str)) -> anyhow::Resu
         first_ack_ms: (first_ack - killed).as_secs_f64() * 1e3,
         resumed_ms: Latency::of(us(first_ack).collect()),
         resumed_after_kill_ms: Latency::of(us(killed).collect()),
-        others_calm_ms: Latency::of(calm.ack_us),
-        others_storm_ms: Latency::of(storm.ack_us),
-        others_failed: calm.failed + storm.failed,
+        others_calm_ms: calm.latency(),
+        others_storm_ms: storm.latency(),
+        others_longest_ms,
+        others_failed: calm.failed() + storm.failed(),
+        others_refused: storm.refused,
+        cpu_s,
     })
 }
 

@@ -41,6 +41,17 @@ pub enum BareError {
     Unexpected(String),
 }
 
+impl BareError {
+    /// When to come again, where an edge had no room for the connection and said so, in ms.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Socket(error) => socket::retry_after_ms(error),
+            Self::Refused(error) => error.retry_after_ms,
+            Self::Closed | Self::Malformed(_) | Self::Unexpected(_) => None,
+        }
+    }
+}
+
 impl From<tungstenite::Error> for BareError {
     fn from(error: tungstenite::Error) -> Self {
         Self::Socket(Box::new(error))

@@ -68,11 +68,13 @@ pub const GROUP_MAX: usize = 128;
 /// Rows changed by one command of the controller; under FoundationDB's advice of 1 MB a transaction.
 pub const BATCH_MAX_ROWS: usize = 512;
 /// Groups of commands that are under way to the replicas at a time; meanwhile the next ones grow.
-pub const GROUPS_UNDER_WAY: usize = 4;
+pub const GROUPS_UNDER_WAY: usize = 16;
 /// The encoded size of the commands that share one entry of the log; one command may be greater.
 pub const GROUP_MAX_BYTES: usize = 512 * 1024;
 /// The encoded size of one command: what is greater could not be sent to the other replicas.
 pub const COMMAND_MAX_BYTES: usize = 1024 * 1024;
+/// Rounds of linearizable reads that are under way at a time; meanwhile those who come wait for the next one.
+pub const READS_UNDER_WAY: usize = 8;
 /// Entries in one message between replicas.
 pub const APPEND_MAX_ENTRIES: usize = 64;
 /// The encoded size of the entries, or of the rows of a snapshot, in one message between replicas; one entry
@@ -80,6 +82,12 @@ pub const APPEND_MAX_ENTRIES: usize = 64;
 pub const APPEND_MAX_BYTES: usize = 1024 * 1024;
 /// How long a replica has to answer an append at least, in ms: a disk that is slow for a moment is not dead.
 pub const APPEND_TIMEOUT_MIN_MS: u64 = 2_000;
+/// How long the answer to an append is waited for, in ms.
+pub const APPEND_ANSWER_MS: u64 = 2_000;
+/// Appends to one replica that are under way ahead of the library; what comes then waits for it.
+pub const APPENDS_AHEAD_MAX: usize = 32;
+/// The encoded size of entries that go ahead of the library.
+pub const APPEND_AHEAD_MAX_BYTES: usize = 256 * 1024;
 /// The pause before a replica that did not answer is asked again, in ms.
 pub const REPLICA_RETRY_MS: u64 = 200;
 /// Keys deleted or copied at a time.

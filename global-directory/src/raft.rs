@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   submit, renew ──▶ group: one entry for all that waits ──▶ the library (leader) ──▶ network ──▶ server
-//!                                                                │ append   stamps renewals (log)
+//!                                                                │ append   stamps renewals (log)  ▲
+//!                                                                │             └─ durable ▶ lane ──┘ at once
 //!                                                                ▼ committed
 //!   state ◀── publish ── machine: command::execute, applied in the log's order by every replica
 //! ```
@@ -20,6 +21,7 @@ mod disk;
 mod election;
 mod group;
 mod identity;
+mod lane;
 mod log;
 mod machine;
 mod membership;
@@ -57,7 +59,6 @@ use election::{Election, Heard};
 use group::Queue;
 use identity::{Birth, Identity};
 use openraft::{ServerState, SnapshotPolicy};
-use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -66,7 +67,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use types::{Member, Proposal, Raft};
+use types::{Member, Proposal, Raft, RaftMetrics};
 
 /// How a replica is started.
 #[derive(Debug, Clone)]
@@ -108,8 +109,6 @@ pub(crate) struct Group {
     reads: reads::Queue,
     network: Network,
     heard: Arc<Heard>,
-    /// When a majority last answered this leader.
-    majority_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Group {
@@ -171,7 +170,8 @@ impl Group {
         let identity = identity::identify(&*kv, settings.replica)?;
         let disk = disk::Disk::new(kv.clone()).map_err(OpenError::Thread)?;
         let network = Network::new(settings.dial);
-        let log = log::Log::new(disk.clone(), state.clone());
+        let log =
+            log::Log::new(disk.clone(), state.clone(), log::Ahead::new(identity.replica, network.clone()));
         let machine = machine::Machine::open(disk.clone(), state.clone())?;
         let raft = Raft::new(identity.replica, Arc::new(config), network.clone(), log, machine).await;
         let raft = raft.map_err(|error| OpenError::Log(error.to_string()))?;
@@ -185,7 +185,6 @@ impl Group {
             reads: reads::Queue::start(raft.clone()),
             network: network.clone(),
             heard: heard.clone(),
-            majority_at: Arc::default(),
             raft: raft.clone(),
         };
         let birth = Birth {
@@ -203,7 +202,7 @@ impl Group {
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(birth.attend(raft.clone())));
         tokio::spawn(election.run(stop.clone()));
-        tokio::spawn(watch(raft.clone(), group.majority_at.clone(), stop));
+        tokio::spawn(watch(raft.clone(), stop));
         Ok((group, Server { identity, member, disk, raft, heard, installing: Arc::default() }))
     }
 
@@ -257,19 +256,29 @@ impl Group {
 
     /// The term in which this replica leads, with a majority that answers it.
     pub(crate) fn leads(&self) -> Option<u64> {
-        let (is_leader, term) = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            (metrics.state == ServerState::Leader, metrics.current_term)
-        };
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
         let is_followed = |at: Instant| at.elapsed() <= self.heard.patience();
-        (is_leader && self.majority_at.lock().is_some_and(is_followed)).then_some(term)
+        self.majority_at(&metrics).is_some_and(is_followed).then_some(metrics.current_term)
+    }
+
+    /// When the message left, at the latest, that the majority of a leader has answered; `None` where it does not lead.
+    fn majority_at(&self, metrics: &RaftMetrics) -> Option<Instant> {
+        if metrics.state != ServerState::Leader {
+            return None;
+        }
+        let now = Instant::now();
+        let answered = |voter: &ReplicaId| {
+            let is_own = *voter == self.identity.replica;
+            if is_own { Some(now) } else { self.network.heard(*voter, &metrics.vote) }
+        };
+        majority_at(metrics.membership_config.membership().get_joint_config(), answered)
     }
 
     /// Whether it has been without a leader, or has led without a majority, for so long that what it knows of the
     /// placement may be old.
     pub(crate) fn is_cut_off(&self) -> bool {
-        let majority = self.majority_at.lock().map(|at| at.elapsed());
+        let majority = self.majority_at(&self.raft.metrics().borrow()).map(|at| at.elapsed());
         let silence = majority.map_or(self.heard.silence(), |majority| majority.min(self.heard.silence()));
         silence > self.heard.patience() * bounds::CUT_OFF_ELECTIONS
     }
@@ -327,15 +336,26 @@ impl Group {
     }
 }
 
-/// Notes when a majority last answered, and what operators look at.
-async fn watch(raft: Raft, majority_at: Arc<Mutex<Option<Instant>>>, stop: CancellationToken) {
+/// The time by which each of these sets has a majority that had answered then.
+fn majority_at(
+    configs: &[BTreeSet<ReplicaId>],
+    answered: impl Fn(&ReplicaId) -> Option<Instant>,
+) -> Option<Instant> {
+    let of = |voters: &BTreeSet<ReplicaId>| {
+        let mut times: Vec<Option<Instant>> = voters.iter().map(&answered).collect();
+        times.sort_unstable_by(|one, other| other.cmp(one));
+        times.get(voters.len() / 2).copied().flatten()
+    };
+    configs.iter().map(of).min().flatten()
+}
+
+/// Notes what operators look at.
+async fn watch(raft: Raft, stop: CancellationToken) {
     let mut changes = raft.metrics();
     loop {
         {
             let metrics = changes.borrow_and_update();
             let is_leader = metrics.state == ServerState::Leader;
-            let ago = metrics.millis_since_quorum_ack.filter(|_| is_leader).map(Duration::from_millis);
-            *majority_at.lock() = ago.and_then(|ago| Instant::now().checked_sub(ago));
             ::metrics::gauge!("hearth_directory_leads").set(f64::from(u8::from(is_leader)));
             ::metrics::gauge!("hearth_directory_term").set(metrics.current_term as f64);
             let applied = metrics.last_applied.map_or(0, |last| last.index);

@@ -82,6 +82,10 @@ pub struct Config {
     /// The most sessions at a time.
     #[serde(default = "default_sessions_max")]
     pub sessions_max: usize,
+    /// Sessions that are let in a second, at the most: when all those of a lost region come, the ones that are here
+    /// go on.
+    #[serde(default = "default_sessions_per_s")]
+    pub sessions_per_s: u32,
     /// The most unanswered writes of one session.
     #[serde(default = "default_session_writes_max")]
     pub session_writes_max: u32,
@@ -154,6 +158,9 @@ const fn default_archive_keep_ms() -> u64 {
 }
 const fn default_sessions_max() -> usize {
     15_000
+}
+const fn default_sessions_per_s() -> u32 {
+    1_000
 }
 const fn default_session_writes_max() -> u32 {
     1_024
@@ -228,6 +235,7 @@ impl Config {
         }
         let at_least_one = [
             ("sessions-max", self.sessions_max as u64),
+            ("sessions-per-s", u64::from(self.sessions_per_s)),
             ("session-writes-max", u64::from(self.session_writes_max)),
             ("session-queue-bytes", self.session_queue_bytes as u64),
             ("openings-burst", u64::from(self.openings_burst)),

@@ -1,6 +1,7 @@
 //! The crowd's users and chats, those who write beside it, and the one who waits for the new home.
 
 use super::session::{self, Board, Member};
+use crate::report::Latency;
 use anyhow::bail;
 use client::bare::{BareError, Connection};
 use lab::Lab;
@@ -161,8 +162,24 @@ pub(super) async fn open_bystanders(lab: &Lab, region: &str) -> anyhow::Result<V
 /// What the others' writes came to.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
-    pub(super) ack_us: Vec<u64>,
-    pub(super) failed: u64,
+    /// When each was sent, and after how long it was acked.
+    pub(super) acks: Vec<(Instant, Duration)>,
+    /// Those that were not, by why.
+    pub(super) refused: BTreeMap<String, u64>,
+}
+
+impl Acks {
+    pub(super) fn latency(&self) -> Latency {
+        Latency::of(self.acks.iter().map(|(_, took)| took.as_micros() as u64).collect())
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.refused.values().sum()
+    }
+
+    fn fail(&mut self, why: String) {
+        *self.refused.entry(why).or_default() += 1;
+    }
 }
 
 /// Those who write beside the crowd, one after the other on one connection. They end when this is dropped.
@@ -180,8 +197,8 @@ impl Others {
             writing.spawn(async move {
                 let device = DeviceId::new(number as u64 + 2);
                 // The one who opened them writes from several devices.
-                if write(&edge, &log, device, &acks).await.is_err() {
-                    acks.lock().failed += 1;
+                if let Err(error) = write(&edge, &log, device, &acks).await {
+                    acks.lock().fail(error.to_string());
                 }
             });
         }
@@ -202,8 +219,8 @@ async fn write(edge: &str, log: &str, device: DeviceId, acks: &Mutex<Acks>) -> R
         beats.tick().await;
         let sent = Instant::now();
         match session.ask(send(log, number)).await {
-            Ok(_) => acks.lock().ack_us.push(sent.elapsed().as_micros() as u64),
-            Err(BareError::Refused(_)) => acks.lock().failed += 1,
+            Ok(_) => acks.lock().acks.push((sent, sent.elapsed())),
+            Err(BareError::Refused(refusal)) => acks.lock().fail(refusal.code.to_string()),
             Err(error) => return Err(error),
         }
     }

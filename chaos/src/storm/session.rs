@@ -58,18 +58,25 @@ pub(super) struct Member {
 pub(super) async fn run(member: Member, edges: Vec<String>, board: Arc<Board>, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut told = false;
-    let mut edge = 0;
-    let mut round = 0_u32;
+    let (mut edge, mut failed) = (0, 0_usize);
+    let mut held = vec![Instant::now(); edges.len()];
     loop {
-        let url = &edges[edge % edges.len()];
         // A connection that breaks is followed by another.
-        let _ = keep(&member, url, &board, &mut told, &mut round).await;
-        edge += 1;
-        let most_ms = (BACKOFF_BASE_MS << round.min(6)).min(BACKOFF_CAP_MS);
-        if edge.is_multiple_of(edges.len()) {
-            round += 1;
+        let ended = keep(&member, &edges[edge], &board, &mut told, &mut failed).await;
+        let round = failed / edges.len();
+        match ended.err().and_then(|error| error.retry_after_ms()) {
+            Some(after_ms) => {
+                let after_ms = after_ms + rng.random_range(0..=after_ms);
+                held[edge] = Instant::now() + Duration::from_millis(after_ms);
+            }
+            None => failed += 1,
         }
-        sleep(Duration::from_millis(rng.random_range(0..=most_ms))).await;
+        let most_ms = (BACKOFF_BASE_MS << round.min(6)).min(BACKOFF_CAP_MS);
+        let now = Instant::now();
+        let behind = (1..=edges.len()).map(|step| (edge + step) % edges.len());
+        edge = behind.min_by_key(|edge| held[*edge].max(now)).unwrap_or(edge);
+        let wait = Duration::from_millis(rng.random_range(0..=most_ms));
+        sleep(wait.max(held[edge].saturating_duration_since(now))).await;
     }
 }
 
@@ -78,7 +85,7 @@ async fn keep(
     url: &str,
     board: &Board,
     told: &mut bool,
-    round: &mut u32,
+    failed: &mut usize,
 ) -> Result<(), BareError> {
     let cursor =
         |(log, position): (&String, &String)| LogCursor { log: log.clone(), position: position.clone() };
@@ -86,7 +93,7 @@ async fn keep(
     let opening = Connection::open(url, &member.user, member.device, cursors);
     let Ok(connection) = timeout(CONNECT_TIMEOUT, opening).await else { return Ok(()) };
     let mut connection = connection?;
-    *round = 0;
+    *failed = 0;
     let in_storm = board.storm.load(Ordering::Relaxed);
     let mut waiting = member.cursors.clone();
     let mut again: Vec<String> = Vec::new();

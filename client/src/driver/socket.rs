@@ -21,7 +21,10 @@ use tokio_tungstenite::{
         Error, Message,
         client::IntoClientRequest,
         error::UrlError,
-        http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL},
+        http::{
+            HeaderValue, Uri,
+            header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL},
+        },
         protocol::WebSocketConfig,
     },
 };
@@ -83,7 +86,16 @@ impl Socket {
                     self.state = State::Open { reader, writer };
                     return vec![Input::Connected];
                 }
-                Err(error) => error.to_string(),
+                Err(error) => {
+                    let reason = error.to_string();
+                    match retry_after_ms(&error) {
+                        None => reason,
+                        Some(retry_after_ms) => {
+                            self.disconnect();
+                            return vec![Input::TurnedAway { reason, retry_after_ms }];
+                        }
+                    }
+                }
             },
             State::Open { reader, writer } => {
                 let (queue, unflushed) = (&mut self.queue, &mut self.unflushed);
@@ -180,6 +192,13 @@ async fn open(edge: String, encoding: Encoding) -> Result<Stream, Error> {
     let stream = dial(request.uri()).await?;
     let (stream, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
     Ok(stream)
+}
+
+/// When to come again, where an edge refused the connection and said so.
+pub(crate) fn retry_after_ms(error: &Error) -> Option<u64> {
+    let Error::Http(response) = error else { return None };
+    let seconds: u64 = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(seconds.saturating_mul(1_000))
 }
 
 /// Opens the connection that a WebSocket's address names.

@@ -64,6 +64,22 @@ impl SessionCore {
         }
     }
 
+    /// The edge has no room for the session now.
+    pub(super) fn turned_away(
+        &mut self,
+        now_ms: u64,
+        reason: String,
+        retry_after_ms: u64,
+        out: &mut Vec<Output>,
+    ) {
+        if !matches!(self.link.stage, Stage::Connecting { .. }) {
+            return self.lost(now_ms, reason, false, out);
+        }
+        self.forget_connection();
+        let retry_in_ms = self.link.turned_away(now_ms, &self.config.timing, retry_after_ms);
+        out.push(Output::Event(Event::Disconnected { reason, retry_in_ms }));
+    }
+
     pub(super) fn lost(&mut self, now_ms: u64, reason: String, disconnect: bool, out: &mut Vec<Output>) {
         if matches!(self.link.stage, Stage::Idle | Stage::Ended | Stage::Backoff { .. }) {
             return;

@@ -12,13 +12,16 @@
 //! once. Those are tried before the client's own list, and count in no wait.
 //!
 //! Waits use full jitter (a random time up to a bound that doubles with every round over the edges), so
-//! that the clients of a lost region do not return all at once.
+//! that the clients of a lost region do not return all at once. An edge that has no room says when to come again: until
+//! then, and a random time as long again, the others are tried, or waited for.
 
 use crate::config::Timing;
 use std::collections::VecDeque;
 
 /// Edges that a server may send a session to; further ones are not heard.
 const DETOUR_MAX: usize = 16;
+/// The longest that an edge keeps a session away.
+const AWAY_MAX_MS: u64 = 60_000;
 /// A server that names no time by which to be gone is taken to mean this.
 const AWAY_WITHIN_DEFAULT_MS: u64 = 2_000;
 
@@ -58,6 +61,8 @@ pub(super) struct Link {
     pub(super) stage: Stage,
     edges: Vec<String>,
     edge: usize,
+    /// Until when each edge is left alone.
+    held_ms: Vec<u64>,
     /// Where a server has sent the session, until one has welcomed it; the first one is the next.
     detour: VecDeque<String>,
     /// The edge of the connection or attempt.
@@ -74,6 +79,7 @@ impl Link {
     pub(super) fn new(edges: Vec<String>, timing: &Timing, seed: u64) -> Self {
         Self {
             stage: Stage::Idle,
+            held_ms: vec![0; edges.len()],
             edges,
             edge: 0,
             detour: VecDeque::new(),
@@ -162,11 +168,29 @@ impl Link {
         {
             self.attempts = 0;
         }
-        self.edge = (self.edge + 1) % self.edges.len();
         let rounds = self.attempts / self.edges.len() as u32;
         let bound_ms = timing.backoff_base_ms.saturating_mul(1 << rounds.min(30)).min(timing.backoff_cap_ms);
         self.attempts = self.attempts.saturating_add(1);
-        let wait_ms = self.random.below(bound_ms + 1);
+        self.next_edge(now_ms, bound_ms)
+    }
+
+    /// The edge has no room now, and has said when to come again: the next one is tried after the answered wait.
+    pub(super) fn turned_away(&mut self, now_ms: u64, timing: &Timing, retry_after_ms: u64) -> u64 {
+        if !self.detour.is_empty() {
+            return self.lost(now_ms, timing);
+        }
+        let after_ms = retry_after_ms.min(AWAY_MAX_MS);
+        self.held_ms[self.edge] = now_ms + after_ms + self.random.below(after_ms + 1);
+        self.next_edge(now_ms, timing.backoff_base_ms)
+    }
+
+    /// Goes on to the next edge that is not held, or to the one that is held least, after a random wait.
+    fn next_edge(&mut self, now_ms: u64, bound_ms: u64) -> u64 {
+        let behind = (1..=self.edges.len()).map(|step| (self.edge + step) % self.edges.len());
+        let held_ms = |edge: &usize| self.held_ms[*edge].saturating_sub(now_ms);
+        // Of several that are held as long, the first.
+        self.edge = behind.min_by_key(held_ms).unwrap_or(self.edge);
+        let wait_ms = held_ms(&self.edge).max(self.random.below(bound_ms + 1));
         self.stage = Stage::Backoff { until_ms: now_ms + wait_ms };
         wait_ms
     }
@@ -266,6 +290,23 @@ mod tests {
             link.lost(0, &timing);
         }
         assert_eq!(tried, ["ws://edge-0", "ws://edge-1", "ws://edge-0", "ws://edge-1"]);
+    }
+
+    #[test]
+    fn an_edge_that_has_no_room_is_left_alone_for_as_long_as_it_says_and_others_are_tried() {
+        let (mut link, timing) = link(2);
+        link.connect(0, &timing);
+        assert!(link.turned_away(0, &timing, 3_000) <= timing.backoff_base_ms);
+        link.connect(0, &timing);
+        assert_eq!(link.edge(), "ws://edge-1");
+        link.lost(10, &timing);
+        link.connect(10, &timing);
+        assert_eq!(link.edge(), "ws://edge-1", "the other one is held");
+        // All are held: the one that is free first is waited for, and a random time longer than it said.
+        let wait_ms = link.turned_away(20, &timing, 10_000);
+        link.connect(20 + wait_ms, &timing);
+        assert_eq!(link.edge(), "ws://edge-0");
+        assert!((2_980..=5_980).contains(&wait_ms), "{wait_ms}");
     }
 
     #[test]

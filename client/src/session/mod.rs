@@ -53,6 +53,13 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// The attempt to open the connection was refused: the edge has no room now.
+    TurnedAway {
+        /// Why.
+        reason: String,
+        /// When it may have room again.
+        retry_after_ms: u64,
+    },
     /// A frame arrived.
     Frame(wire::ServerFrame),
     /// Data is waiting that the driver may not read now, because the app is slow: the connection lives.
@@ -190,6 +197,9 @@ impl SessionCore {
             Input::Start => {}
             Input::Connected => self.greet(now_ms, out),
             Input::Disconnected { reason } => self.lost(now_ms, reason, false, out),
+            Input::TurnedAway { reason, retry_after_ms } => {
+                self.turned_away(now_ms, reason, retry_after_ms, out);
+            }
             Input::Heard => {
                 self.link.heard(now_ms);
                 self.requests.postpone(now_ms);

@@ -73,13 +73,31 @@ impl Disk {
         let job: Job = Box::new(move |kv| {
             let _gone = sender.send(work(kv));
         });
-        let ended = || kv::Error::Engine { what: "write", why: "the thread of the store has ended".into() };
         thread.send(job).await.map_err(|_| ended())?;
         done.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Runs `work` after everything that was asked for before; nobody waits for it. A store that fails does so for good,
+    /// and whoever writes next hears of it.
+    pub(super) async fn soon(
+        &self,
+        work: impl FnOnce(&dyn Kv) -> Result<(), kv::Error> + Send + 'static,
+    ) -> Result<(), kv::Error> {
+        let Some(thread) = &self.thread else { return work(&*self.kv) };
+        let job: Job = Box::new(move |kv| {
+            if let Err(error) = work(kv) {
+                tracing::error!(%error, "the store of this replica fails");
+            }
+        });
+        thread.send(job).await.map_err(|_| ended())
     }
 
     /// The store itself, for reads that wait for nothing that is under way.
     pub(super) fn kv(&self) -> &Arc<dyn Kv> {
         &self.kv
     }
+}
+
+fn ended() -> kv::Error {
+    kv::Error::Engine { what: "write", why: "the thread of the store has ended".into() }
 }

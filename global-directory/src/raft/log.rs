@@ -3,10 +3,15 @@
 //! A renewal is stamped here, when its entry comes to this replica's log for the first time: that is after the
 //! node sent it, whoever is leader, so a lease that is counted from the stamp never ends too early. Every
 //! replica does so on its own clock, and so whichever becomes leader knows whom it has to wait for, and how long.
+//!
+//! What a leader has made durable goes to the others at once ([`super::lane`]), and not before: the library lets a
+//! leader that has crashed go on in the same term, and what it no longer knows must be known to nobody.
 
 use super::{
     disk::{COMMITTED, Disk, LOG_END, PURGED, VOTE, log_key},
-    types::{Entry, LogId, StorageError, Types, Vote},
+    lane::Fresh,
+    network::Network,
+    types::{Entry, LogId, ReplicaId, StorageError, Types, Vote},
 };
 use crate::{
     bounds, clock,
@@ -14,10 +19,12 @@ use crate::{
     rows::{decode, encode},
     state::State,
 };
+use bytes::Bytes;
 use openraft::{
     AnyError, EntryPayload, ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageIOError,
     storage::{LogFlushed, RaftLogStorage},
 };
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::{
     fmt::Debug,
@@ -31,11 +38,38 @@ use std::{
 pub(crate) struct Log {
     disk: Disk,
     state: Arc<State>,
+    ahead: Ahead,
+}
+
+/// Whom a replica tells at once of what it has appended.
+#[derive(Clone)]
+pub(super) struct Ahead {
+    pub(super) own: ReplicaId,
+    pub(super) network: Network,
+    /// The last entry of the log, once it is known here.
+    pub(super) last: Arc<Mutex<Option<LogId>>>,
+}
+
+impl Ahead {
+    pub(super) fn new(own: ReplicaId, network: Network) -> Self {
+        Self { own, network, last: Arc::default() }
+    }
+
+    fn appended(&self, last: LogId, entries: Vec<Bytes>) {
+        let previous = self.last.lock().replace(last);
+        let bytes: usize = entries.iter().map(Bytes::len).sum();
+        if let Some(previous) = previous
+            && bytes <= bounds::APPEND_AHEAD_MAX_BYTES
+            && previous.index + entries.len() as u64 == last.index
+        {
+            self.network.go_ahead(self.own, &Fresh { previous, last, entries });
+        }
+    }
 }
 
 impl Log {
-    pub(super) const fn new(disk: Disk, state: Arc<State>) -> Self {
-        Self { disk, state }
+    pub(super) const fn new(disk: Disk, state: Arc<State>, ahead: Ahead) -> Self {
+        Self { disk, state, ahead }
     }
 
     fn stamp_renewals(&self, entries: &[Entry]) {
@@ -146,7 +180,8 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        let saved = self.disk.run(move |kv| kv.write_soon(&mut |tx| tx.put(COMMITTED, &encode(&committed)?)));
+        let saved =
+            self.disk.soon(move |kv| kv.write_soon(&mut |tx| tx.put(COMMITTED, &encode(&committed)?)));
         saved.await.map_err(failed(ErrorSubject::Logs, ErrorVerb::Write))
     }
 
@@ -162,21 +197,24 @@ impl RaftLogStorage<Types> for Log {
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
         self.stamp_renewals(&entries);
+        let last = entries.last().map(|entry| entry.log_id);
         let appended = self.disk.run(move |kv| {
-            kv.write(&mut |tx| {
-                for entry in &entries {
-                    tx.put(&log_key(entry.log_id.index), &encode(entry)?)?;
-                }
-                Ok(())
-            })
+            let rows = entries.iter().map(|entry| Ok((log_key(entry.log_id.index), encode(entry)?)));
+            let rows: Vec<(Vec<u8>, Vec<u8>)> = rows.collect::<Result<_, kv::Error>>()?;
+            kv.write(&mut |tx| rows.iter().try_for_each(|(key, value)| tx.put(key, value)))?;
+            Ok(rows.into_iter().map(|(_, value)| Bytes::from(value)).collect::<Vec<Bytes>>())
         });
         let appended = appended.await;
-        callback
-            .log_io_completed(appended.as_ref().copied().map_err(|error| io::Error::other(error.clone())));
-        appended.map_err(failed(ErrorSubject::Logs, ErrorVerb::Write))
+        if let (Ok(entries), Some(last)) = (&appended, last) {
+            self.ahead.appended(last, entries.clone());
+        }
+        let told = appended.as_ref().map(drop).map_err(|error| io::Error::other(error.clone()));
+        callback.log_io_completed(told);
+        appended.map(drop).map_err(failed(ErrorSubject::Logs, ErrorVerb::Write))
     }
 
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        *self.ahead.last.lock() = None;
         let truncated =
             self.disk.run(move |kv| kv.write(&mut |tx| delete_range(tx, &log_key(log_id.index), LOG_END)));
         truncated.await.map_err(failed(ErrorSubject::Log(log_id), ErrorVerb::Delete))

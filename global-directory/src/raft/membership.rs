@@ -105,11 +105,13 @@ impl Group {
 
     /// What this replica knows of the group.
     pub(crate) fn inspect(&self) -> InspectReply {
+        let leader = self.leader();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let members = metrics.membership_config.membership();
         let voters: BTreeSet<ReplicaId> = members.voter_ids().collect();
         let is_leader = metrics.state == ServerState::Leader;
+        let majority_at = self.majority_at(&metrics);
         let own = self.identity.replica;
         let matched = |id: &ReplicaId| match metrics.replication.as_ref().and_then(|all| all.get(id)) {
             _ if is_leader && *id == own => metrics.last_log_index,
@@ -126,7 +128,7 @@ impl Group {
         });
         InspectReply {
             replica: own.get(),
-            leader: match self.leader() {
+            leader: match leader {
                 super::Leader::Own => own.get(),
                 super::Leader::Other(leader, _) => leader.get(),
                 super::Leader::Unknown => 0,
@@ -136,7 +138,7 @@ impl Group {
             applied_index: metrics.last_applied.map_or(0, |at| at.index),
             snapshot_index: metrics.snapshot.map_or(0, |at| at.index),
             purged_index: metrics.purged.map_or(0, |at| at.index),
-            quorum_ago_ms: metrics.millis_since_quorum_ack,
+            quorum_ago_ms: majority_at.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
             replicas: replicas.collect(),
         }
     }

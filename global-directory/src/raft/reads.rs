@@ -1,4 +1,4 @@
-//! Linearizable reads: one round to a majority for all that wait.
+//! Linearizable reads: one round to a majority for all that come together. A round does not wait for the one before.
 
 use super::types::Raft;
 use crate::{bounds, engine::SubmitError};
@@ -6,6 +6,7 @@ use openraft::error::{CheckIsLeaderError, ForwardToLeader, RaftError};
 use std::time::Duration;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::JoinSet,
     time::{Instant, timeout_at},
 };
 
@@ -32,12 +33,26 @@ impl Queue {
 }
 
 async fn serve(raft: Raft, mut queue: mpsc::Receiver<Reply>) {
-    let mut waiting = Vec::with_capacity(bounds::GROUP_MAX);
-    while queue.recv_many(&mut waiting, bounds::GROUP_MAX).await > 0 {
-        let outcome = confirm(&raft).await;
-        for reply in waiting.drain(..) {
-            let _gone = reply.send(outcome.clone());
+    let mut rounds = JoinSet::new();
+    loop {
+        let mut waiting = Vec::with_capacity(bounds::GROUP_MAX);
+        tokio::select! {
+            Some(_) = rounds.join_next(), if !rounds.is_empty() => continue,
+            taken = queue.recv_many(&mut waiting, bounds::GROUP_MAX),
+                if rounds.len() < bounds::READS_UNDER_WAY =>
+            {
+                if taken == 0 {
+                    return;
+                }
+            }
         }
+        let raft = raft.clone();
+        rounds.spawn(async move {
+            let outcome = confirm(&raft).await;
+            for reply in waiting {
+                let _gone = reply.send(outcome.clone());
+            }
+        });
     }
 }
 

@@ -3,7 +3,13 @@
 mod cluster;
 mod scenarios;
 
-use super::{disk::Disk, log::Log, machine::Machine, types::*};
+use super::{
+    disk::Disk,
+    log::{Ahead, Log},
+    machine::Machine,
+    network::Network,
+    types::*,
+};
 use crate::{
     command::{Command, Deployment, Envelope},
     kv::{Embedded, Kv, Memory},
@@ -28,7 +34,8 @@ fn open(kv: Arc<dyn Kv>) -> (Log, Machine, Arc<State>) {
     let state = Arc::new(State::new(Placement::default(), TTL_MS, crate::clock::boot_ms()));
     let disk = Disk::new(kv).expect("a thread");
     let machine = Machine::open(disk.clone(), state.clone()).expect("readable");
-    (Log::new(disk, state.clone()), machine, state)
+    let ahead = Ahead::new(ReplicaId::new(1), Network::new(std::collections::BTreeMap::new()));
+    (Log::new(disk, state.clone(), ahead), machine, state)
 }
 
 impl StoreBuilder<Types, Log, Machine, TempDir> for OnDisk {

@@ -119,4 +119,5 @@ pub(crate) type Membership = openraft::StoredMembership<ReplicaId, Member>;
 pub(crate) type SnapshotMeta = openraft::SnapshotMeta<ReplicaId, Member>;
 pub(crate) type Snapshot = openraft::Snapshot<Types>;
 pub(crate) type StorageError = openraft::StorageError<ReplicaId>;
+pub(crate) type RaftMetrics = openraft::RaftMetrics<ReplicaId, Member>;
 pub(crate) type Raft = openraft::Raft<Types>;

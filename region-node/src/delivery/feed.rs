@@ -176,6 +176,60 @@ struct Unsettled {
     tail: VecDeque<Arc<Published>>,
     tail_bytes: usize,
     idle_since_ms: Option<u64>,
+    /// Some member may be stuck.
+    has_stuck: bool,
+}
+
+/// Which members an input may have brought a step further; the others stand as they stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touched {
+    Nobody,
+    One(SessionId),
+    All,
+}
+
+impl Touched {
+    /// As far as the input itself tells: one that changes what all have in common touches all.
+    const fn by(input: &Input) -> Self {
+        match input {
+            Input::Join { session, .. }
+            | Input::Filled { session, .. }
+            | Input::NotFilled { session, .. } => Self::One(*session),
+            Input::Leave(_) | Input::Overflowed { .. } | Input::Pinned(_) | Input::Route(_) => Self::Nobody,
+            Input::Moved
+            | Input::Subscribed(..)
+            | Input::Published(_)
+            | Input::Replicated(_)
+            | Input::Lagged
+            | Input::Ended(_)
+            | Input::Checked(..)
+            | Input::Tick => Self::All,
+        }
+    }
+}
+
+impl Unsettled {
+    fn each(&mut self, touched: Touched, mut act: impl FnMut(SessionId, &mut Member)) {
+        match touched {
+            Touched::Nobody => {}
+            Touched::One(session) => {
+                if let Some(member) = self.members.get_mut(&session) {
+                    act(session, member);
+                }
+            }
+            Touched::All => self.members.iter_mut().for_each(|(session, member)| act(*session, member)),
+        }
+    }
+
+    /// Notes whether someone is stuck; sure once all were touched.
+    fn note_stuck(&mut self, touched: Touched) {
+        let is_stuck = |member: &Member| matches!(member.state, State::Stuck { .. });
+        self.has_stuck = match touched {
+            Touched::All => self.members.values().any(is_stuck),
+            Touched::One(session) => self.has_stuck || self.members.get(&session).is_some_and(is_stuck),
+            Touched::Nobody => self.has_stuck,
+        } && !self.members.is_empty();
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,10 +279,9 @@ impl Feed {
 
     /// Whether a tick may have something to do.
     pub(crate) fn is_restless(&self) -> bool {
-        let is_stuck = |member: &Member| matches!(member.state, State::Stuck { .. });
         self.subscribed.is_none()
             || self.is_deserted()
-            || self.unsettled.as_ref().is_some_and(|unsettled| unsettled.members.values().any(is_stuck))
+            || self.unsettled.as_ref().is_some_and(|unsettled| unsettled.has_stuck)
     }
 
     /// Whether a session still waits for this filling.
@@ -239,6 +292,7 @@ impl Feed {
 
     pub(crate) fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
         let is_tick = matches!(input, Input::Tick);
+        let (touched, before) = (Touched::by(&input), self.common());
         match input {
             Input::Join { session, position, checked, at_end } => {
                 self.join(session, position, checked, at_end);
@@ -266,12 +320,22 @@ impl Feed {
             }
             Input::Tick => self.try_again(),
         }
-        let levelled = self.settle(out);
-        self.tick_replicated(levelled, out);
+        let touched = if self.common() == before { touched } else { Touched::All };
+        let levelled = self.settle(touched, out);
+        self.tick_replicated(levelled, touched, out);
         self.linger(now_ms, is_tick, out);
+        if let Some(unsettled) = &mut self.unsettled {
+            unsettled.note_stuck(touched);
+        }
         if self.unsettled.as_deref().is_some_and(|unsettled| *unsettled == Unsettled::default()) {
             self.unsettled = None;
         }
+    }
+
+    /// What the next step of every member depends on, beside itself.
+    fn common(&self) -> impl PartialEq + use<> {
+        let is_followed = (self.subscribed.is_some(), self.is_asking());
+        (self.pinned, self.era, self.head, self.replicated, is_followed)
     }
 
     /// Whether all its sessions are level, and nothing is under way.
@@ -298,6 +362,10 @@ impl Feed {
         let state = match () {
             () if checked < self.era => State::Checking,
             () if at_end && self.subscribed.is_none() && self.is_asking() => State::Waiting,
+            // Nobody knows of more; whoever is asked next tells.
+            () if at_end && self.subscribed.is_none() && position.offset >= self.head.offset => {
+                State::Current
+            }
             () => State::Lacking,
         };
         let member = Member { position, checked, state, told: Position::START };

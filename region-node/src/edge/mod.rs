@@ -8,6 +8,7 @@
 //! ```
 
 mod chats;
+mod door;
 pub(crate) mod errors;
 mod farewell;
 pub(crate) mod frame;
@@ -30,6 +31,7 @@ use crate::{
     peer::{self, Peers},
     router::Router,
 };
+use door::Door;
 use metrics::Histogram;
 use openings::{Openings, Rate};
 use parking_lot::Mutex;
@@ -51,6 +53,7 @@ struct Inner {
     parts: Parts,
     router: Router,
     delivery: Delivery,
+    door: Door,
     sessions: AtomicUsize,
     /// Told when the last session has ended.
     emptied: Notify,
@@ -89,8 +92,18 @@ impl Edge {
         let write_seconds = metrics::histogram!("hearth_edge_write_seconds");
         let rate = Rate { burst: parts.config.openings_burst, per_s: parts.config.openings_per_s };
         let openings = Mutex::new(Openings::new(rate));
-        let inner =
-            Inner { parts, router, delivery, sessions, emptied, next_session, write_seconds, openings };
+        let door = Door::new(parts.config.sessions_per_s);
+        let inner = Inner {
+            parts,
+            router,
+            delivery,
+            door,
+            sessions,
+            emptied,
+            next_session,
+            write_seconds,
+            openings,
+        };
         let edge = Self(Arc::new(inner));
         tokio::spawn(edge.clone().follow_drains(edge.0.parts.shutdown.clone()));
         edge

@@ -92,6 +92,12 @@ async fn upgrade(
         let why = format!("the node has {} sessions, the most it takes", edge.sessions());
         return refuse(Code::Overloaded, why);
     };
+    if let Err(refusal) = edge.0.door.enter().await {
+        return Problem::from(refusal).into_response();
+    }
+    if edge.0.parts.readiness.is_leaving() {
+        return refuse(Code::NotReady, "the node is going down".to_owned());
+    }
     if let Some(Extension(ConnectInfo(connection))) = connection {
         connection.bound_send_buffer(SEND_BUFFER_BYTES);
     }

@@ -14,7 +14,7 @@ const HELD_MAX: usize = PENDING_MAX;
 /// Their bytes.
 const HELD_MAX_BYTES: usize = 4 * PENDING_MAX_BYTES;
 /// How long a write is held at most, in ms.
-const HELD_MS: u64 = 500;
+const HELD_MS: u64 = 1_000;
 
 /// Whether this boot is about to be home of a partition in the epoch that a writer believes in.
 pub(super) fn expects(row: &PartitionRow, me: &Home, epoch_hint: Epoch) -> bool {

@@ -13,6 +13,9 @@
 //!                └──deadline──► finished: home_unavailable, or indeterminate where it is open
 //! ```
 //!
+//! While a partition moves as planned, writes leave for the home that is to come as soon as it is known, and are held
+//! there: so they are where they are needed when it is home, and the change of home costs no way there.
+//!
 //! A write that has waited for a home is not failed by that home's being overloaded with all that has waited: it
 //! waits on, until its deadline.
 //!
@@ -87,12 +90,14 @@ struct Item<W, R> {
 struct Hold {
     epoch: Epoch,
     until_ms: u64,
+    /// A home that is to come does not count.
+    waits_for_home: bool,
 }
 
 impl Hold {
     /// Until a time, whatever the placement says.
     const fn until(until_ms: u64) -> Self {
-        Self { epoch: Epoch::new(u64::MAX), until_ms }
+        Self { epoch: Epoch::new(u64::MAX), until_ms, waits_for_home: true }
     }
 }
 
@@ -274,8 +279,10 @@ impl<W: Clone, R> Lane<W, R> {
     ) {
         let Some(pin) = self.pin else { return self.ask_for_pin(now_ms, key, out) };
         let Some(first) = self.parked.front() else { return };
+        let next = routes.next(pin.partition);
         if let Some(hold) = self.hold {
-            if now_ms < hold.until_ms && routes.epoch(pin.partition) < hold.epoch {
+            let to_come = next.as_ref().filter(|_| !hold.waits_for_home).map(|next| next.epoch);
+            if now_ms < hold.until_ms && to_come.max(Some(routes.epoch(pin.partition))) < Some(hold.epoch) {
                 return self.wait();
             }
             self.hold = None;
@@ -286,7 +293,8 @@ impl<W: Clone, R> Lane<W, R> {
             }
             return;
         }
-        let Some(route) = routes.route(pin.partition) else { return self.wait() };
+        let is_to_come = next.is_some();
+        let Some(route) = routes.route(pin.partition).or(next) else { return self.wait() };
         let to = (route.clone(), pin.partition);
         let in_order = match self.sent.back() {
             None => true,
@@ -299,6 +307,7 @@ impl<W: Clone, R> Lane<W, R> {
         *parked -= self.parked.len();
         for mut item in self.parked.drain(..) {
             item.attempt += 1;
+            item.waited |= is_to_come;
             let ticket = Ticket { lane: key.clone(), seq: item.seq, attempt: item.attempt };
             out.push(Output::Send { ticket, route: route.clone(), pin, write: item.write.clone() });
             self.sent.push_back(item);
@@ -331,7 +340,10 @@ impl<W: Clone, R> Lane<W, R> {
         let Some(mut item) = self.take_sent(ticket) else { return };
         let partition = self.route.as_ref().map(|(_, partition)| *partition);
         let known = partition.map_or(Epoch::ZERO, |partition| routes.epoch(partition));
-        let again = |until_ms| Hold { epoch: known.plus(1), until_ms };
+        // One that was to be home, and said no, is not asked again at once.
+        let waits_for_home = self.route.as_ref().is_some_and(|(route, _)| route.epoch > known);
+        let hold_for = |epoch, until_ms| Hold { epoch, until_ms, waits_for_home };
+        let again = |until_ms| hold_for(known.plus(1), until_ms);
         let hold = match outcome {
             Ok(acked) => {
                 out.push(Output::Finish { reply: item.reply, result: Ok(acked) });
@@ -361,10 +373,10 @@ impl<W: Clone, R> Lane<W, R> {
             }
             Err(WriteError::Moved { epoch, .. }) => {
                 item.open = true;
-                Hold { epoch: epoch.plus(1), until_ms: now_ms + HOLD_FOR_EPOCH_MS }
+                hold_for(epoch.plus(1), now_ms + HOLD_FOR_EPOCH_MS)
             }
             Err(WriteError::NotHome(NotHome { epoch, .. })) if epoch > known => {
-                Hold { epoch, until_ms: now_ms + HOLD_FOR_EPOCH_MS }
+                hold_for(epoch, now_ms + HOLD_FOR_EPOCH_MS)
             }
             Err(WriteError::NotHome(_)) => again(now_ms + HOLD_FOR_HOME_MS),
         };

@@ -345,8 +345,12 @@ impl Known<'_> {
     fn home(&self, partition: PartitionId) -> Option<Route> {
         let row = self.placement.partition(partition)?;
         let home = row.home.as_ref().filter(|_| row.has_home())?;
-        let channel = if home.node == *self.here { Channel::HERE } else { self.peers.channel(&home.node)? };
-        Some(Route { node: home.node.clone(), channel, epoch: row.epoch })
+        self.to(&home.node, row.epoch)
+    }
+
+    fn to(&self, node: &NodeId, epoch: Epoch) -> Option<Route> {
+        let channel = if node == self.here { Channel::HERE } else { self.peers.channel(node)? };
+        Some(Route { node: node.clone(), channel, epoch })
     }
 }
 
@@ -355,6 +359,12 @@ impl Routes for Known<'_> {
         let row = self.placement.partition(partition)?;
         let takes_writes = row.state == types::PartitionState::Homed && row.waiting.is_empty();
         if takes_writes { self.home(partition) } else { None }
+    }
+
+    fn next(&self, partition: PartitionId) -> Option<Route> {
+        let row = self.placement.partition(partition)?;
+        let moving = row.moving.as_ref().filter(|_| row.state == types::PartitionState::Draining)?;
+        self.to(&moving.target.node, row.epoch.plus(1))
     }
 
     fn epoch(&self, partition: PartitionId) -> Epoch {

@@ -18,12 +18,29 @@ const DEADLINE_MS: u64 = 1_000;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { lane: u8 },
+    Submit {
+        lane: u8,
+    },
     Resolve,
-    Answer { which: prop::sample::Index, how: How },
-    NotSent { which: prop::sample::Index },
-    Route { is_open: bool, raise: bool, reconnect: bool },
-    Wait { ms: u64 },
+    Answer {
+        which: prop::sample::Index,
+        how: How,
+    },
+    NotSent {
+        which: prop::sample::Index,
+    },
+    Route {
+        is_open: bool,
+        raise: bool,
+        reconnect: bool,
+    },
+    /// The partition is about to move, or is not any more.
+    Move {
+        is_under_way: bool,
+    },
+    Wait {
+        ms: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<prop::sample::Index>().prop_map(|which| Step::NotSent { which }),
         2 => (any::<bool>(), any::<bool>(), any::<bool>())
             .prop_map(|(is_open, raise, reconnect)| Step::Route { is_open, raise, reconnect }),
+        2 => any::<bool>().prop_map(|is_under_way| Step::Move { is_under_way }),
         3 => (1u64..400).prop_map(|ms| Step::Wait { ms }),
     ]
 }
@@ -61,12 +79,19 @@ struct Place {
     epoch: Epoch,
     channel: u64,
     is_open: bool,
+    is_moving: bool,
 }
 
 impl Routes for Place {
     fn route(&self, _: PartitionId) -> Option<Route> {
         let node = NodeId::new("eu-west-1").expect("a valid name");
-        self.is_open.then_some(Route { node, channel: Channel(self.channel), epoch: self.epoch })
+        let is_home = self.is_open && !self.is_moving;
+        is_home.then_some(Route { node, channel: Channel(self.channel), epoch: self.epoch })
+    }
+
+    fn next(&self, _: PartitionId) -> Option<Route> {
+        let node = NodeId::new("ap-south-1").expect("a valid name");
+        self.is_moving.then_some(Route { node, channel: Channel(self.channel), epoch: self.epoch.plus(1) })
     }
 
     fn epoch(&self, _: PartitionId) -> Epoch {
@@ -106,7 +131,7 @@ impl Model {
     fn new() -> Self {
         Self {
             lanes: Lanes::new(PARKED_MAX),
-            place: Place { epoch: Epoch::FIRST, channel: 1, is_open: true },
+            place: Place { epoch: Epoch::FIRST, channel: 1, is_open: true, is_moving: false },
             now_ms: 0,
             fates: Vec::new(),
             under_way: Vec::new(),
@@ -139,9 +164,14 @@ impl Model {
                     self.handle(Input::NotSent(ticket));
                 }
             }
+            Step::Move { is_under_way } => {
+                self.place.is_moving = is_under_way;
+                self.handle(Input::RoutesChanged);
+            }
             Step::Route { is_open, raise, reconnect } => {
                 self.place.is_open = is_open;
                 if raise {
+                    self.place.is_moving = false;
                     self.place.epoch = self.place.epoch.next().expect("a small number");
                 }
                 if reconnect {
@@ -317,6 +347,42 @@ fn a_moved_write_is_asked_for_at_the_next_home_as_soon_as_there_is_one() {
     assert_eq!(sent, [0, 1], "no wait behind the route");
     model.answer(0, How::Acked);
     assert!(model.fates[0].is_finished);
+}
+
+#[test]
+fn writes_leave_for_the_home_that_is_to_come_and_are_not_asked_twice_when_it_is() {
+    let mut model = Model::new();
+    model.submit(0);
+    model.take(Step::Resolve);
+    model.take(Step::Move { is_under_way: true });
+    model.submit(0);
+    assert_eq!(model.under_way.len(), 1, "not before the present home has answered what it has");
+    model.answer(0, How::NotHome { ahead: false });
+    let sent: Vec<(u64, &str)> =
+        model.under_way.iter().map(|(_, write, route)| (*write, route.node.as_str())).collect();
+    assert_eq!(sent, [(0, "ap-south-1"), (1, "ap-south-1")]);
+    assert!(model.under_way.iter().all(|(_, _, route)| route.epoch == Epoch::FIRST.plus(1)));
+    // All that it holds comes out at once, and that fails nothing.
+    model.answer(1, How::Overloaded);
+    model.answer(0, How::Acked);
+    assert!(model.fates[0].is_finished && !model.fates[1].is_finished);
+}
+
+#[test]
+fn one_that_is_not_to_be_home_after_all_is_not_asked_without_a_pause() {
+    let mut model = Model::new();
+    model.take(Step::Move { is_under_way: true });
+    model.submit(0);
+    model.take(Step::Resolve);
+    assert_eq!(model.under_way.len(), 1);
+    model.answer(0, How::NotHome { ahead: false });
+    assert!(model.under_way.is_empty(), "it waits");
+    model.take(Step::Wait { ms: 60 });
+    assert_eq!(model.under_way.len(), 1, "and asks again");
+    model.answer(0, How::NotHome { ahead: false });
+    // The move was given up: the former home has it, in the next epoch.
+    model.take(Step::Route { is_open: true, raise: true, reconnect: false });
+    assert_eq!(model.under_way[0].2.node.as_str(), "eu-west-1");
 }
 
 #[test]

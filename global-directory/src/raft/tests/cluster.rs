@@ -19,9 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 use tokio_stream::wrappers::TcpListenerStream;
@@ -51,6 +51,7 @@ pub(super) struct Cluster {
     peers: Vec<Peer>,
     wires: BTreeMap<(u64, u64), (SocketAddr, watch::Sender<bool>)>,
     snapshot_every: u64,
+    one_way: Duration,
 }
 
 fn free_port() -> SocketAddr {
@@ -58,8 +59,35 @@ fn free_port() -> SocketAddr {
     listener.local_addr().expect("bound")
 }
 
+/// Carries what is read on, so much later.
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    later: Duration,
+) -> std::io::Result<()> {
+    let (chunks, mut queue) = mpsc::channel::<(tokio::time::Instant, Vec<u8>)>(1_024);
+    let reading = async move {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = from.read(&mut buffer).await?;
+            let due = tokio::time::Instant::now() + later;
+            if read == 0 || chunks.send((due, buffer[..read].to_vec())).await.is_err() {
+                return Ok(());
+            }
+        }
+    };
+    let writing = async {
+        while let Some((due, chunk)) = queue.recv().await {
+            tokio::time::sleep_until(due).await;
+            to.write_all(&chunk).await?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(reading, writing).map(drop)
+}
+
 /// Carries connections to `to` until it is cut; cut ones are dropped and new ones refused.
-async fn wire(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
+async fn wire(to: SocketAddr, one_way: Duration) -> (SocketAddr, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let (is_cut, cut) = watch::channel(false);
@@ -71,8 +99,10 @@ async fn wire(to: SocketAddr) -> (SocketAddr, watch::Sender<bool>) {
                     return;
                 }
                 let Ok(mut onward) = TcpStream::connect(to).await else { return };
+                let ((from_reads, from_writes), (to_reads, to_writes)) = (from.split(), onward.split());
                 tokio::select! {
-                    _ = copy_bidirectional(&mut from, &mut onward) => {}
+                    _ = carry(from_reads, to_writes, one_way) => {}
+                    _ = carry(to_reads, from_writes, one_way) => {}
                     _ = cut.wait_for(|is_cut| *is_cut) => {}
                 }
             });
@@ -86,12 +116,22 @@ pub(super) fn deployment() -> Deployment {
 }
 
 impl Cluster {
+    /// Replicas that are far apart are more patient.
+    fn election(&self) -> Duration {
+        ELECTION + self.one_way * 16
+    }
+
     /// A group of three, born and founded.
     pub(super) async fn born(snapshot_every: u64) -> Self {
+        Self::born_apart(snapshot_every, Duration::ZERO).await
+    }
+
+    /// The same, and what one sends takes so long to the others.
+    pub(super) async fn born_apart(snapshot_every: u64, one_way: Duration) -> Self {
         let _again =
             tracing_subscriber::fmt().with_test_writer().with_env_filter("warn,openraft=off").try_init();
-        let mut cluster =
-            Self { replicas: BTreeMap::new(), peers: Vec::new(), wires: BTreeMap::new(), snapshot_every };
+        let (replicas, wires) = (BTreeMap::new(), BTreeMap::new());
+        let mut cluster = Self { replicas, peers: Vec::new(), wires, snapshot_every, one_way };
         for id in 1..=3 {
             cluster.place(id).await;
             let address = cluster.replicas[&id].address.to_string();
@@ -114,8 +154,8 @@ impl Cluster {
     pub(super) async fn place(&mut self, id: u64) {
         let address = free_port();
         for (other, replica) in &self.replicas {
-            self.wires.insert((*other, id), wire(address).await);
-            self.wires.insert((id, *other), wire(replica.address).await);
+            self.wires.insert((*other, id), wire(address, self.one_way).await);
+            self.wires.insert((id, *other), wire(replica.address, self.one_way).await);
         }
         self.replicas.insert(id, Replica { kv: Arc::default(), address, running: None });
     }
@@ -142,14 +182,14 @@ impl Cluster {
             advertise: replica.address.to_string(),
             peers: if is_peer { self.peers.clone() } else { Vec::new() },
             dial: dial.map(|((_, to), (address, _))| (ReplicaId::new(*to), address.to_string())).collect(),
-            election: ELECTION,
+            election: self.election(),
         };
         let config = openraft::Config {
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_every),
             replication_lag_threshold: self.snapshot_every,
             max_in_snapshot_log_to_keep: 0,
             purge_batch_size: 1,
-            ..library_config(ELECTION)
+            ..library_config(self.election())
         };
         let opened =
             Group::open_with(replica.kv.clone(), state.clone(), config, settings, stop.clone()).await;

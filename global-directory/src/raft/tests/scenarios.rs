@@ -236,3 +236,35 @@ async fn a_replica_on_an_empty_disk_is_not_the_one_that_voted() {
     let error = identity.expect_err("another replica's folder");
     assert_eq!(error.to_string(), "replica-id is 1, and this folder belongs to replica 4");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_takes_one_round_trip_whatever_else_is_under_way() {
+    const COMMITS: u32 = 6;
+    let one_way = Duration::from_millis(100);
+    let cluster = Cluster::born_apart(10_000, one_way).await;
+    let us = register(&cluster, "us-east-1").await;
+    let group = cluster.replicas[&cluster.leader().await].running().group.clone();
+    // The library has spoken to both others in this term.
+    cluster.note("before").await;
+    let renewing = tokio::spawn({
+        let group = group.clone();
+        async move {
+            loop {
+                tokio::spawn({
+                    let (group, us) = (group.clone(), us.clone());
+                    async move { group.renew(us).await }
+                });
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        }
+    });
+    let started = std::time::Instant::now();
+    for number in 0..COMMITS {
+        let command = Command::Note(format!("note {number}"));
+        let envelope = crate::command::Envelope { request: random::request_id(), at_ms: 0, command };
+        group.submit(envelope).await.expect("it leads");
+    }
+    let each = started.elapsed() / COMMITS;
+    renewing.abort();
+    assert!(each < one_way * 3, "{each:?} a commit, at a round trip of {:?}", one_way * 2);
+}

@@ -1,21 +1,22 @@
 //! How sessions that are not level get on: to the bus where the tail reaches, else to a filling.
 
-use super::{Feed, FillId, Member, Output, SessionId, State};
+use super::{Feed, FillId, Member, Output, SessionId, State, Touched};
 use crate::service::{LocateAnswer, ReadRefusal};
 use log_store::locate::Located;
 use std::{collections::BTreeMap, sync::Arc};
 use types::Position;
 
 impl Feed {
-    /// Brings every session one step further, and those that got level to the others. Answers which of them
-    /// do not know yet how far the log is replicated.
-    pub(super) fn settle(&mut self, out: &mut Vec<Output>) -> Vec<SessionId> {
+    /// Brings every session that was touched one step further, and those that got level to the others. Answers which of
+    /// them do not know yet how far the log is replicated.
+    pub(super) fn settle(&mut self, touched: Touched, out: &mut Vec<Output>) -> Vec<SessionId> {
+        let is_followed = self.subscribed.is_some();
         let Some(unsettled) = self.unsettled.as_deref_mut() else { return Vec::new() };
         let (head, era) = (self.head, self.era);
         let mut lacking: BTreeMap<Position, Vec<SessionId>> = BTreeMap::new();
         let mut meeting: BTreeMap<Position, Vec<SessionId>> = BTreeMap::new();
         let tail_from = unsettled.tail.front().and_then(|first| first.record.position());
-        for (session, member) in &mut unsettled.members {
+        unsettled.each(touched, |session, member| {
             if member.state == State::Checking && member.position == Position::START {
                 member.checked = era;
                 member.state = State::Lacking;
@@ -29,13 +30,13 @@ impl Feed {
                         Some(first)
                             if first.offset <= member.position.offset.plus(1) && member.checked <= era =>
                         {
-                            meeting.entry(member.position).or_default().push(*session);
+                            meeting.entry(member.position).or_default().push(session);
                         }
-                        _ => lacking.entry(member.position).or_default().push(*session),
+                        _ => lacking.entry(member.position).or_default().push(session),
                     }
                 }
-                State::Lacking if self.subscribed.is_none() => {
-                    lacking.entry(member.position).or_default().push(*session);
+                State::Lacking if !is_followed => {
+                    lacking.entry(member.position).or_default().push(session);
                 }
                 // What is beyond the bus must be of the bus's own era, and what is level with it the same.
                 State::Lacking if member.position == head || member.position.era() >= era => {
@@ -48,15 +49,15 @@ impl Feed {
                 | State::Stuck { .. }
                 | State::Current => {}
             }
-        }
+        });
         for (after, sessions) in meeting {
             self.meet(after, sessions, out);
         }
         for (after, sessions) in lacking {
             self.fill(after, &sessions, out);
         }
-        self.check(out);
-        self.level()
+        self.check(touched, out);
+        self.level(touched)
     }
 
     /// Hands the rest of the tail to sessions that stand within it, at one position.
@@ -99,17 +100,23 @@ impl Feed {
         }
     }
 
-    fn check(&mut self, out: &mut Vec<Output>) {
+    fn check(&mut self, touched: Touched, out: &mut Vec<Output>) {
         let unsettled = self.unsettled();
-        for (session, member) in &unsettled.members {
-            if member.state == State::Checking && unsettled.checks.insert(member.position) {
-                out.push(Output::Check { position: member.position, session: *session });
+        let mut checking: BTreeMap<Position, SessionId> = BTreeMap::new();
+        unsettled.each(touched, |session, member| {
+            if member.state == State::Checking {
+                checking.entry(member.position).or_insert(session);
+            }
+        });
+        for (position, session) in checking {
+            if unsettled.checks.insert(position) {
+                out.push(Output::Check { position, session });
             }
         }
     }
 
     /// Puts those that stand at the head to the level ones.
-    fn level(&mut self) -> Vec<SessionId> {
+    fn level(&mut self, touched: Touched) -> Vec<SessionId> {
         let (head, era, replicated) = (self.head, self.era, self.replicated);
         let mut untold = Vec::new();
         let is_level = |member: &Member| {
@@ -117,16 +124,28 @@ impl Feed {
         };
         let Some(unsettled) = &mut self.unsettled else { return untold };
         let level = &mut self.level;
-        unsettled.members.retain(|session, member| {
-            if !is_level(member) {
-                return true;
-            }
-            level.push(*session);
+        let mut put = |session: SessionId, member: &Member| {
+            level.push(session);
             if member.told < replicated {
-                untold.push(*session);
+                untold.push(session);
             }
-            false
-        });
+        };
+        match touched {
+            Touched::Nobody => {}
+            Touched::One(session) => {
+                if let Some(member) = unsettled.members.get(&session).filter(|member| is_level(member)) {
+                    put(session, member);
+                    unsettled.members.remove(&session);
+                }
+            }
+            Touched::All => unsettled.members.retain(|session, member| {
+                let stays = !is_level(member);
+                if !stays {
+                    put(*session, member);
+                }
+                stays
+            }),
+        }
         untold
     }
 
@@ -227,7 +246,12 @@ impl Feed {
 
     /// Tells how far the log is replicated to those who have it that far: to the level ones all at once, to
     /// those that have just become level (`untold`) what they missed.
-    pub(super) fn tick_replicated(&mut self, untold: Vec<SessionId>, out: &mut Vec<Output>) {
+    pub(super) fn tick_replicated(
+        &mut self,
+        untold: Vec<SessionId>,
+        touched: Touched,
+        out: &mut Vec<Output>,
+    ) {
         let (position, head, era) = (self.replicated, self.head, self.era);
         if position != Position::START && reaches(head, position) {
             let to = if self.is_told { untold } else { self.level.to_vec() };
@@ -237,14 +261,14 @@ impl Feed {
             }
         }
         let Some(unsettled) = &mut self.unsettled else { return };
-        for (session, member) in &mut unsettled.members {
+        unsettled.each(touched, |session, member| {
             let is_checked = member.checked >= era
                 && !matches!(member.state, State::Checking | State::Stuck { checking: true });
             if is_checked && member.told < position && reaches(member.position, position) {
                 member.told = position;
-                out.push(Output::Replicated { position, has: member.position, to: vec![*session] });
+                out.push(Output::Replicated { position, has: member.position, to: vec![session] });
             }
-        }
+        });
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Route {
 pub(crate) trait Routes {
     /// The home that can take writes now.
     fn route(&self, partition: PartitionId) -> Option<Route>;
+    /// The home that is to come, where a planned move is under way: it holds writes until it is home.
+    fn next(&self, partition: PartitionId) -> Option<Route>;
     /// The partition's epoch.
     fn epoch(&self, partition: PartitionId) -> Epoch;
 }
