@@ -198,7 +198,10 @@ impl Group {
             raft: raft.clone(),
             network,
             heard: heard.clone(),
-            majority_at: group.majority_at.clone(),
+            majority_at: {
+                let group = group.clone();
+                Box::new(move || group.majority_at(&group.raft.metrics().borrow()))
+            },
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(birth.attend(raft.clone())));
         tokio::spawn(election.run(stop.clone()));

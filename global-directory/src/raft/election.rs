@@ -192,7 +192,7 @@ pub(super) struct Election {
     pub(super) network: Network,
     pub(super) heard: Arc<Heard>,
     /// When a majority last answered this leader.
-    pub(super) majority_at: Arc<Mutex<Option<Instant>>>,
+    pub(super) majority_at: Box<dyn Fn() -> Option<Instant> + Send + Sync>,
 }
 
 /// How long a leader has been one, and whether it still shows so. Pure: time comes in.
@@ -237,7 +237,7 @@ impl Election {
             reign.look(state == ServerState::Leader, now);
             if state == ServerState::Leader {
                 self.heard.leader();
-                if now >= beat_at && reign.shows(*self.majority_at.lock(), lease, now) {
+                if now >= beat_at && reign.shows((self.majority_at)(), lease, now) {
                     beat_at = now + lease / BEATS_PER_LEASE;
                     self.beat(id, &mut beats);
                     let _stopped = self.raft.trigger().heartbeat().await;

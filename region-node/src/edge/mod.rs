@@ -93,17 +93,8 @@ impl Edge {
         let rate = Rate { burst: parts.config.openings_burst, per_s: parts.config.openings_per_s };
         let openings = Mutex::new(Openings::new(rate));
         let door = Door::new(parts.config.sessions_per_s);
-        let inner = Inner {
-            parts,
-            router,
-            delivery,
-            door,
-            sessions,
-            emptied,
-            next_session,
-            write_seconds,
-            openings,
-        };
+        let inner =
+            Inner { parts, router, delivery, door, sessions, emptied, next_session, write_seconds, openings };
         let edge = Self(Arc::new(inner));
         tokio::spawn(edge.clone().follow_drains(edge.0.parts.shutdown.clone()));
         edge

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::delivery::feed::LINGER_MS;
+use log_store::locate::Located;
 
 /// A feed that is subscribed in epoch 1 at the first entry of a log, with sessions that have it.
 fn level_feed(sessions: impl IntoIterator<Item = u64>) -> (Feed, Log) {
@@ -243,4 +244,37 @@ fn a_session_that_was_filled_from_a_later_epoch_gets_nothing_behind_that_from_an
     assert_eq!(handle(&mut feed, Input::Join { session, position, checked, at_end: true }), []);
     let out = handle(&mut feed, Input::Published(publish(&mut log, 1, 3)));
     assert_eq!(out, [Output::Check { position, session }], "4@1 never followed 3@2");
+}
+
+#[test]
+fn thousands_that_come_while_there_is_no_home_cost_no_look_at_each_other_and_are_level_when_there_is_one() {
+    const SESSIONS: u64 = 20_000;
+    let mut feed = Feed::new(PIN);
+    let began = std::time::Instant::now();
+    for session in 1..=SESSIONS {
+        let join = Input::Join {
+            session: SessionId(session),
+            position: at(1, 1),
+            checked: (Generation::FIRST, Epoch::FIRST),
+            at_end: true,
+        };
+        assert_eq!(handle(&mut feed, join), [], "nothing is read: it has all that is known");
+    }
+    // Each with a look at all others they would be 200 million looks.
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(handle(&mut feed, Input::Route(Some(route(2)))), [Output::SubscribeAt(route(2))]);
+    let (epoch, generation) = (Epoch::new(2), Generation::FIRST);
+    let answer = Subscribed { head: at(1, 1), replicated: Position::START, epoch, generation };
+    let asked = handle(&mut feed, Input::Subscribed(route(2), Some(answer)));
+    assert_eq!(asked, [Output::Check { position: at(1, 1), session: SessionId(1) }], "once for all");
+    let stands = LocateAnswer {
+        located: Located::Continue,
+        head: at(1, 1),
+        replicated: Position::START,
+        generation,
+        epoch,
+        closed: Generation::ZERO,
+    };
+    assert_eq!(handle(&mut feed, Input::Checked(at(1, 1), Ok(stands))), []);
+    assert!(feed.is_settled(), "all are level");
 }
