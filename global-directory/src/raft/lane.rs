@@ -16,7 +16,8 @@
 //! * Entries go ahead only right behind what is under way or matched. Whatever goes wrong ends that ([`Flow::sent`])
 //!   until the library has sent something by itself.
 //! * An answer is given to the library only if the replica gave it in the same term: it holds what is said to match.
-//! * A message without entries is answered, on a link that has spoken before, by any answer that comes after it; how
+//! * A message without entries is answered, on a link that has spoken before, by any answer that comes after it, if what
+//!   it says to be held is known to be; how
 //!   recently the replica has followed is counted from when the answered message left ([`Heard`]), not from when the
 //!   library sent. On a new link it is answered by its own answer: that is how the library asks for a read
 //!   whether it still leads.
@@ -108,6 +109,12 @@ impl Flow {
             (true, None) if self.matched >= Some(last) => Some(Response::Success),
             (true, None) => (self.matched > previous).then_some(Response::PartialSuccess(self.matched)),
         }
+    }
+
+    /// Whether a message without entries behind `previous` can be called answered: another one was, since there were
+    /// `answers`, and the replica is known to hold what this one says that it holds.
+    fn has_answered(&self, vote: Vote, answers: u64, previous: Option<LogId>) -> bool {
+        self.vote == Some(vote) && self.answers > answers && self.matched >= previous
     }
 
     /// A message of this term was answered. `last` is what the replica holds if it has taken it.
@@ -211,7 +218,7 @@ impl Lane {
         if is_new {
             return answer_of(own).await;
         }
-        let is_answered = |flow: &Flow| flow.vote == Some(vote) && flow.answers > answers;
+        let is_answered = |flow: &Flow| flow.has_answered(vote, answers, request.prev_log_id);
         tokio::select! {
             biased;
             own = answer_of(own) => own,
@@ -373,6 +380,17 @@ mod tests {
         assert_eq!(flow.held(leader(2), None, at(1, 8)), None);
         flow.answered(leader(1), None, Some(&Response::HigherVote(leader(2))));
         assert_eq!(told(&flow), Some(Response::HigherVote(leader(2))));
+    }
+
+    #[test]
+    fn an_answer_to_another_message_is_none_to_one_that_says_more() {
+        let mut flow = flowing();
+        let before = flow.answers;
+        flow.answered(leader(1), None, Some(&Response::Conflict));
+        assert!(flow.has_answered(leader(1), before, Some(at(1, 5))), "what is held stays held");
+        assert!(!flow.has_answered(leader(1), before, Some(at(1, 6))), "that may be missing there");
+        assert!(!flow.has_answered(leader(1), flow.answers, Some(at(1, 5))), "nothing was answered since");
+        assert!(!flow.has_answered(leader(2), before, Some(at(1, 5))), "it was another leader's");
     }
 
     #[test]
