@@ -73,8 +73,11 @@ pub(super) async fn run(member: Member, edges: Vec<String>, board: Arc<Board>, s
         }
         let most_ms = (BACKOFF_BASE_MS << round.min(6)).min(BACKOFF_CAP_MS);
         let now = Instant::now();
-        let behind = (1..=edges.len()).map(|step| (edge + step) % edges.len());
-        edge = behind.min_by_key(|edge| held[*edge].max(now)).unwrap_or(edge);
+        // The crowd is to be where the storm will be: until then a session that is told to wait does so there.
+        if board.storm.load(Ordering::Relaxed) {
+            let behind = (1..=edges.len()).map(|step| (edge + step) % edges.len());
+            edge = behind.min_by_key(|edge| held[*edge].max(now)).unwrap_or(edge);
+        }
         let wait = Duration::from_millis(rng.random_range(0..=most_ms));
         sleep(wait.max(held[edge].saturating_duration_since(now))).await;
     }
