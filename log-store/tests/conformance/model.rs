@@ -126,9 +126,11 @@ impl Model {
                 held.reclaimed |= due;
             }
         }
+        // It may have been put back in another partition, where its log went on.
+        let erased = self.partitions.values().flat_map(Partition::erased).collect();
         for tail in &mut self.archives {
             let log = self.partitions.get(&tail.partition).cloned().unwrap_or_default();
-            let (erased, standing) = (log.erased(), log.message_ids());
+            let standing = log.message_ids();
             for held in &mut tail.records {
                 let gone = held.is_named_among(&erased)
                     || (held.archived_deleted && !held.is_named_among(&standing));
