@@ -78,6 +78,18 @@ async fn gone(lab: &Lab, log: &str, of: &Send) {
     .await;
 }
 
+/// Waits until a region that is home of the log has the deletion of an offset in it, replicated or not.
+async fn written(lab: &Lab, home: &str, log: &str, offset: u64) {
+    eventually("the home has written the deletion", patience(), async || {
+        let mut session = Connection::open(&lab.edge(home)?, &user("ben"), DeviceId::new(4), vec![]).await?;
+        let entries = history(&mut session, log).await?;
+        let deletes = |body: &Body| matches!(body, Body::Deleted(deleted) if deleted.offsets == [offset]);
+        anyhow::ensure!(entries.iter().filter_map(|entry| entry.body.as_ref()).any(deletes));
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_in_an_earlier_partition_takes_the_body_off_every_disk() {
     let [one, two, three] = REGIONS;
@@ -109,7 +121,7 @@ async fn a_deletion_in_an_earlier_partition_takes_the_body_off_every_disk() {
     let epoch = row(&lab, pin.partition).await.expect("a row").epoch;
     lab.pause(one).await.expect("pauses");
     tokio::join!(delete(&lab, &log, offsets[1]), async {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        written(&lab, two, &log, offsets[1]).await;
         lab.resume(one).await.expect("goes on");
     });
     lab.kill(two).await.expect("is killed");

@@ -249,12 +249,13 @@ async fn a_commit_takes_one_round_trip_whatever_else_is_under_way() {
     let renewing = tokio::spawn({
         let group = group.clone();
         async move {
+            let mut beats = tokio::time::interval(Duration::from_millis(30));
             loop {
+                beats.tick().await;
                 tokio::spawn({
                     let (group, us) = (group.clone(), us.clone());
                     async move { group.renew(us).await }
                 });
-                tokio::time::sleep(Duration::from_millis(30)).await;
             }
         }
     });
