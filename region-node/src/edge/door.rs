@@ -86,7 +86,6 @@ impl Door {
     pub(super) async fn enter(&self) -> Result<(), Refusal> {
         let _place = Place::take(&self.waiting);
         let waiting = self.waiting.load(Ordering::Relaxed);
-        metrics::gauge!("hearth_edge_sessions_waiting").set(waiting as f64);
         let wait = wait(Duration::from_micros(self.mean_us.load(Ordering::Relaxed)), waiting);
         if wait > PATIENCE {
             metrics::counter!("hearth_edge_sessions_turned_away_total").increment(1);
@@ -116,15 +115,20 @@ struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
     fn take(waiting: &'a AtomicUsize) -> Self {
-        waiting.fetch_add(1, Ordering::Relaxed);
+        show(waiting.fetch_add(1, Ordering::Relaxed) + 1);
         Self(waiting)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        show(self.0.fetch_sub(1, Ordering::Relaxed) - 1);
     }
+}
+
+/// What operators see: also that nobody waits any more.
+fn show(waiting: usize) {
+    metrics::gauge!("hearth_edge_sessions_waiting").set(waiting as f64);
 }
 
 #[cfg(test)]
