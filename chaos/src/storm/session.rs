@@ -66,7 +66,7 @@ pub(super) async fn run(member: Member, edges: Vec<String>, board: Arc<Board>, s
         let round = failed / edges.len();
         match ended.err().and_then(|error| error.retry_after_ms()) {
             Some(after_ms) => {
-                let after_ms = after_ms + rng.random_range(0..=after_ms);
+                let after_ms = after_ms + rng.random_range(0..=after_ms / 8);
                 held[edge] = Instant::now() + Duration::from_millis(after_ms);
             }
             None => failed += 1,

@@ -23,7 +23,7 @@ use tokio_tungstenite::{
         error::UrlError,
         http::{
             HeaderValue, Uri,
-            header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL},
+            header::{HeaderName, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL},
         },
         protocol::WebSocketConfig,
     },
@@ -194,11 +194,15 @@ async fn open(edge: String, encoding: Encoding) -> Result<Stream, Error> {
     Ok(stream)
 }
 
+/// The same as `Retry-After`, in ms.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
 /// When to come again, where an edge refused the connection and said so.
 pub(crate) fn retry_after_ms(error: &Error) -> Option<u64> {
     let Error::Http(response) = error else { return None };
-    let seconds: u64 = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(seconds.saturating_mul(1_000))
+    let number =
+        |name: HeaderName| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.parse().ok() };
+    number(RETRY_AFTER_MS).or_else(|| Some(number(RETRY_AFTER)?.saturating_mul(1_000)))
 }
 
 /// Opens the connection that a WebSocket's address names.

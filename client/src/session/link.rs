@@ -180,7 +180,7 @@ impl Link {
             return self.lost(now_ms, timing);
         }
         let after_ms = retry_after_ms.min(AWAY_MAX_MS);
-        self.held_ms[self.edge] = now_ms + after_ms + self.random.below(after_ms + 1);
+        self.held_ms[self.edge] = now_ms + after_ms + self.random.below(after_ms / 8 + 1);
         self.next_edge(now_ms, timing.backoff_base_ms)
     }
 

@@ -12,6 +12,8 @@
 //!
 //! * Who waits costs a socket, and no processor time.
 //! * The wait is bounded below what clients wait for a connection.
+//! * Those who are refused are not told the same time: one after the other, so that they find it neither crowded nor idle
+//!   when they come again.
 //! * However busy the node is, somebody comes in every [`PAUSE_MAX`].
 
 use std::{
@@ -30,10 +32,14 @@ const PATIENCE: Duration = Duration::from_millis(2_500);
 const PAUSE_MAX: Duration = Duration::from_millis(2);
 /// A timer that is late by less tells nothing: the clock of timers goes in steps of a millisecond.
 const LATE_FROM: Duration = Duration::from_millis(3);
+/// The step in which timers go.
+const TIMER_STEP: Duration = Duration::from_millis(1);
 /// How much longer the next one waits than a timer was late.
 const LATE_WEIGHT: u32 = 2;
 /// The part of the last pause in the mean one, of 8.
 const PACE_WEIGHT: u32 = 1;
+/// The latest that anybody is told to come again: the pace that it rests on changes.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// The pace at which the door opens. Pure.
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +57,25 @@ impl Pace {
         let breath = if late >= LATE_FROM { late * LATE_WEIGHT } else { Duration::ZERO };
         let pause = (self.interval + breath).min(PAUSE_MAX.max(self.interval));
         self.mean = (self.mean * (8 - PACE_WEIGHT) + pause * PACE_WEIGHT) / 8;
-        // What was not used while nobody came is not made up for.
-        self.next = self.next.max(now) + pause;
+        // What was not used while nobody came is not made up for; that timers go in steps is.
+        self.next = self.next.max(now.checked_sub(TIMER_STEP).unwrap_or(now)) + pause;
+    }
+}
+
+/// When those who were refused come again. Pure.
+///
+/// Half of them go in elsewhere meanwhile: where all come, there is room for them to wait.
+#[derive(Debug, Clone, Copy)]
+struct Promises {
+    /// The last of them.
+    last: Instant,
+}
+
+impl Promises {
+    /// In what time somebody is to come again who would wait for `wait` now; two come in a `mean` time.
+    fn give(&mut self, now: Instant, wait: Duration, mean: Duration) -> Duration {
+        self.last = (now + wait).max(self.last + mean / 2).min(now + AGAIN_MAX);
+        self.last - now
     }
 }
 
@@ -69,14 +92,20 @@ pub(super) struct Door {
     mean_us: AtomicU64,
     /// Held by the one whose turn is next; it is fair.
     turn: Mutex<Pace>,
+    promises: parking_lot::Mutex<Promises>,
 }
 
 impl Door {
     /// Lets in so many a second at the most.
     pub(super) fn new(sessions_per_s: u32) -> Self {
         let interval = Duration::from_secs(1) / sessions_per_s.max(1);
-        let pace = Pace { interval, next: Instant::now(), mean: interval };
-        Self { waiting: AtomicUsize::new(0), mean_us: AtomicU64::new(us(interval)), turn: Mutex::new(pace) }
+        let now = Instant::now();
+        Self {
+            waiting: AtomicUsize::new(0),
+            mean_us: AtomicU64::new(us(interval)),
+            turn: Mutex::new(Pace { interval, next: now, mean: interval }),
+            promises: parking_lot::Mutex::new(Promises { last: now }),
+        }
     }
 
     /// Waits for a turn.
@@ -86,11 +115,13 @@ impl Door {
     pub(super) async fn enter(&self) -> Result<(), Refusal> {
         let _place = Place::take(&self.waiting);
         let waiting = self.waiting.load(Ordering::Relaxed);
-        let wait = wait(Duration::from_micros(self.mean_us.load(Ordering::Relaxed)), waiting);
+        let mean = Duration::from_micros(self.mean_us.load(Ordering::Relaxed));
+        let wait = wait(mean, waiting);
         if wait > PATIENCE {
             metrics::counter!("hearth_edge_sessions_turned_away_total").increment(1);
+            let again = self.promises.lock().give(Instant::now(), wait, mean);
             let why = format!("{waiting} sessions wait to be let in");
-            let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let ms = u64::try_from(again.as_millis()).unwrap_or(u64::MAX);
             return Err(Refusal::new(Code::Overloaded, why).retry_after_ms(ms));
         }
         let mut pace = self.turn.lock().await;
@@ -157,11 +188,24 @@ mod tests {
         assert_eq!((entered.len(), refused.len()), (251, 749));
         assert!(entered.iter().all(|at| *at <= PATIENCE + Duration::from_millis(20)), "{:?}", entered.last());
         assert!(*entered.last().expect("many") >= Duration::from_millis(2_450), "not all at once");
-        for (refusal, at) in &refused {
+        for (index, (refusal, at)) in refused.iter().enumerate() {
             assert_eq!(refusal.code, Code::Overloaded);
-            assert!(refusal.retry_after_ms >= Some(2_500) && *at < Duration::from_millis(10));
+            let again = 2_510 + 5 * index as u64;
+            assert_eq!(refusal.retry_after_ms, Some(again), "they come again one after the other");
+            assert!(*at < Duration::from_millis(10));
         }
         door.enter().await.expect("there is room again");
+    }
+
+    #[test]
+    fn nobody_is_told_to_come_at_the_same_time_nor_too_late() {
+        let (now, mean) = (Instant::now(), Duration::from_millis(10));
+        let mut promises = Promises { last: now };
+        let given: Vec<u128> = (0..8_000).map(|_| promises.give(now, PATIENCE, mean).as_millis()).collect();
+        assert_eq!(given[..3], [2_500, 2_505, 2_510]);
+        assert_eq!(given.last(), Some(&AGAIN_MAX.as_millis()));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(promises.give(later, PATIENCE, mean), PATIENCE, "what is past binds nobody");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use crate::{delivery::token, service::ReadRefusal};
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use proto::client;
@@ -104,6 +104,9 @@ struct Body {
     common: Option<String>,
 }
 
+/// The same as `Retry-After`, in ms: in whole seconds, all who were refused within one would come back at once.
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Refusal { code, message, retry_after_ms } = self.refusal;
@@ -124,6 +127,7 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(retry_after_ms) = retry_after_ms {
             headers.insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1_000).into());
+            headers.insert(RETRY_AFTER_MS, retry_after_ms.into());
         }
         response
     }
@@ -147,6 +151,7 @@ mod tests {
         let response = problem.into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(response.headers()[RETRY_AFTER_MS], "1200");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
     }
 }
