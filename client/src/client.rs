@@ -1,8 +1,8 @@
 //! The handles that an app holds.
 
 use crate::{
-    Config, ConfigError, Event, HistoryError, OpenError, Position, SendError, Terms,
-    driver::{Command, Driver, Room, Waiter},
+    Config, ConfigError, Event, HistoryError, OpenError, Position, SendError, StoreError, Terms,
+    driver::{Command, Driver, Keeper, Outgoing, Room, Waiter},
     session::{Answer, From, Input, Page, SessionCore, Snapshot},
 };
 use bytes::Bytes;
@@ -38,7 +38,7 @@ const COMMANDS_MAX: usize = 1_024;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Client {
-    commands: mpsc::Sender<Command>,
+    pub(crate) commands: mpsc::Sender<Command>,
     room: Arc<Room>,
     shared: Arc<Shared>,
 }
@@ -47,6 +47,8 @@ pub struct Client {
 struct Shared {
     user: UserId,
     bounds: crate::Bounds,
+    /// Its events went to whoever started it.
+    is_kept: bool,
     calls: AtomicU64,
 }
 
@@ -72,7 +74,18 @@ impl Client {
     /// Outside a tokio runtime.
     pub fn restore(config: Config, snapshot: Snapshot) -> Result<Self, ConfigError> {
         config.validate()?;
+        Ok(Self::start(config, snapshot, None, None))
+    }
+
+    /// Starts a session with good settings.
+    pub(crate) fn start(
+        config: Config,
+        snapshot: Snapshot,
+        keeper: Option<Keeper>,
+        events: Option<mpsc::Sender<Event>>,
+    ) -> Self {
         let (user, bounds, encoding) = (config.user.clone(), config.bounds, config.encoding);
+        let is_kept = keeper.is_some();
         let core = SessionCore::new(config, snapshot, host::random::number());
         let (messages, bytes) = core.outbox_size();
         let room = Arc::new(Room {
@@ -80,8 +93,9 @@ impl Client {
             bytes: Semaphore::new(bounds.outbox_bytes.saturating_sub(bytes)),
         });
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        tokio::spawn(Driver::new(core, encoding, inbox, room.clone()).run());
-        Ok(Self { commands, room, shared: Arc::new(Shared { user, bounds, calls: AtomicU64::new(1) }) })
+        tokio::spawn(Driver::new(core, encoding, inbox, room.clone(), keeper, events).run());
+        let shared = Shared { user, bounds, is_kept, calls: AtomicU64::new(1) };
+        Self { commands, room, shared: Arc::new(shared) }
     }
 
     /// Who this is.
@@ -90,6 +104,8 @@ impl Client {
     }
 
     /// Everything that happens from now on, in all chats. A later call takes the events over.
+    ///
+    /// A client that [`Client::resume`] started has given its events there: here are none.
     ///
     /// Until this is called nothing is kept for the app. From then on the app must read: when
     /// [`crate::Bounds::events`] are waiting, the client stops reading from the server.
@@ -120,6 +136,9 @@ impl Client {
     /// ```
     pub async fn events(&self) -> Events {
         let (sender, receiver) = mpsc::channel(self.shared.bounds.events);
+        if self.shared.is_kept {
+            return Events { receiver };
+        }
         // A client that has ended has no events: the stream is empty.
         let _ = self.commands.send(Command::TakeEvents(sender)).await;
         Events { receiver }
@@ -237,7 +256,8 @@ impl Chat {
         self.log
     }
 
-    /// Puts a message into the outbox. The messages of one device enter the chat in the order of these calls,
+    /// Puts a message into the outbox; where the client has a store, the message is in it when this is answered.
+    /// The messages of one device enter the chat in the order of these calls,
     /// each once, whatever happens to connections and regions.
     ///
     /// ```
@@ -259,6 +279,7 @@ impl Chat {
     ///
     /// # Errors
     /// [`SendError::OutboxFull`], [`SendError::TooLarge`], [`SendError::Closed`]: nothing was accepted.
+    /// [`SendError::NotKept`]: the store has failed.
     pub async fn send(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
         self.send_as(MessageId::from(host::random::id_in_time()), body).await
     }
@@ -269,7 +290,13 @@ impl Chat {
     /// # Errors
     /// As [`Chat::send`].
     pub async fn send_as(&self, message_id: MessageId, body: impl Into<Bytes>) -> Result<Sending, SendError> {
-        let body = check(body.into())?;
+        let mut sending = self.accept_if_room(message_id, body.into()).await?;
+        sending.kept().await?;
+        Ok(sending)
+    }
+
+    async fn accept_if_room(&self, message_id: MessageId, body: Bytes) -> Result<Sending, SendError> {
+        let body = check(body)?;
         let room = &self.client.room;
         let messages = room.messages.try_acquire().map_err(|_| self.client.outbox_full())?;
         let bytes = room.bytes.try_acquire_many(body.len() as u32).map_err(|_| self.client.outbox_full())?;
@@ -281,8 +308,19 @@ impl Chat {
     /// [`Chat::send`] that waits while the outbox is full.
     ///
     /// # Errors
-    /// [`SendError::TooLarge`], [`SendError::Closed`].
+    /// [`SendError::TooLarge`], [`SendError::Closed`], [`SendError::NotKept`].
     pub async fn send_when_room(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
+        let mut sending = self.send_ahead(body).await?;
+        sending.kept().await?;
+        Ok(sending)
+    }
+
+    /// [`Chat::send_when_room`] that does not wait for the store: [`Sending::kept`] does. So many messages share a
+    /// commit; until then each of them can be lost with the process.
+    ///
+    /// # Errors
+    /// [`SendError::TooLarge`], [`SendError::Closed`].
+    pub async fn send_ahead(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
         let body = check(body.into())?;
         let room = &self.client.room;
         // The semaphores are never closed.
@@ -297,11 +335,13 @@ impl Chat {
         let (home_sender, home) = oneshot::channel();
         let (replicated_sender, replicated) = oneshot::channel();
         let waiter = Waiter { home: home_sender, replicated: replicated_sender };
-        let bytes = body.len();
-        let input = Input::Send { log: self.log, message_id, body };
-        let command = Command::Send { input, message_id, bytes, waiter };
-        self.client.commands.send(command).await.map_err(|_| SendError::Closed)?;
-        Ok(Sending { message_id, home, replicated })
+        let (kept, is_kept) = match self.client.shared.is_kept {
+            true => Some(oneshot::channel()).unzip(),
+            false => (None, None),
+        };
+        let message = Outgoing { log: self.log, message_id, body, waiter, kept };
+        self.client.commands.send(Command::Send(message)).await.map_err(|_| SendError::Closed)?;
+        Ok(Sending { message_id, kept: is_kept, home, replicated })
     }
 
     /// Follows the chat: its entries come as [`Event::Entry`]. Nothing changes where it is followed already.
@@ -376,6 +416,8 @@ fn check(body: Bytes) -> Result<Bytes, SendError> {
 #[derive(Debug)]
 pub struct Sending {
     message_id: MessageId,
+    /// None: it is kept, or there is no store.
+    kept: Option<oneshot::Receiver<Result<(), StoreError>>>,
     home: oneshot::Receiver<Result<Position, SendError>>,
     replicated: oneshot::Receiver<Result<Position, SendError>>,
 }
@@ -384,6 +426,18 @@ impl Sending {
     /// The message's id, by which events name it.
     pub const fn message_id(&self) -> MessageId {
         self.message_id
+    }
+
+    /// Waits until the message is in the store; at once where there is none. Once this is answered, the message
+    /// enters its chat, however often the process dies.
+    ///
+    /// # Errors
+    /// [`SendError::NotKept`]: the store has failed.
+    pub async fn kept(&mut self) -> Result<(), SendError> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        let outcome = kept.await.unwrap_or(Err(StoreError::Closed));
+        self.kept = None;
+        outcome.map_err(SendError::NotKept)
     }
 
     /// Waits until the message is durable in its home region. A failover can still give it another position.

@@ -1,7 +1,7 @@
 //! What can go wrong, per operation. Each error answers whether trying again can help, and whether the
 //! write may have happened.
 
-use crate::Position;
+use crate::{ConfigError, Position, StoreError};
 use proto::client as wire;
 use types::Code;
 
@@ -96,12 +96,30 @@ pub enum SendError {
     /// The server refused the message for good.
     #[error("the message was refused: {0}")]
     Refused(Refused),
+    /// The server refused the whole session for good while the message was in its outbox; a store keeps it.
+    #[error("the session was refused: {0}")]
+    Ended(Refused),
+    /// The store of this client has failed: the message is not sent in this run, and may or may not be in the next.
+    #[error("the message could not be kept: {0}")]
+    NotKept(StoreError),
     /// The deployment has one region, so that nothing is ever replicated. The message is at home.
     #[error("nothing is ever replicated in a deployment of one region")]
     OneRegion,
-    /// The client was closed while the message was in its outbox; a snapshot holds it.
+    /// The client was closed while the message was in its outbox; a snapshot or a store holds it.
     #[error("the client is closed; the message may or may not be in the chat")]
     Closed,
+}
+
+/// A client that is kept could not be started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResumeError {
+    /// The settings are wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// History could not be read.
@@ -157,7 +175,7 @@ answers!(OpenError, self,
     indeterminate: |error: &Self| matches!(error, Self::TimedOut { .. } | Self::Closed));
 answers!(SendError, self,
     retryable: |error: &Self| matches!(error, Self::OutboxFull { .. }),
-    indeterminate: |error: &Self| matches!(error, Self::Closed));
+    indeterminate: |error: &Self| matches!(error, Self::Closed | Self::Ended(_) | Self::NotKept(_)));
 answers!(HistoryError, self,
     retryable: |error: &Self| matches!(error, Self::TimedOut { .. }),
     indeterminate: |_: &Self| false);

@@ -11,6 +11,9 @@
 //!    └──── Events, Sending ─────┘
 //! ```
 //!
+//! What must outlive the process, the outbox and where the app stands, can live in a store ([`Client::resume`],
+//! [`store::DiskStore`]): a client may then be killed at any moment and go on.
+//!
 //! Bodies are opaque bytes: encryption is the app's, and the server cannot read them.
 //!
 //! To test an app without a deployment, [`testing::FakeServer`] speaks the whole protocol in memory, with
@@ -24,16 +27,20 @@ mod driver;
 mod entry;
 mod error;
 mod event;
+mod kept;
 mod position;
 pub mod session;
+pub mod store;
 mod terms;
 pub mod testing;
 
 pub use client::{Chat, Client, Events, Replicating, Sending};
 pub use config::{Bounds, Config, ConfigError, Encoding, Timing};
 pub use entry::{Entry, EntryBody, EntryKey, UnreadableEntry};
-pub use error::{HistoryError, OpenError, Refused, SendError};
+pub use error::{HistoryError, OpenError, Refused, ResumeError, SendError};
 pub use event::Event;
+pub use kept::KeptEvents;
 pub use position::Position;
 pub use session::{From, Page, Snapshot};
+pub use store::StoreError;
 pub use terms::Terms;

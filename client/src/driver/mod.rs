@@ -4,12 +4,18 @@
 //! from the socket, so that a slow app slows the server and not the client's memory.
 
 pub(crate) mod codec;
+mod keeper;
 pub(crate) mod socket;
 
+pub(crate) use keeper::Keeper;
+
 use crate::{
-    Event, Position, SendError,
-    session::{Answer, Input, Output, SessionCore, Snapshot},
+    Event, Position, SendError, StoreError,
+    session::{Answer, From, Input, Output, SessionCore, Snapshot},
+    store::Change,
 };
+use bytes::Bytes;
+use keeper::Then;
 use socket::Socket;
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,7 +26,7 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
-use types::MessageId;
+use types::{LogId, MessageId};
 
 /// Commands taken from the app at once.
 const COMMANDS_BATCH: usize = 256;
@@ -28,10 +34,21 @@ const COMMANDS_BATCH: usize = 256;
 /// What the app asks of the driver.
 pub(crate) enum Command {
     Input(Input),
-    Send { input: Input, message_id: MessageId, bytes: usize, waiter: Waiter },
+    Send(Outgoing),
     Call { input: Input, call: u64, answer: oneshot::Sender<Answer> },
     TakeEvents(mpsc::Sender<Event>),
     Snapshot(oneshot::Sender<Snapshot>),
+    Confirm { changes: Vec<Change>, done: oneshot::Sender<Result<(), StoreError>> },
+}
+
+/// A message that the app wants sent.
+pub(crate) struct Outgoing {
+    pub(crate) log: LogId,
+    pub(crate) message_id: MessageId,
+    pub(crate) body: Bytes,
+    pub(crate) waiter: Waiter,
+    /// Told when the store has it; none where there is no store.
+    pub(crate) kept: Option<oneshot::Sender<Result<(), StoreError>>>,
 }
 
 /// Who waits for a message's acks.
@@ -50,6 +67,7 @@ pub(crate) struct Room {
 pub(crate) struct Driver {
     core: SessionCore,
     socket: Socket,
+    keeper: Option<Keeper>,
     commands: mpsc::Receiver<Command>,
     room: Arc<Room>,
     /// Room that the app has taken.
@@ -74,16 +92,19 @@ impl Driver {
         encoding: crate::Encoding,
         commands: mpsc::Receiver<Command>,
         room: Arc<Room>,
+        keeper: Option<Keeper>,
+        events: Option<mpsc::Sender<Event>>,
     ) -> Self {
         Self {
             taken: core.outbox_size(),
             core,
             socket: Socket::new(encoding),
+            keeper,
             commands,
             room,
             waiters: HashMap::new(),
             calls: HashMap::new(),
-            events: None,
+            events,
             pending: VecDeque::new(),
             outputs: Vec::new(),
             start: Instant::now(),
@@ -98,8 +119,9 @@ impl Driver {
             self.settle();
             let wake = self.core.wake_ms().map(|ms| self.start + Duration::from_millis(ms));
             let blocked = !self.pending.is_empty();
+            let takes = self.keeper.as_ref().is_none_or(Keeper::has_room);
             tokio::select! {
-                count = self.commands.recv_many(&mut commands, COMMANDS_BATCH) => {
+                count = self.commands.recv_many(&mut commands, COMMANDS_BATCH), if takes => {
                     if count == 0 {
                         break;
                     }
@@ -112,6 +134,9 @@ impl Driver {
                         self.handle(input);
                     }
                 }
+                (then, outcome) = committed(&mut self.keeper), if self.keeper.is_some() => {
+                    self.kept(then, &outcome);
+                }
                 () = offer(self.events.as_ref(), &mut self.pending), if blocked => {}
                 () = sleep_until(wake) => {
                     if blocked {
@@ -121,19 +146,33 @@ impl Driver {
                 }
             }
         }
+        if let Some(keeper) = self.keeper.take() {
+            keeper.finish().await;
+        }
         self.handle(Input::Close);
         self.socket.flush_and_close().await;
     }
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Input(input) => self.handle(input),
-            Command::Send { input, message_id, bytes, waiter } => {
-                self.taken.0 += 1;
-                self.taken.1 += bytes;
-                let Waiter { home, replicated } = waiter;
-                self.waiters.insert(message_id, Waiting { home: Some(home), replicated: Some(replicated) });
+            Command::Input(input) => {
+                if let Some(keeper) = &mut self.keeper {
+                    keep_followed(keeper, &input);
+                }
                 self.handle(input);
+            }
+            Command::Send(message) => {
+                self.taken.0 += 1;
+                self.taken.1 += message.body.len();
+                match &mut self.keeper {
+                    Some(keeper) => keeper.queue(message),
+                    None => self.send(message),
+                }
+            }
+            Command::Confirm { changes, done } => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.confirm(changes, done);
+                }
             }
             Command::Call { input, call, answer } => {
                 self.calls.insert(call, answer);
@@ -143,6 +182,31 @@ impl Driver {
             Command::Snapshot(answer) => {
                 // The app may have stopped waiting; then nobody needs it.
                 let _ = answer.send(self.core.snapshot());
+            }
+        }
+    }
+
+    fn send(&mut self, message: Outgoing) {
+        let Outgoing { log, message_id, body, waiter: Waiter { home, replicated }, .. } = message;
+        self.waiters.insert(message_id, Waiting { home: Some(home), replicated: Some(replicated) });
+        self.handle(Input::Send { log, message_id, body });
+    }
+
+    /// A commit has ended: what waited for it goes on, in its order.
+    fn kept(&mut self, then: Vec<Then>, outcome: &Result<(), StoreError>) {
+        for then in then {
+            match then {
+                // Whoever no longer waits does not need to be told.
+                Then::Confirmed(done) => drop(done.send(outcome.clone())),
+                Then::Send(mut message) => {
+                    if let Some(kept) = message.kept.take() {
+                        let _ = kept.send(outcome.clone());
+                    }
+                    match (outcome, &mut self.keeper) {
+                        (Err(_), Some(keeper)) => keeper.not_kept(&message),
+                        _ => self.send(message),
+                    }
+                }
             }
         }
     }
@@ -170,6 +234,13 @@ impl Driver {
 
     fn event(&mut self, event: Event) {
         self.tell_waiter(&event);
+        match (&mut self.keeper, &event) {
+            (Some(keeper), Event::Following { log, position, offset }) => {
+                keeper.follow(*log, position.clone(), *offset);
+            }
+            (Some(keeper), Event::Unfollowed { log, .. }) => keeper.given_up(*log),
+            _ => {}
+        }
         let Some(events) = &self.events else { return };
         if !self.pending.is_empty() {
             self.pending.push_back(event);
@@ -206,13 +277,37 @@ impl Driver {
 
     /// Gives back the room of what has left the outbox, and forgets events that nobody will take.
     fn settle(&mut self) {
-        let (messages, bytes) = self.core.outbox_size();
+        if let Some(keeper) = &mut self.keeper {
+            keeper.begin();
+        }
+        let (messages, bytes) =
+            self.keeper.as_ref().map_or_else(|| self.core.outbox_size(), Keeper::outbox_size);
         self.room.messages.add_permits(self.taken.0 - messages);
         self.room.bytes.add_permits(self.taken.1 - bytes);
         self.taken = (messages, bytes);
         if self.events.as_ref().is_none_or(mpsc::Sender::is_closed) {
             self.pending.clear();
         }
+    }
+}
+
+/// A chat that the app wants followed is followed after a restart too, from where it wanted to begin: what it
+/// has not been told is behind that. Where it begins at the end, [`Event::Following`] says where that is.
+fn keep_followed(keeper: &mut Keeper, input: &Input) {
+    match input {
+        Input::Follow { log, from: From::Start } => keeper.follow(*log, Position::start(), 0),
+        Input::Follow { log, from: From::After { position, offset } } => {
+            keeper.follow(*log, position.clone(), *offset);
+        }
+        Input::Unfollow { log } => keeper.unfollow(*log),
+        _ => {}
+    }
+}
+
+async fn committed(keeper: &mut Option<Keeper>) -> (Vec<Then>, Result<(), StoreError>) {
+    match keeper {
+        Some(keeper) => keeper.committed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -65,7 +65,7 @@ impl SessionCore {
 
     pub(super) fn follow(&mut self, now_ms: u64, log: LogId, from: From, out: &mut Vec<Output>) {
         if let Some(session) = self.logs.get_mut(&log) {
-            session.closing = false;
+            session.open_again(&mut cx!(self, now_ms, out));
             return;
         }
         if self.logs.len() >= limits::SESSION_LOGS_MAX {

@@ -115,7 +115,7 @@ impl SessionCore {
         self.link.stage = Stage::Ended;
         let mut cx = cx!(self, now_ms, out);
         for log in self.logs.values_mut() {
-            log.fail(&SendError::Refused(error.clone()), &mut cx);
+            log.fail(&SendError::Ended(error.clone()), &mut cx);
         }
         for (id, call) in self.calls.drain() {
             let answer = call.kind.failed(End::Refused(error.clone()));

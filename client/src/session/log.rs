@@ -192,6 +192,17 @@ impl LogSession {
     fn live(&mut self, cx: &mut Cx) {
         self.stage = Stage::Live;
         self.progress_ms = cx.now_ms;
+        self.tell_following(cx);
+    }
+
+    /// The app wants the chat after all: it goes on from where the session has read it to meanwhile.
+    pub(super) fn open_again(&mut self, cx: &mut Cx) {
+        if std::mem::take(&mut self.closing) && self.stage == Stage::Live {
+            self.tell_following(cx);
+        }
+    }
+
+    fn tell_following(&mut self, cx: &mut Cx) {
         let Some(timeline) = &self.timeline else { return };
         if !self.closing {
             cx.event(Event::Following {

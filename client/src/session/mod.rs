@@ -25,6 +25,7 @@ mod turns;
 pub use calls::{Answer, Page};
 pub use log::From;
 pub use snapshot::{LogSnapshot, MessageSnapshot, Snapshot};
+pub(crate) use timeline::Timeline;
 
 use crate::{Config, Event, Refused};
 use bytes::Bytes;
@@ -38,7 +39,6 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
 };
-use timeline::Timeline;
 use types::{Code, LogId, MessageId, limits};
 
 /// What a session is told.

@@ -22,7 +22,7 @@ const CHECKPOINT_EVERY: u64 = 256;
 
 /// What an arriving entry is to the app.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// The next entry, never seen.
     New,
     /// The next entry; it was seen at a place that was undone.
@@ -37,7 +37,7 @@ pub(super) enum Step {
 
 /// What becomes of a server's `diverged`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Agreement {
+pub(crate) enum Agreement {
     /// The common position is ours too: everything behind it is undone.
     Common(Cut),
     /// It is not: the search goes on from this own position, which is earlier.
@@ -46,14 +46,14 @@ pub(super) enum Agreement {
 
 /// What a cut took away.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Cut {
-    pub(super) undone: Vec<EntryKey>,
-    pub(super) forgotten: bool,
+pub(crate) struct Cut {
+    pub(crate) undone: Vec<EntryKey>,
+    pub(crate) forgotten: bool,
 }
 
 /// What a `replicated` position says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Advance {
+pub(crate) enum Advance {
     /// Replicated up to here, checked against the own order.
     To(u64),
     /// Nothing that can be used now.
@@ -62,12 +62,14 @@ pub(super) enum Advance {
     Conflict,
 }
 
+#[derive(Debug)]
 struct Seen {
     position: Position,
     key: EntryKey,
 }
 
-pub(super) struct Timeline {
+#[derive(Debug)]
+pub(crate) struct Timeline {
     window_max: usize,
     checkpoints: Vec<(u64, Position)>,
     base: (u64, Position),
@@ -79,7 +81,7 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    pub(super) fn new(offset: u64, position: Position, window_max: usize) -> Self {
+    pub(crate) fn new(offset: u64, position: Position, window_max: usize) -> Self {
         Self {
             window_max,
             checkpoints: Vec::new(),
@@ -93,7 +95,7 @@ impl Timeline {
     }
 
     /// A timeline as [`Timeline::checkpoints`] gave it, ascending by offset; the last one is the end.
-    pub(super) fn restore(
+    pub(crate) fn restore(
         mut checkpoints: Vec<(u64, Position)>,
         undone: Vec<EntryKey>,
         window_max: usize,
@@ -105,14 +107,14 @@ impl Timeline {
     }
 
     /// What was undone and has not returned.
-    pub(super) fn undone(&self) -> Vec<EntryKey> {
+    pub(crate) fn undone(&self) -> Vec<EntryKey> {
         let mut order: Vec<_> = self.undone_order.iter().filter(|key| self.undone.contains(key)).collect();
         order.dedup();
         order.into_iter().cloned().collect()
     }
 
     /// Positions at growing distances back from the end, ascending: enough to find a common position later.
-    pub(super) fn checkpoints(&self) -> Vec<(u64, Position)> {
+    pub(crate) fn checkpoints(&self) -> Vec<(u64, Position)> {
         let mut points = self.checkpoints.clone();
         points.push(self.base.clone());
         let end = self.end();
@@ -130,20 +132,20 @@ impl Timeline {
         points
     }
 
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.base.0 + self.window.len() as u64
     }
 
-    pub(super) fn end_position(&self) -> &Position {
+    pub(crate) fn end_position(&self) -> &Position {
         self.window.back().map_or(&self.base.1, |seen| &seen.position)
     }
 
-    pub(super) const fn replicated(&self) -> u64 {
+    pub(crate) const fn replicated(&self) -> u64 {
         self.replicated
     }
 
     /// The own position at an offset, where it is remembered.
-    pub(super) fn at(&self, offset: u64) -> Option<&Position> {
+    pub(crate) fn at(&self, offset: u64) -> Option<&Position> {
         if offset > self.base.0 {
             return self.window.get((offset - self.base.0 - 1) as usize).map(|seen| &seen.position);
         }
@@ -154,7 +156,7 @@ impl Timeline {
     }
 
     /// Takes an entry in, where it is the next one.
-    pub(super) fn take(&mut self, entry: &Entry) -> Step {
+    pub(crate) fn take(&mut self, entry: &Entry) -> Step {
         let end = self.end();
         if entry.offset <= end {
             return match self.at(entry.offset) {
@@ -173,7 +175,7 @@ impl Timeline {
     }
 
     /// Weighs the server's common position against the own order.
-    pub(super) fn diverge(&mut self, common: &Position, offset: u64) -> Agreement {
+    pub(crate) fn diverge(&mut self, common: &Position, offset: u64) -> Agreement {
         if offset == 0 {
             return Agreement::Common(self.cut(0, &Position::start()));
         }
@@ -188,7 +190,7 @@ impl Timeline {
     }
 
     /// The own position is confirmed up to `offset` and no further.
-    pub(super) fn cut_to(&mut self, offset: u64) -> Cut {
+    pub(crate) fn cut_to(&mut self, offset: u64) -> Cut {
         let (offset, position) = self.known_before(offset + 1);
         self.cut(offset, &position)
     }
@@ -239,7 +241,7 @@ impl Timeline {
     }
 
     /// Takes in up to where the log is replicated.
-    pub(super) fn replicate(&mut self, position: Position, offset: u64) -> Advance {
+    pub(crate) fn replicate(&mut self, position: Position, offset: u64) -> Advance {
         if offset <= self.replicated {
             return Advance::Nothing;
         }
@@ -261,7 +263,7 @@ impl Timeline {
     }
 
     /// What an earlier [`Timeline::replicate`] says now that more entries are here.
-    pub(super) fn replicate_ahead(&mut self) -> Advance {
+    pub(crate) fn replicate_ahead(&mut self) -> Advance {
         match self.replicated_ahead.take_if(|(offset, _)| *offset <= self.base.0 + self.window.len() as u64) {
             Some((offset, position)) => self.replicate(position, offset),
             None => Advance::Nothing,
