@@ -13,6 +13,7 @@
 use super::{
     Cx, Request,
     outbox::{Outbox, State},
+    search::{Next, Search},
     timeline::{Advance, Agreement, Cut, Step, Timeline},
 };
 use crate::{Entry, Event, Position, Refused, SendError};
@@ -58,6 +59,8 @@ pub(super) struct LogSession {
     pub(super) stall_timer: bool,
     /// Messages and bytes that have left the outbox and are not yet given back to the session.
     pub(super) freed: (usize, usize),
+    /// For the last own position that stands.
+    search: Option<Search>,
     follow_attempts: u32,
     send_attempts: u32,
 }
@@ -75,6 +78,7 @@ impl LogSession {
             progress_ms: 0,
             stall_timer: false,
             freed: (0, 0),
+            search: None,
             follow_attempts: 0,
             send_attempts: 0,
         }
@@ -82,12 +86,14 @@ impl LogSession {
 
     pub(super) fn connection_lost(&mut self) {
         self.stage = Stage::Detached;
+        self.search = None;
         self.send_after_ms = 0;
         self.outbox.connection_lost();
     }
 
     /// Begins to follow, or again.
     pub(super) fn attach(&mut self, cx: &mut Cx) {
+        self.search = None;
         match &self.timeline {
             Some(timeline) => {
                 let (position, offset) = (timeline.end_position().clone(), timeline.end());
@@ -168,15 +174,20 @@ impl LogSession {
         let Some(timeline) = &mut self.timeline else { return Ok(()) };
         match answer {
             Some(Answer::Continue(here)) => {
-                if asked < timeline.end() {
-                    let cut = timeline.cut_to(asked);
-                    self.undone(cut, cx);
+                if let Some(search) = &mut self.search {
+                    search.stands(timeline.place_at(asked));
+                    if self.search_on(cx) {
+                        return Ok(());
+                    }
                 }
                 self.live(cx);
                 self.replicated(here.replicated.into(), here.replicated_offset, cx);
                 Ok(())
             }
             Some(Answer::Diverged(diverged)) => {
+                if let Some(search) = &mut self.search {
+                    search.undone(timeline.place_at(asked));
+                }
                 self.stage = Stage::Live;
                 self.diverged(diverged, cx);
                 Ok(())
@@ -217,10 +228,35 @@ impl LogSession {
         let (Stage::Live, Some(timeline)) = (self.stage, &mut self.timeline) else { return };
         match timeline.diverge(&diverged.common.into(), diverged.common_offset) {
             Agreement::Common(cut) => {
+                self.search = None;
                 self.undone(cut, cx);
                 self.live(cx);
             }
-            Agreement::AskFrom { position, offset } => self.subscribe(position, offset, cx),
+            Agreement::Undone { place } => {
+                self.search.get_or_insert(Search::below(place)).undone(place);
+                if !self.search_on(cx) {
+                    // The server goes on from where it was asked last; it is to go on from here.
+                    self.attach(cx);
+                }
+            }
+        }
+    }
+
+    /// Asks for the next place of the search; `false`: it has ended, and what does not stand is cut off.
+    fn search_on(&mut self, cx: &mut Cx) -> bool {
+        let (Some(search), Some(timeline)) = (&mut self.search, &mut self.timeline) else { return false };
+        match search.next() {
+            Next::Ask(place) => {
+                let (offset, position) = timeline.place(place);
+                self.subscribe(position, offset, cx);
+                true
+            }
+            Next::Found(place) => {
+                self.search = None;
+                let cut = timeline.cut_to(timeline.place(place).0);
+                self.undone(cut, cx);
+                false
+            }
         }
     }
 

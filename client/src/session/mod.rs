@@ -18,6 +18,7 @@ mod link;
 mod log;
 mod outbox;
 mod requests;
+mod search;
 mod snapshot;
 mod timeline;
 mod turns;

@@ -40,8 +40,8 @@ pub(crate) enum Step {
 pub(crate) enum Agreement {
     /// The common position is ours too: everything behind it is undone.
     Common(Cut),
-    /// It is not: the search goes on from this own position, which is earlier.
-    AskFrom { position: Position, offset: u64 },
+    /// It is not: neither this own place nor any behind it is in the log; see [`Timeline::place`].
+    Undone { place: usize },
 }
 
 /// What a cut took away.
@@ -101,6 +101,7 @@ impl Timeline {
         window_max: usize,
     ) -> Self {
         let (offset, position) = checkpoints.pop().unwrap_or((0, Position::start()));
+        checkpoints.retain(|(at, _)| *at > 0);
         let mut timeline = Self { checkpoints, ..Self::new(offset, position, window_max) };
         timeline.remember_undone(undone);
         timeline
@@ -181,12 +182,34 @@ impl Timeline {
         }
         match self.at(offset) {
             Some(own) if own == common => Agreement::Common(self.cut(offset, common)),
-            Some(own) => Agreement::AskFrom { position: own.clone(), offset },
-            None => {
-                let (offset, position) = self.known_before(offset);
-                Agreement::AskFrom { position, offset }
-            }
+            _ => Agreement::Undone { place: self.place_at(offset) },
         }
+    }
+
+    /// What is remembered at a place; place 0 is before the first entry, and the last one is the end. No two places
+    /// have one offset.
+    pub(crate) fn place(&self, place: usize) -> (u64, Position) {
+        let Some(at) = place.checked_sub(1) else { return (0, Position::start()) };
+        if let Some(checkpoint) = self.checkpoints.get(at) {
+            return checkpoint.clone();
+        }
+        match place.checked_sub(self.places_before_window()).and_then(|at| Some((at, self.window.get(at)?))) {
+            Some((at, seen)) => (self.base.0 + 1 + at as u64, seen.position.clone()),
+            None => self.base.clone(),
+        }
+    }
+
+    /// The first place at this offset or behind it.
+    pub(crate) fn place_at(&self, offset: u64) -> usize {
+        match offset {
+            0 => 0,
+            _ if offset > self.base.0 => self.places_before_window() + (offset - self.base.0 - 1) as usize,
+            _ => 1 + self.checkpoints.partition_point(|(at, _)| *at < offset),
+        }
+    }
+
+    fn places_before_window(&self) -> usize {
+        1 + self.checkpoints.len() + usize::from(self.base.0 > 0)
     }
 
     /// The own position is confirmed up to `offset` and no further.
@@ -277,7 +300,7 @@ impl Timeline {
             let Some(seen) = self.window.pop_front() else { return };
             let offset = self.base.0 + 1;
             let below = std::mem::replace(&mut self.base, (offset, seen.position));
-            if below.0.is_multiple_of(CHECKPOINT_EVERY) {
+            if below.0 > 0 && below.0.is_multiple_of(CHECKPOINT_EVERY) {
                 self.checkpoints.push(below);
             }
         }
@@ -339,10 +362,13 @@ mod tests {
     }
 
     #[test]
-    fn a_common_position_of_another_era_is_asked_again_from_the_own_one() {
+    fn a_common_position_of_another_era_cuts_nothing() {
         let mut timeline = filled(5);
-        let answer = timeline.diverge(&"b.4".into(), 4);
-        assert_eq!(answer, Agreement::AskFrom { position: "a.4".into(), offset: 4 });
+        let Agreement::Undone { place } = timeline.diverge(&"b.4".into(), 4) else {
+            panic!("4 is not common")
+        };
+        assert_eq!(timeline.place(place), (4, "a.4".into()));
+        assert_eq!(timeline.place(place - 1), (3, "a.3".into()));
         assert_eq!(timeline.end(), 5, "nothing is cut before the two agree");
         assert_eq!(timeline.cut_to(4).undone.len(), 1);
     }
@@ -367,13 +393,38 @@ mod tests {
         }
         assert_eq!(timeline.window.len(), TAIL_ENTRIES);
         assert!(timeline.checkpoints.len() <= CHECKPOINTS_MAX);
-        let Agreement::AskFrom { offset, .. } = timeline.diverge(&"a.9000".into(), 9_000) else {
+        let Agreement::Undone { place } = timeline.diverge(&"a.9000".into(), 9_000) else {
             panic!("9000 is not remembered exactly")
         };
+        assert!(timeline.place(place).0 > 9_000);
+        let (offset, _) = timeline.place(place - 1);
         assert!(offset < 9_000);
         let cut = timeline.cut_to(offset);
         assert!(cut.forgotten);
         assert_eq!(timeline.end(), offset);
+    }
+
+    #[test]
+    fn places_are_what_is_remembered_in_order() {
+        let mut long = Timeline::new(0, Position::start(), 4_096);
+        for offset in 1..=9_000 {
+            long.take(&entry(offset, "a", 1));
+            long.replicate(format!("a.{offset}").into(), offset);
+        }
+        let again = Timeline::restore(long.checkpoints(), Vec::new(), 4_096);
+        let begun = Timeline::restore(filled(9).checkpoints(), Vec::new(), 4_096);
+        let from_within = Timeline::new(7, "a.7".into(), 4_096);
+        for (timeline, last) in [(long, 9_000), (again, 9_000), (filled(9), 9), (begun, 9), (from_within, 7)]
+        {
+            let end = timeline.place_at(last);
+            let offsets: Vec<u64> = (0..=end).map(|place| timeline.place(place).0).collect();
+            assert!(offsets.is_sorted_by(|a, b| a < b), "{offsets:?}");
+            assert_eq!((offsets[0], offsets[end]), (0, last));
+            for (place, offset) in offsets.iter().enumerate() {
+                assert_eq!(timeline.place_at(*offset), place, "of offset {offset}");
+                assert_eq!(timeline.place_at(offset + 1), place + 1, "behind offset {offset}");
+            }
+        }
     }
 
     #[test]

@@ -236,7 +236,8 @@ impl Model {
             return Ok((id, None, offset));
         }
         let common = known.entries.iter().take_while(|stored| stored.epoch <= epoch).count() as u64;
-        Ok((id, Some(common.min(offset)), offset))
+        // The position itself is another entry's here, so it is not shared.
+        Ok((id, Some(common.min(offset - 1)), offset))
     }
 
     fn send(&mut self, session: u64, id: u64, user: &str, device: u64, send: wire::Send) {

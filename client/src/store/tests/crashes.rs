@@ -14,7 +14,7 @@ use proto::client as wire;
 use std::collections::{HashSet, VecDeque};
 use types::Code;
 
-const SETTLE_ROUNDS: usize = 2_000;
+const SETTLE_ROUNDS: usize = 1_000;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -302,7 +302,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn wherever_it_dies_it_goes_on(steps in prop::collection::vec(step(), 1..120)) {

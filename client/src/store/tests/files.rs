@@ -14,11 +14,11 @@ fn loaded(store: &mut impl Store) -> Snapshot {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 
     #[test]
     fn a_file_holds_what_memory_holds(
-        commits in prop::collection::vec((prop::collection::vec(change(), 0..12), any::<bool>()), 1..12)
+        commits in prop::collection::vec((prop::collection::vec(change(), 0..12), any::<bool>()), 1..8)
     ) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state");
