@@ -76,7 +76,8 @@ impl TryFrom<wire::Entry> for Entry {
             Some(wire::entry::Body::Ciphertext(ciphertext)) => EntryBody::Message(ciphertext),
             Some(wire::entry::Body::Deleted(deleted)) => EntryBody::Deleted(deleted.offsets),
             Some(wire::entry::Body::Erased(_)) => EntryBody::Erased,
-            None => EntryBody::Unknown,
+            // The session follows chats only.
+            Some(wire::entry::Body::Account(_)) | None => EntryBody::Unknown,
         };
         Ok(Self {
             position: entry.position.into(),

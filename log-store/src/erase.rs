@@ -26,7 +26,10 @@ pub fn erased_by(record: &Record) -> &[Offset] {
     match &record.body {
         Body::Entry(entry) => match &entry.body {
             EntryBody::Deleted { offsets } => offsets,
-            EntryBody::Created { .. } | EntryBody::Message { .. } | EntryBody::Erased { .. } => &[],
+            EntryBody::Created { .. }
+            | EntryBody::Account(_)
+            | EntryBody::Message { .. }
+            | EntryBody::Erased { .. } => &[],
         },
         Body::Update(StateUpdate::Effect(effect)) => match &effect.act {
             EffectAct::Erase { offsets } => offsets,

@@ -3,11 +3,15 @@
 //! Home and follower fold the same records with this one function, so a promoted follower is ready at
 //! once and all replicas can be compared by what they derived.
 
-use crate::{devices::Devices, effects::Pending};
+use crate::{
+    account::{self, Misfit},
+    devices::Devices,
+    effects::Pending,
+};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use types::{
     AckPolicy, Body, CursorKind, DeviceId, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset,
-    PartitionPosition, Position, Record, RegionId, RehomeId, StateUpdate, UserId,
+    PartitionPosition, Position, Record, RegionId, RehomeId, StateUpdate, UserId, account::Account,
 };
 
 pub use types::EraBegin;
@@ -157,6 +161,8 @@ pub struct LogState {
     /// The last cause of what other logs, or its own entries elsewhere, have done to it: by the log of the cause,
     /// and the stretch that it was for.
     pub causes: Arc<BTreeMap<(LogId, Generation), Position>>,
+    /// What an account log says of its user; `None` in a chat.
+    pub account: Option<Arc<Account>>,
 }
 
 /// A record does not follow the state that it is folded into.
@@ -192,6 +198,14 @@ pub enum FoldError {
         /// The record's.
         found: Generation,
     },
+    /// It changes an account as that cannot be changed.
+    #[error("account log {log}: {misfit}")]
+    Account {
+        /// The log.
+        log: LogId,
+        /// Why not.
+        misfit: Misfit,
+    },
     /// It deletes an entry that comes at or after it.
     #[error("log {log} deletes offset {target} at offset {at}")]
     DeletesAhead {
@@ -225,6 +239,11 @@ impl LogState {
                 Arc::make_mut(&mut self.devices).note(entry);
                 if entry.offset == Offset::FIRST {
                     self.created_at_ms = record.accepted_at_ms;
+                }
+                if let EntryBody::Account(change) = &entry.body {
+                    let account = Arc::make_mut(self.account.get_or_insert_default());
+                    account::apply(account, change, record.accepted_at_ms)
+                        .map_err(|misfit| FoldError::Account { log: record.log, misfit })?;
                 }
                 if let EntryBody::Created { members, ack_policy, allowed_regions } = &entry.body {
                     self.members = Arc::new(members.iter().cloned().collect());
@@ -274,6 +293,7 @@ impl LogState {
         let cursor =
             |(user, device, kind, offset): &(UserId, _, _, _)| ((user.clone(), *device, *kind), *offset);
         self.cursors = Arc::new(import.cursors.iter().map(cursor).collect());
+        self.account.clone_from(&import.account);
         self.devices = Arc::new(Devices::new(import.devices.clone(), import.devices_floor));
     }
 
@@ -297,6 +317,7 @@ impl LogState {
             devices_floor: self.devices.floor,
             effects,
             causes,
+            account: self.account.clone(),
         }
     }
 
@@ -315,6 +336,11 @@ impl LogState {
             Unfit::Generation { lowest } => FoldError::Closed { log, lowest, found: record.generation },
         })?;
         let Some(entry) = record.entry() else { return Ok(()) };
+        if let EntryBody::Account(change) = &entry.body {
+            let none = Account::default();
+            let account = self.account.as_deref().unwrap_or(&none);
+            account::check(account, change).map_err(|misfit| FoldError::Account { log, misfit })?;
+        }
         if let EntryBody::Deleted { offsets } = &entry.body
             && let Some(target) = offsets.iter().copied().find(|target| *target >= entry.offset)
         {

@@ -14,6 +14,7 @@
 //! [`fold`] and [`locate`] are pure, so that home, follower and simulation answer alike.
 #![warn(missing_docs)]
 
+pub mod account;
 pub mod check;
 mod contract;
 pub mod devices;

@@ -1,6 +1,6 @@
 //! Entries and refusals as clients see them.
 
-use crate::{Malformed, client};
+use crate::{Malformed, account::client_account_change, client};
 use types::{AckPolicy, Body, EntryBody, MemberRole, PositionToken, Record, Refusal, RegionId};
 
 /// An entry as clients see it; a record that is no entry is none.
@@ -24,6 +24,7 @@ pub fn client_entry(record: &Record) -> Option<client::Entry> {
         EntryBody::Deleted { offsets } => client::entry::Body::Deleted(client::Deleted {
             offsets: offsets.iter().map(|offset| offset.get()).collect(),
         }),
+        EntryBody::Account(change) => client::entry::Body::Account(client_account_change(change)),
         EntryBody::Erased { .. } => client::entry::Body::Erased(client::Erased {}),
     };
     Some(client::Entry {

@@ -32,6 +32,7 @@ mod hearth {
 
 pub use hearth::{client::v1 as client, directory::v1 as directory, log::v1 as log, node::v1 as node};
 
+mod account;
 mod batch;
 mod convert;
 mod entry;
@@ -40,6 +41,7 @@ mod page;
 mod placement;
 mod record;
 
+pub use account::{decode_account, encode_account, encode_account_change};
 pub use batch::{batch_records, epoch_runs};
 pub use convert::{Malformed, log_id, message_id, request_id, store_id};
 pub use entry::{ack_policy_from_client, ack_policy_to_client, client_entry, client_error};

@@ -117,6 +117,7 @@ impl From<&EntryBody> for log::entry::Body {
                 ack_policy: *ack_policy as i32,
                 allowed_regions: allowed_regions.iter().map(RegionId::to_string).collect(),
             }),
+            EntryBody::Account(change) => Self::Account((&**change).into()),
             EntryBody::Message { ciphertext } => {
                 Self::Message(log::Message { ciphertext: ciphertext.clone() })
             }
@@ -133,6 +134,7 @@ impl TryFrom<log::entry::Body> for EntryBody {
     fn try_from(wire: log::entry::Body) -> Result<Self, Malformed> {
         match wire {
             log::entry::Body::Created(created) => created.try_into(),
+            log::entry::Body::Account(change) => Ok(Self::Account(Box::new(change.try_into()?))),
             log::entry::Body::Message(message) => message.try_into(),
             log::entry::Body::Deleted(deleted) => deleted.try_into(),
             log::entry::Body::Erased(erased) => {
@@ -198,6 +200,7 @@ pub fn entry_body(wire: Option<crate::node::append::Body>) -> Result<EntryBody, 
         Wire::Created(created) => created.try_into(),
         Wire::Message(message) => message.try_into(),
         Wire::Deleted(deleted) => deleted.try_into(),
+        Wire::Account(change) => Ok(EntryBody::Account(Box::new(change.try_into()?))),
     }
 }
 

@@ -36,6 +36,14 @@ codes! {
     UnknownChat = "unknown_chat",
     /// The chat exists with other members or another policy.
     ChatExists = "chat_exists",
+    /// The user has an account already, or had one.
+    AccountExists = "account_exists",
+    /// There is no such account, or it is not in use.
+    UnknownAccount = "unknown_account",
+    /// The account has no such device.
+    UnknownDevice = "unknown_device",
+    /// It was changed meanwhile: look again.
+    Conflict = "conflict",
     /// No region has this name.
     UnknownRegion = "unknown_region",
     /// A body, frame or list is over its limit.

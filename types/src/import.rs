@@ -2,8 +2,9 @@
 
 use crate::{
     AckPolicy, CursorKind, DeviceId, Epoch, Generation, LogId, MemberRole, MessageId, Offset, PendingEffect,
-    Position, RegionId, RehomeId, UserId,
+    Position, RegionId, RehomeId, UserId, account::Account,
 };
+use std::sync::Arc;
 
 /// Where an era, a (generation, epoch), begins in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Import {
     pub ack_policy: AckPolicy,
     /// The regions that may hold the log; empty means all.
     pub allowed_regions: Vec<RegionId>,
+    /// What an account log says of its user; `None` in a chat.
+    pub account: Option<Arc<Account>>,
     /// Up to where each device has received and read.
     pub cursors: Vec<(UserId, DeviceId, CursorKind, Offset)>,
     /// The newest message ids of the devices that write, ascending by device and sender.

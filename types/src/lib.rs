@@ -4,6 +4,7 @@
 //! one, so an item belongs here only when at least two crates must agree on it.
 #![warn(missing_docs)]
 
+pub mod account;
 mod effect;
 mod error;
 mod ids;

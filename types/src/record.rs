@@ -6,7 +6,7 @@
 
 use crate::{
     DeviceId, Effect, EffectTarget, Epoch, Generation, Import, LogId, Lsn, MessageId, MoveId, Offset,
-    PartitionPosition, Position, RegionId, RehomeId, UserId,
+    PartitionPosition, Position, RegionId, RehomeId, UserId, account::AccountChange,
 };
 use bytes::Bytes;
 use std::fmt;
@@ -112,6 +112,8 @@ pub enum EntryBody {
         /// At most [`crate::limits::BODY_MAX_BYTES`].
         ciphertext: Bytes,
     },
+    /// A user's account changes. In account logs only. Control.
+    Account(Box<AccountChange>),
     /// The bodies at these offsets are erased, from every store. Control.
     Deleted {
         /// Offsets below this entry's own; ascending, without repeats.
@@ -129,7 +131,7 @@ impl EntryBody {
     pub const fn class(&self) -> Class {
         match self {
             Self::Message { .. } | Self::Erased { .. } => Class::Content,
-            Self::Created { .. } | Self::Deleted { .. } => Class::Control,
+            Self::Created { .. } | Self::Deleted { .. } | Self::Account(_) => Class::Control,
         }
     }
 
@@ -153,6 +155,10 @@ impl EntryBody {
                 for region in allowed_regions {
                     hash_text(&mut hash, region.as_str());
                 }
+            }
+            Self::Account(change) => {
+                hash.update(b"a");
+                change.feed(&mut hash);
             }
             Self::Deleted { offsets } => {
                 hash.update(b"d");

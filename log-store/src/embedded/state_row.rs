@@ -13,7 +13,7 @@ use crate::{
 use std::{collections::BTreeMap, sync::Arc};
 use types::{
     AckPolicy, CursorKind, DeviceId, DeviceMark, Epoch, Generation, Lsn, MemberRole, MessageId, Offset,
-    PartitionPosition, Position, RegionId, UserId,
+    PartitionPosition, Position, RegionId, UserId, account::Account,
 };
 
 /// One version: the log's last LSN in it, and the encoded state.
@@ -89,6 +89,7 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
     }
     put_devices(&mut into, &state.devices);
     effects::put(&mut into, state);
+    put_account(&mut into, state.account.as_deref());
     into
 }
 
@@ -102,6 +103,12 @@ fn put_devices(into: &mut Vec<u8>, devices: &Devices) {
         into.extend_from_slice(known.highest.as_bytes());
         into.extend_from_slice(&known.offset.get().to_le_bytes());
     }
+}
+
+fn put_account(into: &mut Vec<u8>, account: Option<&Account>) {
+    let bytes = account.map(proto::encode_account).unwrap_or_default();
+    into.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    into.extend_from_slice(&bytes);
 }
 
 /// Names are at most 64 bytes long.
@@ -148,6 +155,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
     state.devices = Arc::new(devices(&mut cursor)?);
     (state.effects, state.causes) =
         (Arc::new(effects::pending(&mut cursor)?), Arc::new(effects::causes(&mut cursor)?));
+    let account = cursor.u32()? as usize;
+    state.account = read_account(cursor.bytes(account)?)?;
     cursor.0.is_empty().then_some(state)
 }
 
@@ -163,6 +172,14 @@ fn devices(cursor: &mut Cursor<'_>) -> Option<Devices> {
         })
     });
     Some(Devices { known: known.collect::<Option<Vec<_>>>()?, floor })
+}
+
+/// Every account says something: no bytes are no account.
+fn read_account(bytes: &[u8]) -> Option<Option<Arc<Account>>> {
+    if bytes.is_empty() {
+        return Some(None);
+    }
+    proto::decode_account(bytes).ok().map(|account| Some(Arc::new(account)))
 }
 
 fn message_id(cursor: &mut Cursor<'_>) -> Option<MessageId> {
@@ -198,6 +215,7 @@ const fn kind(byte: u8) -> Option<CursorKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use types::account::AccountStanding;
     use types::{EffectAct, EffectTarget, LogId, PendingEffect};
 
     #[test]
@@ -238,6 +256,7 @@ mod tests {
             }),
             effects: Arc::new(vec![(Lsn::new(8), effect)]),
             causes: Arc::new([((LogId::group([9; 16]), Generation::FIRST), position)].into()),
+            account: Some(Arc::new(Account { standing: AccountStanding::Voided, open: None })),
         };
         let default = encode(&LogState::default());
         let row = row([(Lsn::new(1), &default[..]), (Lsn::new(9), &encode(&state)[..])]);

@@ -7,9 +7,10 @@ use crate::{
 };
 use bytes::Bytes;
 use prost::Message as _;
+use std::sync::Arc;
 use types::{
     CursorKind, DeviceId, DeviceMark, Epoch, EraBegin, Generation, Import, MessageId, Offset, RegionId,
-    RehomeId, UserId, limits,
+    RehomeId, UserId, account::Account, limits,
 };
 
 /// Encodes a fold, to be handed on.
@@ -48,6 +49,7 @@ impl From<&Import> for log::LogImported {
             devices_floor: id_bytes(import.devices_floor),
             effects: import.effects.iter().map(Into::into).collect(),
             causes: import.causes.iter().map(effect::wire_cause).collect(),
+            account: import.account.as_deref().map(Into::into),
         }
     }
 }
@@ -72,6 +74,7 @@ impl TryFrom<log::LogImported> for Import {
             devices_floor: message_id("log_imported.devices_floor", &wire.devices_floor)?,
             effects: wire.effects.into_iter().map(effect::pending).collect::<Result<_, _>>()?,
             causes: wire.causes.into_iter().map(effect::cause).collect::<Result<_, _>>()?,
+            account: wire.account.map(Account::try_from).transpose()?.map(Arc::new),
         })
     }
 }

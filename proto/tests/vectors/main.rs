@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, fmt::Debug, fs, path::PathBuf};
 use types::{
     AckPolicy, Body, BodyHash, CursorKind, DeviceId, DeviceMark, Effect, EffectAct, EffectTarget, Entry,
     EntryBody, Epoch, EraBegin, Generation, Import, LogId, Lsn, MemberRole, MessageId, MoveId, Offset,
-    Position, PositionToken, Record, RegionId, RehomeId, StateUpdate, UserId,
+    Position, PositionToken, Record, RegionId, RehomeId, StateUpdate, UserId, account::AccountChange,
 };
 
 fn compare(name: &str, vectors: &Value) {
@@ -175,6 +175,7 @@ fn records() {
         Body::Update(StateUpdate::LogImported(Box::new(import()))),
         Body::Update(StateUpdate::Effect(Box::new(effect()))),
         Body::Update(StateUpdate::EffectDone { target: effect().target, cause: effect().cause }),
+        entry(6, EntryBody::Account(Box::new(AccountChange::Blocked(user("bob"))))),
     ];
     let vectors: Vec<Value> = bodies
         .into_iter()
@@ -185,6 +186,7 @@ fn records() {
                 generation: Generation::FIRST,
                 log: match &body {
                     Body::Update(StateUpdate::Seal { .. }) => LogId::partition(),
+                    Body::Entry(Entry { body: EntryBody::Account(_), .. }) => LogId::account(&user("alice")),
                     _ => frames::log(),
                 },
                 accepted_at_ms: 1_795_000_000_450,
@@ -226,6 +228,7 @@ fn import() -> Import {
         devices_floor: MessageId::from_bytes([0; 16]),
         effects: Vec::new(),
         causes: Vec::new(),
+        account: None,
     }
 }
 
@@ -278,6 +281,10 @@ fn describe(record: &Record) -> Value {
                 }
                 EntryBody::Message { ciphertext } => ("message", json!({"ciphertextHex": hex(ciphertext)})),
                 EntryBody::Deleted { offsets } => ("deleted", json!({"offsets": offsets})),
+                EntryBody::Account(change) => {
+                    let AccountChange::Blocked(user) = &**change else { panic!("{change:?} has no vector") };
+                    ("account", json!({"blocked": {"user": user}}))
+                }
                 EntryBody::Erased { hash } => ("erased", json!({"hashHex": hex(&hash.0)})),
             };
             described["entry"] = json!({

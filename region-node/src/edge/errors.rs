@@ -37,8 +37,13 @@ pub(crate) const fn status(code: Code) -> StatusCode {
         | Code::PositionUnknown => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::Forbidden => StatusCode::FORBIDDEN,
-        Code::UnknownChat => StatusCode::NOT_FOUND,
-        Code::ChatExists | Code::Diverged | Code::MessageIdReused | Code::OutOfOrder => StatusCode::CONFLICT,
+        Code::UnknownChat | Code::UnknownAccount | Code::UnknownDevice => StatusCode::NOT_FOUND,
+        Code::ChatExists
+        | Code::AccountExists
+        | Code::Conflict
+        | Code::Diverged
+        | Code::MessageIdReused
+        | Code::OutOfOrder => StatusCode::CONFLICT,
         Code::Expired => StatusCode::GONE,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Overloaded => StatusCode::TOO_MANY_REQUESTS,

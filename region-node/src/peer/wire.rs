@@ -34,6 +34,7 @@ pub(crate) fn append_request(write: &Write) -> Request {
         proto::log::entry::Body::Created(created) => Some(node::append::Body::Created(created)),
         proto::log::entry::Body::Message(message) => Some(node::append::Body::Message(message)),
         proto::log::entry::Body::Deleted(deleted) => Some(node::append::Body::Deleted(deleted)),
+        proto::log::entry::Body::Account(change) => Some(node::append::Body::Account(change)),
         // Nobody writes an erased body: it only comes to be in a store. The peer refuses it by name.
         proto::log::entry::Body::Erased(_) => None,
     };

@@ -20,7 +20,7 @@
 use bytes::Bytes;
 use proto::node as wire;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use types::{Body, Code, EntryBody, LogId, Lsn, NodeId, PartitionId, PinSegment};
+use types::{Body, Code, EntryBody, LogId, Lsn, NodeId, PartitionId, PinSegment, account::AccountChange};
 
 /// Where a log is written now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,9 +107,13 @@ impl Window {
                     EntryBody::Created { .. } => {
                         State::Refused(format!("control: the creation of {log} was never acked"))
                     }
-                    EntryBody::Message { .. } | EntryBody::Deleted { .. } | EntryBody::Erased { .. } => {
-                        State::Open { log, record: archived.record, targets }
+                    EntryBody::Account(change) if !matches!(*change, AccountChange::DevicesRevoked(_)) => {
+                        State::Refused(format!("control: a change of account {log} was never acked"))
                     }
+                    EntryBody::Account(_)
+                    | EntryBody::Message { .. }
+                    | EntryBody::Deleted { .. }
+                    | EntryBody::Erased { .. } => State::Open { log, record: archived.record, targets },
                 },
             });
         }

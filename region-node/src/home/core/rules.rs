@@ -1,5 +1,7 @@
 //! Whether a write may be appended to its log: the rules of Hearth's chats, as pure functions.
 
+mod account;
+
 use crate::service::Write;
 use log_store::fold::LogState;
 use std::collections::BTreeMap;
@@ -27,7 +29,12 @@ pub(super) fn judge(write: &Write, state: Option<&LogState>, now_ms: u64) -> Res
         let message = format!("the time of message {} in {} is over", write.message_id, write.log);
         return Err(Refusal::new(Code::Expired, message));
     }
+    if write.log.kind() == LogKind::Account && !matches!(write.body, EntryBody::Account(_)) {
+        let message = format!("{} is an account, and takes nothing but changes of it", write.log);
+        return Err(Refusal::new(Code::BadRequest, message));
+    }
     match (&write.body, state) {
+        (EntryBody::Account(change), state) => account::judge(write, change, state),
         (EntryBody::Created { .. }, _) if write.salvage.is_some() => {
             let message = format!("the creation of {} was never acked, and is not put back", write.log);
             Err(Refusal::new(Code::BadRequest, message))
@@ -84,6 +91,9 @@ pub(crate) fn unknown_chat(log: LogId) -> Refusal {
 /// `forbidden` for who is no member.
 pub(crate) fn role_of(log: LogId, state: &LogState, user: &UserId) -> Result<MemberRole, Refusal> {
     let no_member = || Refusal::new(Code::Forbidden, format!("{user} is no member of chat {log}"));
+    if log.kind() == LogKind::Account {
+        return if LogId::account(user) == log { Ok(MemberRole::Owner) } else { Err(no_member()) };
+    }
     state.members.get(user).copied().ok_or_else(no_member)
 }
 

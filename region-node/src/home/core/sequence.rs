@@ -335,6 +335,7 @@ fn body_bytes_at_most(body: &EntryBody) -> usize {
         }
         EntryBody::Deleted { offsets } => offsets.len() * 10,
         EntryBody::Erased { .. } => 20,
+        EntryBody::Account(change) => proto::encode_account_change(change).len(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The core against a model of everything around it, under any order of events.
 
+mod accounts;
 mod cases;
 mod effects;
 mod following;
