@@ -15,6 +15,7 @@ mod machine;
 pub mod net;
 pub mod planted;
 pub mod random;
+pub mod task;
 
 pub use hash::{HashMap, HashSet, RandomState};
 pub use machine::{Installed, Machine, install};

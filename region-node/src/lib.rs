@@ -10,6 +10,7 @@
 //! Whoever routes may be wrong: only the lease of this incarnation and the store's fence let a write be
 //! acked. [`service`] is the seam between the two halves.
 
+mod accounts;
 pub mod bus;
 mod canary;
 pub mod clock;

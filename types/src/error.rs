@@ -30,6 +30,8 @@ codes! {
     UnsupportedVersion = "unsupported_version",
     /// Nobody has said who this is.
     Unauthenticated = "unauthenticated",
+    /// The access token has ended: the refresh token gets another one.
+    TokenExpired = "token_expired",
     /// The user is no member of the chat, or lacks the role.
     Forbidden = "forbidden",
     /// There is no such chat.
