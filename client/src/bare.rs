@@ -88,14 +88,23 @@ impl Connection {
         device: DeviceId,
         cursors: Vec<LogCursor>,
     ) -> Result<Self, BareError> {
-        let mut connection = Self::connect(edge).await?;
         let hello = Hello {
             protocol_version: limits::PROTOCOL_VERSION,
             user: user.to_string(),
             device: device.get(),
             cursors,
             agent: concat!("hearth-bare/", env!("CARGO_PKG_VERSION")).to_owned(),
+            token: String::new(),
         };
+        Self::greet(edge, hello).await
+    }
+
+    /// Connects and says this Hello.
+    ///
+    /// # Errors
+    /// [`BareError`] where it is not answered by a welcome.
+    pub async fn greet(edge: &str, hello: Hello) -> Result<Self, BareError> {
+        let mut connection = Self::connect(edge).await?;
         match connection.ask(client_frame::Frame::Hello(hello)).await? {
             server_frame::Frame::Welcome(_) => Ok(connection),
             other => Err(BareError::Unexpected(format!("{other:?}"))),

@@ -1,6 +1,6 @@
 //! What a node is told at its start.
 
-use crate::home::core::FollowWhen;
+use crate::{accounts::AccountRates, home::core::FollowWhen};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use types::{NodeId, RegionId};
@@ -49,7 +49,8 @@ pub struct Config {
     /// The log engine.
     #[serde(default)]
     pub engine: Engine,
-    /// A user is whoever says a name. Only for loopback addresses.
+    /// A user is whoever says a name, and nobody needs an account. Only for loopback addresses. Otherwise each request and
+    /// each session shows an access token.
     #[serde(default)]
     pub development: bool,
     /// How long a store's canary may be under way before the lease is no longer renewed.
@@ -98,6 +99,12 @@ pub struct Config {
     /// How many a second after that.
     #[serde(default = "default_openings_per_s")]
     pub openings_per_s: u32,
+    /// How often accounts are made, logged in to and looked up.
+    #[serde(default)]
+    pub account_rates: AccountRates,
+    /// How long the names of an account that has ended rest, until others can have them.
+    #[serde(default = "default_name_rest_ms")]
+    pub name_rest_ms: u64,
     /// How long a client is heard nothing of before its session ends.
     #[serde(default = "default_session_silence_ms")]
     pub session_silence_ms: u64,
@@ -174,6 +181,9 @@ const fn default_openings_burst() -> u32 {
 }
 const fn default_openings_per_s() -> u32 {
     32
+}
+const fn default_name_rest_ms() -> u64 {
+    30 * 24 * 3_600_000
 }
 const fn default_session_silence_ms() -> u64 {
     30_000
@@ -256,6 +266,7 @@ impl Config {
         mistakes.extend(
             at_least_one.iter().filter(|(_, value)| *value == 0).map(|(key, _)| format!("{key} is 0")),
         );
+        mistakes.extend(self.account_rates.zeros().map(|key| format!("{key}: a rate of 0 lets nobody in")));
         if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
     }
 }

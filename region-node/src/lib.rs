@@ -26,6 +26,7 @@ pub mod lease;
 mod node;
 mod parts;
 mod peer;
+mod rates;
 pub mod ready;
 mod reclaim;
 pub mod replica;
@@ -36,6 +37,7 @@ mod salvage;
 pub mod service;
 mod view;
 
+pub use accounts::{AccountRate, AccountRates};
 pub use config::{Config, Engine};
 #[cfg(feature = "bench")]
 pub use delivery::FanOut;

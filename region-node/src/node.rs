@@ -4,7 +4,9 @@ use crate::{
     Config, Connection, Edge, EdgeListener, Engine, Parts, PlacementView,
     canary::{CanaryService, Observer, Watcher},
     clock,
-    directory::{Directory, DirectoryPins, HandOver, Registration, StoreCanary, watch_placement},
+    directory::{
+        Directory, DirectoryNames, DirectoryPins, HandOver, Registration, StoreCanary, watch_placement,
+    },
     follower::Followers,
     grpc::NodeService,
     health,
@@ -16,7 +18,7 @@ use crate::{
     replication::{Fetches, StatusBoard},
     router::HomeRouter,
     salvage::{Archives, SalvageService},
-    service::Pins,
+    service::{Names, Pins},
 };
 use host::net::Listener;
 use log_store::{
@@ -185,6 +187,7 @@ impl Node {
         store.note_replicated(Replicated::nothing());
         let identity = Arc::new(Identity::new(config.node.clone()));
         let pins: Arc<dyn Pins> = Arc::new(DirectoryPins::new(directory.clone()));
+        let names: Arc<dyn Names> = Arc::new(DirectoryNames(directory.clone()));
         let (lease_sender, leases) = watch::channel(None);
         let followers = Followers::new(Arc::clone(&store), shutdown.clone());
         let home_router = Arc::<HomeRouter>::default();
@@ -253,6 +256,7 @@ impl Node {
             homes: homes.clone(),
             replicas: Arc::new(replicas),
             pins,
+            names,
             readiness: Arc::clone(&readiness),
             identity: Arc::clone(&identity),
             shutdown: shutdown.clone(),

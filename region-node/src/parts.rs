@@ -3,7 +3,7 @@
 use crate::{
     Config, PlacementView,
     ready::{Identity, Readiness},
-    service::{Homes, Pins, Replicas},
+    service::{Homes, Names, Pins, Replicas},
 };
 use futures_util::stream::BoxStream;
 use proto::node::{PeerReply, PeerRequest};
@@ -24,6 +24,8 @@ pub struct Parts {
     pub replicas: Arc<dyn Replicas>,
     /// Where logs are pinned.
     pub pins: Arc<dyn Pins>,
+    /// Whose names are, and the keys of nodes.
+    pub names: Arc<dyn Names>,
     /// Whether the node should be sent work.
     pub readiness: Arc<Readiness>,
     /// Who the node is to the directory now.

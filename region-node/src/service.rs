@@ -8,16 +8,21 @@
 //!
 //! The two sides know each other by these traits only, so each is tested against a stand-in.
 
+mod names;
+
+pub use names::{Claim, NameOwner, NameStanding, Names};
+
 use crate::{
     bus::{BusSink, SinkId},
     reply::{Outcome, Reply},
 };
 use async_trait::async_trait;
 use log_store::Deduped;
+use std::sync::Arc;
 use tokio::time::Instant;
 use types::{
     AckPolicy, BodyHash, DedupKey, DeviceId, Effect, EntryBody, Epoch, Generation, LogId, MessageId, NodeId,
-    PartitionId, Pin, Position, Record, Refusal, RegionId, UserId,
+    PartitionId, Pin, Position, Record, Refusal, RegionId, UserId, account::Account,
 };
 
 /// One write for a log that is homed here.
@@ -172,6 +177,15 @@ pub struct Page {
     pub closed: Generation,
 }
 
+/// What a copy knows of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountAnswer {
+    /// What its log adds up to; `None`: it has no entry here.
+    pub account: Option<Arc<Account>>,
+    /// Up to which generation the log is known not to be written here any more; zero: to none.
+    pub closed: Generation,
+}
+
 /// Why a read or a position check has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadRefusal {
@@ -245,6 +259,10 @@ pub trait Homes: Send + Sync + 'static {
         user: &UserId,
         position: Position,
     ) -> Result<LocateAnswer, ReadRefusal>;
+
+    /// What an account log adds up to. All that was acked before the call is in it: a home whose lease does not
+    /// run when the answer is given gives none.
+    async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal>;
 }
 
 /// The partitions that this node holds a copy of, its homes included.
@@ -283,6 +301,9 @@ pub trait Replicas: Send + Sync + 'static {
         generation: Generation,
         key: &DedupKey,
     ) -> Result<Option<Deduped>, ReadRefusal>;
+
+    /// What an account log adds up to, as far as this copy knows.
+    async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal>;
 
     /// Locates a position with this replica's knowledge.
     async fn locate(

@@ -32,6 +32,12 @@ codes! {
     Unauthenticated = "unauthenticated",
     /// The access token has ended: the refresh token gets another one.
     TokenExpired = "token_expired",
+    /// The name or the password is wrong; nobody is told which.
+    BadCredentials = "bad_credentials",
+    /// The device was logged out: it has to log in again.
+    DeviceRevoked = "device_revoked",
+    /// Another user has the name.
+    NameTaken = "name_taken",
     /// The user is no member of the chat, or lacks the role.
     Forbidden = "forbidden",
     /// There is no such chat.
@@ -68,6 +74,8 @@ codes! {
     OutOfOrder = "out_of_order",
     /// More is under way than this session, user or node may have.
     Overloaded = "overloaded",
+    /// The user, the device or the address asks for this too often; nothing was done.
+    RateLimited = "rate_limited",
     /// The chat has no home that can be reached just now; nothing was written.
     HomeUnavailable = "home_unavailable",
     /// The write may or may not be in the log; repeating it with the same message id is safe.
@@ -88,6 +96,7 @@ impl Code {
             Self::Behind
                 | Self::OutOfOrder
                 | Self::Overloaded
+                | Self::RateLimited
                 | Self::HomeUnavailable
                 | Self::Indeterminate
                 | Self::DirectoryUnavailable

@@ -28,6 +28,7 @@ impl SessionCore {
             device: self.config.device.get(),
             cursors: cursors.collect(),
             agent: self.config.agent.clone(),
+            token: String::new(),
         };
         let frame = Some(client_frame::Frame::Hello(hello));
         out.push(Output::Frame(wire::ClientFrame { request_id, frame }));

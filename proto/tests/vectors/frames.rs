@@ -84,6 +84,16 @@ pub(crate) fn client_frames() -> Vec<(&'static str, ClientFrame)> {
                 device: u64::MAX - 1,
                 cursors: vec![LogCursor { log: log().to_string(), position: token(7) }],
                 agent: "example/1".to_owned(),
+                ..Hello::default()
+            }),
+        ),
+        (
+            "hello with a token",
+            Ask::Hello(Hello {
+                protocol_version: 1,
+                agent: "example/1".to_owned(),
+                token: "v4.public.eyJzdWIiOiJhbGljZSJ9".to_owned(),
+                ..Hello::default()
             }),
         ),
         ("open a direct chat", Ask::OpenChat(open(open_chat::Chat::DirectWith("bob".to_owned())))),

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use types::{Code, DeviceId, Refusal, UserId, VerifyingKey, account::TokenHash};
+use uuid::Uuid;
 
 /// How long an access token counts, in ms.
 pub(crate) const ACCESS_TTL_MS: u64 = 10 * 60 * 1_000;
@@ -125,6 +126,24 @@ pub(crate) fn verify(
         return Err(Refusal::new(Code::TokenExpired, "the access token has ended: refresh it"));
     }
     Ok(bearer)
+}
+
+/// What follows from a request, so that a repetition finds what the first try made.
+pub(crate) fn derived(domain: &[u8], request: Uuid, text: &str) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    // The domains are constants of which none begins another one.
+    hash.update(domain);
+    hash.update(request.as_bytes());
+    hash.update(text.as_bytes());
+    let hash: [u8; 32] = hash.finalize().into();
+    std::array::from_fn(|at| hash[at])
+}
+
+/// A device's id that follows from a request.
+pub(crate) fn derived_device(domain: &[u8], request: Uuid, text: &str) -> DeviceId {
+    let [a, b, c, d, e, f, g, h, ..] = derived(domain, request, text);
+    // 0 is nobody's device: what the server writes by itself is written under it.
+    DeviceId::new(u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1))
 }
 
 fn key_id(footer: &[u8]) -> Option<u64> {

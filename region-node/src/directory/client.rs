@@ -118,6 +118,15 @@ impl Directory {
         self.call_within(CALL_TIMEOUT, call).await
     }
 
+    /// Makes one call at the address that answered last, bounded in time, by whatever client of it.
+    pub(super) async fn call_on<T, F>(&self, call: impl FnOnce(Channel) -> F + Send) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        let (channel, at) = self.channel();
+        self.answer(at, CALL_TIMEOUT, call(channel)).await
+    }
+
     /// Makes one call that is worth `patience`.
     pub(super) async fn call_within<T, F>(
         &self,

@@ -9,14 +9,17 @@
 
 mod client;
 mod leaving;
+mod names;
 mod pin_reads;
 mod pins;
 mod registration;
+mod tries;
 mod watch;
 
 pub use client::Directory;
 pub(crate) use client::is_answer;
 pub use leaving::HandOver;
+pub use names::DirectoryNames;
 pub use pins::DirectoryPins;
 pub use registration::{Registration, StoreCanary};
 pub use watch::watch_placement;

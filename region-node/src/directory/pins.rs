@@ -1,24 +1,13 @@
 //! Where logs are pinned, asked at the directory each time; what is read at once is read together.
 
-use super::{
-    client::{Directory, is_answer},
-    pin_reads::PinReads,
-};
+use super::{client::Directory, pin_reads::PinReads, tries::NoReply};
 use crate::service::Pins;
 use async_trait::async_trait;
 use bytes::Bytes;
-use proto::directory as wire;
-use std::{collections::HashMap, time::Duration};
-use tokio::time::{Instant, sleep};
-use tonic::Status;
-use types::{Code, LogId, Pin, Refusal, RegionId};
-
-/// How often a call that got no answer is repeated at once, at each replica of the directory.
-const TRIES: usize = 3;
-/// The pause in which several replicas may agree on a leader.
-const AGAIN: Duration = Duration::from_millis(200);
-/// After this long it is not repeated any more.
-const PATIENCE: Duration = Duration::from_secs(3);
+use proto::directory::{self as wire, directory_client::DirectoryClient};
+use std::collections::HashMap;
+use tonic::{Status, transport::Channel};
+use types::{Code, LogId, Pin, Refusal, RegionId, limits};
 
 /// See [`Pins`].
 #[derive(Debug, Clone)]
@@ -36,17 +25,11 @@ impl DirectoryPins {
     async fn read(self, logs: Vec<LogId>) -> Result<HashMap<LogId, Pin>, Refusal> {
         let wire_logs = logs.iter().map(|log| Bytes::copy_from_slice(&log.to_bytes())).collect();
         let request = wire::GetPinsRequest { logs: wire_logs };
-        let mut last = None;
-        let mut tries = self.tries();
-        while tries.next().await {
-            let request = request.clone();
-            match self.directory.call(|mut client| async move { client.get_pins(request).await }).await {
-                Ok(reply) => return pins_of(reply.pins),
-                Err(status) if is_answer(&status) => return Err(refused(&status)),
-                Err(status) => last = Some(status),
-            }
-        }
-        Err(unavailable(last.as_ref()))
+        let ask = |channel| {
+            let (mut client, request) = (client(channel), request.clone());
+            async move { client.get_pins(request).await }
+        };
+        pins_of(self.directory.ask(ask).await.map_err(refusal)?.pins)
     }
 }
 
@@ -66,54 +49,13 @@ impl Pins for DirectoryPins {
                 allowed_regions: allowed_regions.iter().map(RegionId::to_string).collect(),
             }],
         };
-        let mut last = None;
-        let mut tries = self.tries();
-        while tries.next().await {
-            let request = request.clone();
-            match self.directory.call(|mut client| async move { client.pin(request).await }).await {
-                Ok(reply) => {
-                    let missing = || Refusal::new(Code::Internal, format!("{log} was pinned nowhere"));
-                    return one(log, reply.pins)?.ok_or_else(missing);
-                }
-                Err(status) if is_answer(&status) => return Err(refused(&status)),
-                Err(status) => last = Some(status),
-            }
-        }
-        Err(unavailable(last.as_ref()))
-    }
-}
-
-/// Counts tries, and waits between them where another replica may answer the next one.
-struct Tries {
-    left: usize,
-    pause: Option<Duration>,
-    until: Instant,
-    is_first: bool,
-}
-
-impl Tries {
-    async fn next(&mut self) -> bool {
-        if self.left == 0 || (!self.is_first && Instant::now() >= self.until) {
-            return false;
-        }
-        if let Some(pause) = self.pause.filter(|_| !self.is_first) {
-            sleep(pause).await;
-        }
-        self.left -= 1;
-        self.is_first = false;
-        true
-    }
-}
-
-impl DirectoryPins {
-    fn tries(&self) -> Tries {
-        let replicas = self.directory.replicas();
-        Tries {
-            left: TRIES * if replicas > 1 { 2 * replicas } else { 1 },
-            pause: (replicas > 1).then_some(AGAIN),
-            until: Instant::now() + PATIENCE,
-            is_first: true,
-        }
+        let ask = |channel| {
+            let (mut client, request) = (client(channel), request.clone());
+            async move { client.pin(request).await }
+        };
+        let pins = self.directory.ask(ask).await.map_err(refusal)?.pins;
+        let missing = || Refusal::new(Code::Internal, format!("{log} was pinned nowhere"));
+        one(log, pins)?.ok_or_else(missing)
     }
 }
 
@@ -128,6 +70,17 @@ fn pins_of(pins: Vec<wire::Pin>) -> Result<HashMap<LogId, Pin>, Refusal> {
     Ok(pins.into_iter().filter(|pin| !pin.segments.is_empty()).map(|pin| (pin.log, pin)).collect())
 }
 
+fn client(channel: Channel) -> DirectoryClient<Channel> {
+    DirectoryClient::new(channel).max_decoding_message_size(limits::WIRE_MESSAGE_MAX_BYTES * 16)
+}
+
+fn refusal(error: NoReply) -> Refusal {
+    match error {
+        NoReply::Unavailable(refusal) => refusal,
+        NoReply::Refused(status) => refused(&status),
+    }
+}
+
 fn refused(status: &Status) -> Refusal {
     match status.code() {
         tonic::Code::NotFound => Refusal::new(Code::UnknownRegion, status.message()),
@@ -136,10 +89,4 @@ fn refused(status: &Status) -> Refusal {
         // No partition can take the log now.
         _ => Refusal::new(Code::HomeUnavailable, status.message()),
     }
-}
-
-fn unavailable(status: Option<&Status>) -> Refusal {
-    let why = status.map_or("no answer", Status::message);
-    Refusal::new(Code::DirectoryUnavailable, format!("the directory cannot be reached: {why}"))
-        .retry_after_ms(1_000)
 }

@@ -24,6 +24,8 @@ pub(crate) mod close {
     pub(crate) const UNAUTHENTICATED: u16 = 4001;
     /// The protocol version is not spoken here.
     pub(crate) const UNSUPPORTED_VERSION: u16 = 4002;
+    /// The device was logged out.
+    pub(crate) const REVOKED: u16 = 4003;
 }
 
 /// The status that tells a refusal.
@@ -35,18 +37,21 @@ pub(crate) const fn status(code: Code) -> StatusCode {
         | Code::PositionMalformed
         | Code::PositionOfOtherChat
         | Code::PositionUnknown => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Unauthenticated | Code::TokenExpired | Code::BadCredentials | Code::DeviceRevoked => {
+            StatusCode::UNAUTHORIZED
+        }
         Code::Forbidden => StatusCode::FORBIDDEN,
         Code::UnknownChat | Code::UnknownAccount | Code::UnknownDevice => StatusCode::NOT_FOUND,
         Code::ChatExists
         | Code::AccountExists
+        | Code::NameTaken
         | Code::Conflict
         | Code::Diverged
         | Code::MessageIdReused
         | Code::OutOfOrder => StatusCode::CONFLICT,
         Code::Expired => StatusCode::GONE,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Code::Overloaded | Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Code::Behind | Code::HomeUnavailable | Code::DirectoryUnavailable | Code::NotReady => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -9,7 +9,10 @@ use axum::{
     serve::{IncomingStream, Listener},
 };
 use host::net::{self, Socket, Stream};
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 /// Accepts connections without delay of small segments.
 #[derive(Debug)]
@@ -37,18 +40,26 @@ impl Listener for EdgeListener {
 
 /// The connection that a request came on.
 #[derive(Debug, Clone)]
-pub struct Connection(Socket);
+pub struct Connection {
+    socket: Socket,
+    address: IpAddr,
+}
 
 impl Connected<IncomingStream<'_, EdgeListener>> for Connection {
     fn connect_info(stream: IncomingStream<'_, EdgeListener>) -> Self {
-        Self(stream.io().socket())
+        Self { socket: stream.io().socket(), address: stream.remote_addr().ip() }
     }
 }
 
 impl Connection {
+    /// Where it comes from.
+    pub(super) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Bounds what the kernel holds for a client that does not read.
     pub(super) fn bound_send_buffer(&self, bytes: usize) {
-        if let Err(error) = self.0.bound_send_buffer(bytes) {
+        if let Err(error) = self.socket.bound_send_buffer(bytes) {
             tracing::debug!(%error, "a connection's send buffer stays as it is");
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   /v1/ws ──── ws (driver) ── session (core) ─┐
 //!                  │                           ├─ router ── homes, peers, replicas
-//!   /v1/chats … ─ rest ── request (checks) ────┘
+//!   /v1/…  ────── rest ── request (checks) ────┘
 //!                  └─ queue ◄── delivery
 //! ```
 
@@ -25,7 +25,9 @@ pub(crate) use farewell::Farewell;
 pub use listener::{Connection, EdgeListener};
 
 use crate::{
-    Parts, clock,
+    Parts,
+    accounts::Accounts,
+    clock,
     delivery::{Delivery, SessionId},
     parts::{PeerReplies, PeerService},
     peer::{self, Peers},
@@ -52,6 +54,7 @@ pub struct Edge(Arc<Inner>);
 struct Inner {
     parts: Parts,
     router: Router,
+    accounts: Accounts,
     delivery: Delivery,
     door: Door,
     sessions: AtomicUsize,
@@ -66,6 +69,11 @@ impl Inner {
     /// Opens a chat, where its user does not open too many.
     async fn open_chat(&self, user: UserId, open: client::OpenChat) -> Result<(LogId, Position), Refusal> {
         self.openings.lock().take(&user, clock::boot_ms())?;
+        if let Some(client::open_chat::Chat::DirectWith(other)) = &open.chat
+            && !self.parts.config.development
+        {
+            self.accounts.may_write_to(&user, &request::user("direct_with", other)?).await?;
+        }
         self.router.open_chat(user, open).await
     }
 }
@@ -78,9 +86,11 @@ impl Edge {
         let peers =
             Peers::new(Arc::clone(&parts.config), Arc::clone(&parts.view), Arc::clone(&parts.identity));
         let router = Router::new(parts.clone(), peers.clone());
+        let accounts = Accounts::new(&parts, &router);
         let (delivery, events) = Delivery::new(router.clone());
         tokio::spawn(peers.run(shutdown.clone()));
         tokio::spawn(router.clone().run(shutdown.clone()));
+        tokio::spawn(accounts.clone().run(shutdown.clone()));
         tokio::spawn(delivery.clone().run(events, shutdown.clone()));
         let leaving = delivery.clone();
         tokio::spawn(async move {
@@ -93,14 +103,24 @@ impl Edge {
         let rate = Rate { burst: parts.config.openings_burst, per_s: parts.config.openings_per_s };
         let openings = Mutex::new(Openings::new(rate));
         let door = Door::new(parts.config.sessions_per_s);
-        let inner =
-            Inner { parts, router, delivery, door, sessions, emptied, next_session, write_seconds, openings };
+        let inner = Inner {
+            parts,
+            router,
+            accounts,
+            delivery,
+            door,
+            sessions,
+            emptied,
+            next_session,
+            write_seconds,
+            openings,
+        };
         let edge = Self(Arc::new(inner));
         tokio::spawn(edge.clone().follow_drains(edge.0.parts.shutdown.clone()));
         edge
     }
 
-    /// The routes of clients: `/v1/ws` and `/v1/chats …`.
+    /// The routes of clients: `/v1/ws`, and REST below `/v1`.
     ///
     /// Serve them from an [`EdgeListener`], with [`Connection`] as connect info, so that a session's send
     /// buffer in the kernel is bounded; without it they work too.

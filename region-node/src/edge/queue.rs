@@ -22,7 +22,7 @@ use std::{
     task::Waker,
 };
 use tokio::sync::Notify;
-use types::{LogId, Position, PositionToken};
+use types::{LogId, Position, PositionToken, Refusal};
 
 /// What a message costs beside its bytes.
 const MESSAGE_BYTES: usize = 64;
@@ -51,6 +51,8 @@ struct State {
     is_closed: bool,
     /// The node goes down.
     is_leaving: bool,
+    /// The session may not go on, and why.
+    ousted: Option<Box<Refusal>>,
     /// The client is to go elsewhere; it has not been told yet.
     farewell: Option<Arc<Farewell>>,
     /// The task will look.
@@ -70,6 +72,8 @@ pub(crate) struct Errands {
     pub(crate) outcomes: Vec<Finished>,
     /// The node goes down: tell the client and close.
     pub(crate) is_leaving: bool,
+    /// The session may not go on: tell the client and close.
+    pub(crate) ousted: Option<Box<Refusal>>,
     /// The client is to be told to go elsewhere.
     pub(crate) farewell: Option<Arc<Farewell>>,
     /// More than half full: nothing more is read from the client.
@@ -98,6 +102,14 @@ impl SessionQueue {
         });
     }
 
+    /// The session may not go on.
+    pub(crate) fn oust(&self, why: Refusal) {
+        self.change(|state| {
+            state.ousted.get_or_insert_with(|| Box::new(why));
+            true
+        });
+    }
+
     /// The client is to go elsewhere; until it does the session goes on.
     pub(crate) fn send_away(&self, farewell: Arc<Farewell>) {
         self.change(|state| {
@@ -118,6 +130,7 @@ impl SessionQueue {
         Errands {
             outcomes: std::mem::take(&mut state.outcomes),
             is_leaving: state.is_leaving,
+            ousted: state.ousted.take(),
             farewell: state.farewell.take(),
             is_congested: self.congests(&state),
         }
@@ -244,6 +257,7 @@ impl SessionQueue {
         let mut state = self.state.lock();
         let to_write = !state.messages.is_empty() || !state.ticks.is_empty() || state.closing.is_some();
         if state.is_leaving
+            || state.ousted.is_some()
             || state.farewell.is_some()
             || !state.outcomes.is_empty()
             || (takes_more && to_write)

@@ -1,20 +1,26 @@
 //! The session core: what one connection's frames mean.
 //!
 //! ```text
-//!   Greeting ──Hello──► Ready ──silence, wrong version, frame too big──► Closed
+//!   Greeting ──Hello──► Ready ──silence, wrong version, frame too big, device revoked──► Closed
 //! ```
 //!
 //! Each request is answered once. What a session may have under way is bounded: unanswered writes, reads,
 //! followed logs. What is over a bound is refused, typed, and the session goes on.
+
+mod greeting;
+
+pub(crate) use greeting::closing;
 
 use super::{
     errors::{Problem, close},
     request::{self, Message, Reading},
 };
 use crate::{
+    accounts::Bearer,
     delivery::{Join, token},
     service::{Acked, LocateAnswer, Page, ReadRefusal},
 };
+use greeting::Greeting;
 use log_store::locate::Located;
 use proto::client::{self, ClientFrame, client_frame, resumed, server_frame::Frame};
 use std::collections::BTreeMap;
@@ -24,8 +30,6 @@ use types::{Code, DeviceId, LogId, MessageId, PinSegment, Position, Refusal, Use
 const READS_MAX: u32 = 8;
 /// Bodies of unanswered writes of one session, in bytes.
 const WRITES_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The longest text of a client's software that is kept.
-const AGENT_MAX_BYTES: usize = 128;
 
 /// What the node tells and asks of every session.
 #[derive(Debug, Clone)]
@@ -52,6 +56,10 @@ pub(crate) enum Input {
 /// What became of something that the session had started.
 #[derive(Debug)]
 pub(crate) enum Finished {
+    /// The token of the Hello was checked.
+    Authenticated {
+        result: Result<Bearer, Refusal>,
+    },
     Appended {
         request_id: u64,
         log: LogId,
@@ -80,21 +88,56 @@ pub(crate) enum Finished {
 
 #[derive(Debug)]
 pub(crate) enum Output {
-    Welcome { request_id: u64 },
-    Answer { request_id: u64, frame: Frame },
-    Append { request_id: u64, user: UserId, device: DeviceId, message: Message },
-    Open { request_id: u64, user: UserId, open: client::OpenChat },
-    Read { request_id: u64, user: UserId, reading: Reading },
-    Locate { request_id: u64, user: UserId, log: LogId, follow: u64, position: Position },
+    /// Check the token of the Hello.
+    Authenticate {
+        token: String,
+    },
+    /// See that the session ends when its device is revoked.
+    LookAfter(Bearer),
+    Welcome {
+        request_id: u64,
+    },
+    Answer {
+        request_id: u64,
+        frame: Frame,
+    },
+    Append {
+        request_id: u64,
+        user: UserId,
+        device: DeviceId,
+        message: Message,
+    },
+    Open {
+        request_id: u64,
+        user: UserId,
+        open: client::OpenChat,
+    },
+    Read {
+        request_id: u64,
+        user: UserId,
+        reading: Reading,
+    },
+    Locate {
+        request_id: u64,
+        user: UserId,
+        log: LogId,
+        follow: u64,
+        position: Position,
+    },
     Join(Join),
     Leave(LogId),
-    Close { code: u16, reason: &'static str },
+    Close {
+        code: u16,
+        reason: &'static str,
+    },
 }
 
 #[derive(Debug)]
 pub(crate) struct Session {
     terms: Terms,
     who: Option<(UserId, DeviceId)>,
+    /// While its token is checked.
+    greeting: Option<Box<Greeting>>,
     /// The number of the last Subscribe of each followed log; an earlier one's answer is void.
     followed: BTreeMap<LogId, u64>,
     next_follow: u64,
@@ -110,6 +153,7 @@ impl Session {
         Self {
             terms,
             who: None,
+            greeting: None,
             followed: BTreeMap::new(),
             next_follow: 1,
             writes: 0,
@@ -147,12 +191,15 @@ impl Session {
 
     fn frame(&mut self, frame: ClientFrame, out: &mut Vec<Output>) {
         let id = frame.request_id;
+        if self.greeting.is_some() {
+            return self.wait(frame, out);
+        }
         let Some(frame) = frame.frame else {
             let why = "the frame is empty, or of a kind that is not known here";
             return refuse(id, Refusal::new(Code::BadRequest, why), out);
         };
         match (self.who.clone(), frame) {
-            (None, client_frame::Frame::Hello(hello)) => self.hello(id, &hello, out),
+            (None, client_frame::Frame::Hello(hello)) => self.hello(id, hello, out),
             (Some(_), client_frame::Frame::Hello(_)) => {
                 refuse(id, Refusal::new(Code::BadRequest, "a second Hello; it comes once"), out);
             }
@@ -165,40 +212,6 @@ impl Session {
                 refuse(id, Refusal::new(Code::Unauthenticated, why), out);
             }
             (Some(who), frame) => self.request(id, who, frame, out),
-        }
-    }
-
-    fn hello(&mut self, id: u64, hello: &client::Hello, out: &mut Vec<Output>) {
-        if hello.protocol_version != limits::PROTOCOL_VERSION {
-            let why = format!(
-                "the client speaks version {}, and this node version {}",
-                hello.protocol_version,
-                limits::PROTOCOL_VERSION
-            );
-            refuse(id, Refusal::new(Code::UnsupportedVersion, why), out);
-            let reason = "unsupported version";
-            return out.push(Output::Close { code: close::UNSUPPORTED_VERSION, reason });
-        }
-        if !self.terms.development {
-            let why = "a user is known by name only in development mode, and this node is not in it";
-            refuse(id, Refusal::new(Code::Unauthenticated, why), out);
-            return out.push(Output::Close { code: close::UNAUTHENTICATED, reason: "unauthenticated" });
-        }
-        let user = match request::user("user", &hello.user) {
-            Ok(user) => user,
-            Err(refusal) => return refuse(id, refusal, out),
-        };
-        if hello.cursors.len() > limits::SESSION_LOGS_MAX {
-            let why =
-                format!("{} cursors, and {} are allowed", hello.cursors.len(), limits::SESSION_LOGS_MAX);
-            return refuse(id, Refusal::new(Code::TooLarge, why), out);
-        }
-        let agent: String = hello.agent.chars().take(AGENT_MAX_BYTES).collect();
-        tracing::debug!(%user, device = hello.device, agent, "a session begins");
-        self.who = Some((user.clone(), DeviceId::new(hello.device)));
-        out.push(Output::Welcome { request_id: id });
-        for cursor in &hello.cursors {
-            self.follow(0, &user, &cursor.log, &cursor.position, out);
         }
     }
 
@@ -308,6 +321,7 @@ impl Session {
 
     fn finished(&mut self, finished: Finished, out: &mut Vec<Output>) {
         match finished {
+            Finished::Authenticated { result } => self.authenticated(result, out),
             Finished::Appended { request_id, log, message_id, bytes, result } => {
                 self.writes = self.writes.saturating_sub(1);
                 self.write_bytes = self.write_bytes.saturating_sub(bytes);

@@ -9,10 +9,11 @@ use super::{
     errors::{Problem, close},
     frame::Encoding,
     queue::{Errands, SessionQueue},
-    session::{Finished, Input, Output, Session, Terms},
+    session::{Finished, Input, Output, Session, Terms, closing},
     socket::{Broken, Socket},
 };
 use crate::{
+    accounts::LiveSession,
     clock,
     reply::Reply,
     router::Draft,
@@ -137,6 +138,7 @@ async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
         tasks: FuturesUnordered::new(),
         ticks,
         patience,
+        live: None,
     };
     poll_fn(|cx| connection.poll(cx)).await;
     edge.0.delivery.exit(connection.seat.id, connection.core.followed());
@@ -160,6 +162,8 @@ struct Connected {
     ticks: Interval,
     /// How long the client may take nothing.
     patience: Duration,
+    /// Of a device that has logged in: the session is told when that is over.
+    live: Option<LiveSession>,
 }
 
 impl Connected {
@@ -196,6 +200,12 @@ impl Connected {
     fn take_in(&mut self, cx: &mut Context<'_>, errands: Errands) -> ControlFlow<(), usize> {
         if errands.is_leaving {
             self.go_away();
+            return ControlFlow::Break(());
+        }
+        if let Some(refusal) = errands.ousted {
+            let (code, reason) = closing(refusal.code);
+            self.queue.answer(0, Frame::Error(proto::client_error(&refusal)));
+            self.close(code, reason);
             return ControlFlow::Break(());
         }
         if let Some(farewell) = errands.farewell {
@@ -296,6 +306,15 @@ impl Connected {
     fn act(&mut self, output: Output) -> ControlFlow<()> {
         let edge = Arc::clone(&self.edge.0);
         match output {
+            Output::Authenticate { token } => {
+                self.start(
+                    async move { Finished::Authenticated { result: edge.accounts.bearer(&token).await } },
+                );
+            }
+            Output::LookAfter(bearer) => {
+                let (queue, standings) = (Arc::clone(&self.queue), edge.accounts.standings());
+                self.live = Some(standings.enter(bearer.user, bearer.device, bearer.until_ms, queue));
+            }
             Output::Welcome { request_id } => {
                 let frame = self.core.welcome(clock::wall_ms(), edge.router.has_one_region());
                 self.queue.answer(request_id, frame);

@@ -16,8 +16,8 @@ use crate::{
     ready::Identity,
     replica,
     service::{
-        Carrier, Earlier, Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write, WriteError,
-        WriteReply,
+        AccountAnswer, Carrier, Earlier, Homes, LocateAnswer, NotHome, Pins, ReadRefusal, Subscribed, Write,
+        WriteError, WriteReply,
     },
 };
 use async_trait::async_trait;
@@ -332,5 +332,15 @@ impl Homes for NodeHomes {
             }
             answer => answer,
         }
+    }
+
+    async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal> {
+        let Some(feed) = self.open.get(partition) else { return Err(self.not_home(partition).into()) };
+        let answer = replica::account(&*self.deps.store, partition, log).await?;
+        // Only now: whoever has no lease, or has given the partition away, does not know what its successor acked.
+        let lease = self.deps.leases.borrow().clone();
+        let leased = lease.is_some_and(|lease| lease.left_ms(crate::clock::boot_ms()) > 0);
+        let is_home = leased && !feed.is_sealed() && self.open.get(partition).is_some();
+        if is_home { Ok(answer) } else { Err(NotHome { moving: true, ..self.not_home(partition) }.into()) }
     }
 }

@@ -214,6 +214,19 @@ impl PeerStream {
                 }
                 .boxed()
             }
+            Request::ReadAccount(read) => {
+                let asked = wire::account_asked(&read)?;
+                let (homes, replicas) = (Arc::clone(&self.parts.homes), Arc::clone(&self.parts.replicas));
+                async move {
+                    let answer = if asked.any_copy {
+                        replicas.account(asked.partition, asked.log).await
+                    } else {
+                        homes.account(asked.partition, asked.log).await
+                    };
+                    (id, wire::account_reply(&answer, asked.brief))
+                }
+                .boxed()
+            }
             Request::Subscribe(subscribe) => return self.subscribe(id, &subscribe),
             Request::Unsubscribe(unsubscribe) => {
                 let log = proto::log_id("unsubscribe.log", &unsubscribe.log)?;

@@ -1,5 +1,9 @@
 //! Between what nodes say to each other and the terms of [`crate::service`].
 
+mod account;
+
+pub(crate) use account::{AccountAsked, account, account_asked, account_reply, account_request};
+
 use crate::service::{
     Acked, LocateAnswer, NotHome, Page, ReadFrom, ReadRefusal, Subscribed, Write, WriteError,
 };

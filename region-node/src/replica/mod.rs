@@ -9,7 +9,7 @@ use crate::{
     follower::Followers,
     home::{Feed, OpenHomes, core::rules, not_home},
     ready::Identity,
-    service::{LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas},
+    service::{AccountAnswer, LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas},
 };
 use async_trait::async_trait;
 use log_store::{
@@ -131,6 +131,11 @@ impl Replicas for NodeReplicas {
         self.store.find(partition, log, key).await.map_err(|error| unreadable(&error))
     }
 
+    async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal> {
+        self.knowledge(partition).await?;
+        account(&*self.store, partition, log).await
+    }
+
     async fn locate(
         &self,
         partition: PartitionId,
@@ -141,6 +146,17 @@ impl Replicas for NodeReplicas {
         let knowledge = self.knowledge(partition).await?;
         answer(&*self.store, partition, knowledge, log, user, position).await
     }
+}
+
+/// What an account log adds up to in this store.
+pub(crate) async fn account(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    log: LogId,
+) -> Result<AccountAnswer, ReadRefusal> {
+    let state = store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
+    let Some(state) = state else { return Ok(AccountAnswer { account: None, closed: Generation::ZERO }) };
+    Ok(AccountAnswer { account: state.account.clone(), closed: state.standing().closed() })
 }
 
 /// Locates a position with the knowledge of an open home; `Ahead` as an error, since only the home's lease

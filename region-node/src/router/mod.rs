@@ -8,6 +8,7 @@
 //! The pin cache and the placement only say where to try. A node that is not home says so, and the
 //! write waits here until the placement shows a higher epoch; see [`core`].
 
+mod accounts;
 mod core;
 mod earlier;
 mod effects;

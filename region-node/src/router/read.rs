@@ -406,7 +406,7 @@ fn within(mut page: Page, stretch: Stretch, from: ReadFrom, head: Position) -> P
 }
 
 /// Up to which generation an answer says that the log is not written where it was asked.
-fn closed_in<T>(answer: &Result<T, ReadRefusal>, closed: impl Fn(&T) -> Generation) -> Generation {
+pub(super) fn closed_in<T>(answer: &Result<T, ReadRefusal>, closed: impl Fn(&T) -> Generation) -> Generation {
     match answer {
         Ok(answer) => closed(answer),
         Err(ReadRefusal::NotHere(not_home)) => not_home.closed,

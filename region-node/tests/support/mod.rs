@@ -6,6 +6,8 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub(crate) mod http;
+mod names;
 mod stand_in;
 pub(crate) mod ws;
 
@@ -18,6 +20,7 @@ use proto::node::{
 use region_node::{
     Config, Connection, Edge, EdgeListener, Parts, PeerReplies, PeerService, PlacementView,
     ready::{Identity, Readiness},
+    service::NameOwner,
 };
 use stand_in::{StandIn, Store};
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, sync::Arc, time::Duration};
@@ -25,8 +28,9 @@ use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use types::{
-    Epoch, EpochStart, Home, Incarnation, LogId, Lsn, NodeId, NodeRow, PartitionId, PartitionRow,
+    Epoch, EpochStart, Home, Incarnation, LogId, Lsn, Name, NodeId, NodeRow, PartitionId, PartitionRow,
     PartitionState, Pin, PlacementDelta, RegionId, RegionRow, RegionStatus, Retirement, StoreId,
+    VerifyingKey,
 };
 
 pub(crate) const PARTITIONS: u32 = 4;
@@ -45,6 +49,11 @@ pub(crate) struct State {
     /// Writes are no longer copied from home to followers.
     pub(crate) replication_is_cut: bool,
     pub(crate) directory_is_down: bool,
+    pub(crate) names: BTreeMap<Name, NameOwner>,
+    /// The keys that nodes sign with.
+    pub(crate) keys: BTreeMap<NodeId, Vec<VerifyingKey>>,
+    /// How long ago changes of accounts are written, in ms.
+    pub(crate) account_age_ms: u64,
 }
 
 pub(crate) struct TestNode {
@@ -119,6 +128,7 @@ impl World {
 
     /// Tells all nodes of partition rows.
     pub(crate) fn place(&self, partitions: Vec<PartitionRow>) {
+        let keys = self.state.lock().keys.clone();
         let mut version = self.version.lock();
         let delta = PlacementDelta {
             from_version: *version,
@@ -145,7 +155,7 @@ impl World {
                     store: StoreId::from_bytes([1; 16]),
                     live: true,
                     retirement: Retirement::Serving,
-                    keys: Vec::new(),
+                    keys: keys.get(&node.name).cloned().unwrap_or_default(),
                 })
                 .collect(),
             partitions,
@@ -183,6 +193,14 @@ impl World {
         self.place(vec![row]);
     }
 
+    /// Every node signs access tokens with a key that all the others know.
+    pub(crate) async fn publish_keys(&self) {
+        let known = |world: &Self| world.state.lock().keys.len();
+        eventually("every node has a key", || async { (known(self) == self.nodes.len()).then_some(()) })
+            .await;
+        self.place(Vec::new());
+    }
+
     fn epoch(&self, partition: PartitionId) -> Epoch {
         self.nodes[0].view.load().partition(partition).expect("it is placed").epoch
     }
@@ -216,7 +234,8 @@ impl TestNode {
             view: Arc::clone(&view),
             homes: stand_in.clone(),
             replicas: stand_in.clone(),
-            pins: stand_in,
+            pins: stand_in.clone(),
+            names: stand_in,
             readiness: Arc::new(Readiness::default()),
             identity: Arc::new(identity),
             shutdown: shutdown.clone(),

@@ -4,16 +4,17 @@ use super::{PARTITIONS, State};
 use async_trait::async_trait;
 use log_store::{
     Deduped,
+    account::Misfit,
     fold::LogState,
     locate::{Located, locate},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use region_node::{
     PlacementView,
     bus::{BusEvent, BusSink, Published, SinkId},
     service::{
-        Acked, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom, ReadRefusal, Replicas, Subscribed, Write,
-        WriteError, WriteReply,
+        AccountAnswer, Acked, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom, ReadRefusal, Replicas,
+        Subscribed, Write, WriteError, WriteReply,
     },
 };
 use std::{
@@ -22,7 +23,7 @@ use std::{
 };
 use types::{
     AckPolicy, Body, BodyHash, Code, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, Lsn, NodeId,
-    Offset, PartitionId, Pin, PinSegment, Position, Record, Refusal, RegionId, UserId,
+    Offset, PartitionId, Pin, PinSegment, Position, Record, Refusal, RegionId, UserId, account::Account,
 };
 
 /// One node's copies.
@@ -88,6 +89,17 @@ impl Store {
     }
 }
 
+fn misfit(misfit: Misfit) -> Refusal {
+    let code = match misfit {
+        Misfit::Begun => Code::AccountExists,
+        Misfit::NotOpen => Code::UnknownAccount,
+        Misfit::UnknownDevice(_) => Code::UnknownDevice,
+        Misfit::DeviceExists(_) | Misfit::TokenMoved(_) => Code::Conflict,
+        Misfit::TooMany { .. } => Code::TooLarge,
+    };
+    Refusal::new(code, misfit.to_string())
+}
+
 pub(crate) struct StandIn {
     name: NodeId,
     state: Arc<Mutex<State>>,
@@ -97,6 +109,15 @@ pub(crate) struct StandIn {
 impl StandIn {
     pub(crate) fn new(name: NodeId, state: Arc<Mutex<State>>, view: Arc<PlacementView>) -> Self {
         Self { name, state, view }
+    }
+
+    /// What all share; an error while the directory is down.
+    pub(crate) fn directory(&self) -> Result<MutexGuard<'_, State>, Refusal> {
+        let state = self.state.lock();
+        if state.directory_is_down {
+            return Err(Refusal::new(Code::DirectoryUnavailable, "the directory is down"));
+        }
+        Ok(state)
     }
 
     fn not_home(&self, partition: PartitionId) -> NotHome {
@@ -119,7 +140,11 @@ impl StandIn {
             return Some(Err(self.not_home(write.partition).into()));
         };
         let is_mute = store.is_mute;
-        let outcome = store.sequence(write, epoch);
+        let accepted_at_ms = match &write.body {
+            EntryBody::Account(_) => host::clock::wall_ms() - state.account_age_ms,
+            _ => 1,
+        };
+        let outcome = store.sequence(write, epoch, accepted_at_ms);
         if let Ok((_, Some(record))) = &outcome {
             let others = if state.replication_is_cut {
                 BTreeSet::new()
@@ -141,7 +166,12 @@ impl StandIn {
 }
 
 impl Store {
-    fn sequence(&mut self, write: &Write, epoch: Epoch) -> Result<(Acked, Option<Record>), Refusal> {
+    fn sequence(
+        &mut self,
+        write: &Write,
+        epoch: Epoch,
+        accepted_at_ms: u64,
+    ) -> Result<(Acked, Option<Record>), Refusal> {
         let copy = self.copies.entry(write.partition).or_default();
         let key =
             DedupKey { sender: write.sender.clone(), device: write.device, message_id: write.message_id };
@@ -169,6 +199,11 @@ impl Store {
                 return Err(Refusal::new(Code::ChatExists, "the chat exists"));
             }
             EntryBody::Created { .. } => {}
+            EntryBody::Account(change) => {
+                let none = Account::default();
+                let account = log.account.as_deref().unwrap_or(&none);
+                log_store::account::check(account, change).map_err(misfit)?;
+            }
             _ if log.head.offset.is_zero() => return Err(Refusal::new(Code::UnknownChat, "no such chat")),
             _ if !log.members.contains_key(&write.sender) => {
                 return Err(Refusal::new(Code::Forbidden, format!("{} is no member", write.sender)));
@@ -180,7 +215,7 @@ impl Store {
             epoch,
             generation: write.generation,
             log: write.log,
-            accepted_at_ms: 1,
+            accepted_at_ms,
             body: Body::Entry(Entry {
                 offset: log.head.offset.plus(1),
                 sender: write.sender.clone(),
@@ -193,7 +228,7 @@ impl Store {
         };
         copy.push(record.clone());
         let position = record.position().expect("it is an entry");
-        Ok((Acked { position, accepted_at_ms: 1, ack: AckPolicy::Home, epoch }, Some(record)))
+        Ok((Acked { position, accepted_at_ms, ack: AckPolicy::Home, epoch }, Some(record)))
     }
 
     fn publish(&mut self, write: &Write, record: &Record, position: Position, is_replicated: bool) {
@@ -211,6 +246,12 @@ impl Store {
             }
             is_open
         });
+    }
+
+    fn account(&self, partition: PartitionId, log: LogId) -> AccountAnswer {
+        let state = self.copies.get(&partition).and_then(|copy| copy.logs.get(&log));
+        let account = state.and_then(|state| state.account.clone());
+        AccountAnswer { account, closed: Generation::ZERO }
     }
 
     fn log(&self, partition: PartitionId, log: LogId, user: &UserId) -> Result<&LogState, Refusal> {
@@ -300,6 +341,15 @@ impl Homes for StandIn {
             answer => Ok(answer),
         }
     }
+
+    async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal> {
+        let state = self.state.lock();
+        let store = &state.stores[&self.name];
+        if !store.homes.contains_key(&partition) || store.is_mute {
+            return Err(self.not_home(partition).into());
+        }
+        Ok(store.account(partition, log))
+    }
 }
 
 #[async_trait]
@@ -365,6 +415,10 @@ impl Replicas for StandIn {
         _: &DedupKey,
     ) -> Result<Option<Deduped>, ReadRefusal> {
         Err(ReadRefusal::Ahead)
+    }
+
+    async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal> {
+        Ok(self.state.lock().stores[&self.name].account(partition, log))
     }
 
     async fn locate(

@@ -79,6 +79,7 @@ impl Wire {
             device: device.get(),
             cursors,
             agent: concat!("hearth-bench/", env!("CARGO_PKG_VERSION")).to_owned(),
+            token: String::new(),
         };
         wire.put(&ClientFrame { request_id: ASKED, frame: Some(client_frame::Frame::Hello(hello)) }, [0; 4]);
         wire.flush()?;

@@ -1,47 +1,41 @@
-//! REST: the same as over WebSocket, for scripts.
+//! Chats over REST: the same as over WebSocket, for scripts.
 //!
-//! Bodies are the JSON of the client protocol's messages; a user and a device are named by headers, in
-//! development mode. A page of history is also answered as protobuf. Errors are RFC 9457 problems.
+//! Bodies are the JSON of the client protocol's messages. A page of history is also answered as protobuf.
 
-use super::{Edge, errors::Problem, request, session::sent};
-use crate::{delivery::token, router::Draft};
+use super::{Caller, json};
+use crate::{
+    delivery::token,
+    edge::{Edge, errors::Problem, request, session::sent},
+    router::Draft,
+};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection, rejection::QueryRejection},
+    extract::{Path, Query, State, rejection::BytesRejection, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use prost::Message as _;
 use proto::client::{self, server_frame::Frame};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::Instant;
-use types::{Code, DeviceId, Position, Refusal, UserId, limits};
+use types::{Code, Position, Refusal};
 
-/// Names the user, in development mode.
-const USER_HEADER: &str = "x-hearth-user";
-/// Names the device: a number; absent: 0.
-const DEVICE_HEADER: &str = "x-hearth-device";
 /// The media types of a page of history.
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/x-protobuf";
 
-pub(super) fn routes(edge: &Edge) -> Router {
-    Router::new()
-        .route("/v1/chats", post(open_chat))
-        .route("/v1/chats/{id}/messages", get(read).post(send))
-        .layer(DefaultBodyLimit::max(limits::FRAME_MAX_BYTES))
-        .with_state(edge.clone())
+pub(super) fn routes() -> Router<Edge> {
+    Router::new().route("/v1/chats", post(open_chat)).route("/v1/chats/{id}/messages", get(read).post(send))
 }
 
 async fn open_chat(
     State(edge): State<Edge>,
-    headers: HeaderMap,
+    Caller { user, .. }: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let (user, _) = who(&edge, &headers)?;
     let open: client::OpenChat = json(body)?;
     let (log, position) = edge.0.open_chat(user, open).await?;
     let opened = client::ChatOpened { log: log.to_string(), position: token(log, position) };
@@ -51,10 +45,9 @@ async fn open_chat(
 async fn send(
     State(edge): State<Edge>,
     Path(log): Path<String>,
-    headers: HeaderMap,
+    Caller { user: sender, device }: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let (sender, device) = who(&edge, &headers)?;
     let message = request::message(client::Send { log, ..json(body)? })?;
     let (log, message_id) = (message.log, message.message_id);
     let draft = Draft {
@@ -86,9 +79,9 @@ async fn read(
     State(edge): State<Edge>,
     Path(log): Path<String>,
     query: Result<Query<PageQuery>, QueryRejection>,
+    Caller { user, .. }: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (user, _) = who(&edge, &headers)?;
     let Query(query) = query.map_err(|error| Refusal::new(Code::BadRequest, error.body_text()))?;
     let from = match (query.after, query.before) {
         (Some(_), Some(_)) => {
@@ -121,37 +114,4 @@ fn accepts_protobuf(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut media_types = accepted.flat_map(|value| value.split(',')).map(|range| range.split(';').next());
     media_types.any(|media_type| media_type.is_some_and(|name| name.trim() == PROTOBUF))
-}
-
-fn who(edge: &Edge, headers: &HeaderMap) -> Result<(UserId, DeviceId), Refusal> {
-    if !edge.0.parts.config.development {
-        let why = "a user is known by name only in development mode, and this node is not in it";
-        return Err(Refusal::new(Code::Unauthenticated, why));
-    }
-    let Some(user) = headers.get(USER_HEADER) else {
-        return Err(Refusal::new(Code::Unauthenticated, format!("header {USER_HEADER} is missing")));
-    };
-    let user = request::user(USER_HEADER, &String::from_utf8_lossy(user.as_bytes()))?;
-    let device = match headers.get(DEVICE_HEADER) {
-        None => 0,
-        Some(value) => value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-            let why = format!("header {DEVICE_HEADER} is {value:?}, and must be a number");
-            Refusal::new(Code::BadRequest, why)
-        })?,
-    };
-    Ok((user, DeviceId::new(device)))
-}
-
-fn json<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
-    let body = body.map_err(|error| {
-        let code = match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
-            _ => Code::BadRequest,
-        };
-        let why =
-            format!("the request body, of at most {} bytes: {}", limits::FRAME_MAX_BYTES, error.body_text());
-        Refusal::new(code, why)
-    })?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Refusal::new(Code::BadRequest, format!("the request body: {error}")))
 }
