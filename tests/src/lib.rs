@@ -11,6 +11,7 @@ pub mod load;
 pub mod operator;
 pub mod peer;
 pub mod placing;
+pub mod rest;
 pub mod session;
 pub mod view;
 

@@ -3,7 +3,7 @@
 use crate::{base_port::BASE_PORT_DEFAULT, row, shutdown, tables, telemetry};
 use anyhow::Context;
 use clap::ValueEnum;
-use lab::{Description, Event, Lab, LabError, Options, WanTable};
+use lab::{Description, Event, Lab, LabError, Options, Overlay, WanTable};
 use serde_json::json;
 use std::{io::Write, path::PathBuf, time::Duration};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -46,6 +46,10 @@ pub struct Args {
     /// How long a lease lasts after its renewal was sent.
     #[arg(long, value_name = "MS", default_value_t = 4_000)]
     lease_ttl_ms: u64,
+    /// Users have accounts and show access tokens, as anywhere but on one's own machine. Without it a user is whoever says a
+    /// name.
+    #[arg(long)]
+    accounts: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -60,7 +64,7 @@ enum Wan {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     telemetry::init("warn")?;
     let stop = shutdown::on_signal()?;
-    let out = Output { json: args.json };
+    let out = Output { json: args.json, development: !args.accounts };
     let lab = Lab::start(options(args)?).await?;
     out.preamble(&lab);
     let outcome = tokio::select! {
@@ -88,7 +92,10 @@ fn options(args: Args) -> anyhow::Result<Options> {
     };
     let regions =
         args.regions.map(|names| lab::parse_regions(names.iter().map(String::as_str))).transpose()?;
+    let mut overlay = Overlay::default();
+    overlay.node.insert("development".to_owned(), (!args.accounts).into());
     Ok(Options {
+        overlay,
         regions,
         dir: args.dir,
         base_port: args.base_port,
@@ -139,18 +146,23 @@ async fn report(events: &mut Receiver<Event>, out: &Output) {
 
 struct Output {
     json: bool,
+    development: bool,
 }
 
 impl Output {
     fn preamble(&self, lab: &Lab) {
         let dir = lab.dir().display().to_string();
         if self.json {
-            self.line(&json!({"event": "starting", "dir": dir, "temporary": lab.is_temporary(), "development": true}));
+            self.line(&json!({"event": "starting", "dir": dir, "temporary": lab.is_temporary(), "development": self.development}));
             return;
         }
         let fate = if lab.is_temporary() { "removed at the end; --dir keeps it" } else { "kept" };
         self.line(&format!("data, configurations and logs: {dir} ({fate})"));
-        self.line(&"DEVELOPMENT MODE: a user is whoever says a name. For this machine only.");
+        if self.development {
+            self.line(&"DEVELOPMENT MODE: a user is whoever says a name. For this machine only.");
+        } else {
+            self.line(&"users have accounts: POST /v1/register at any node");
+        }
     }
 
     fn notice(&self, text: &str) {

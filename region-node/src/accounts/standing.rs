@@ -23,7 +23,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 use types::{Code, DeviceId, Refusal, UserId, account::Account};
 
 /// How long is known how a user's devices stand, in ms.
@@ -49,6 +52,8 @@ struct Inner {
     known: Mutex<Cache>,
     live: Mutex<HashMap<UserId, Vec<Live>>>,
     next: AtomicU64,
+    /// Told when a session begins.
+    entered: Notify,
 }
 
 /// The devices of users, as they were a moment ago. Two halves: what was not used while one filled up is forgotten.
@@ -129,7 +134,7 @@ impl Drop for LiveSession {
 impl Standings {
     pub(super) fn new(router: Router) -> Self {
         let (known, live) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { router, known, live, next: AtomicU64::new(1) }))
+        Self(Arc::new(Inner { router, known, live, next: AtomicU64::new(1), entered: Notify::new() }))
     }
 
     /// Whether a device may go on whose access token is good.
@@ -154,6 +159,7 @@ impl Standings {
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         let session = Live { number, device, until_ms, queue };
         self.0.live.lock().entry(user.clone()).or_default().push(session);
+        self.0.entered.notify_one();
         LiveSession { standings: self.clone(), user, number }
     }
 
@@ -171,10 +177,11 @@ impl Standings {
 
     /// Looks after live sessions, for good.
     pub(super) async fn run(&self) {
-        let mut due = interval(LOOK);
-        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            due.tick().await;
+            if self.0.live.lock().is_empty() {
+                self.0.entered.notified().await;
+            }
+            sleep(LOOK).await;
             let users: Vec<UserId> = self.0.live.lock().keys().cloned().collect();
             stream::iter(users).for_each_concurrent(LOOKS_MAX, |user| self.look_after(user)).await;
         }

@@ -1,5 +1,6 @@
 //! Integration tests on real processes. One binary: each module is one behaviour.
 
+mod accounts;
 mod damage;
 mod diverged;
 mod effects;

@@ -240,6 +240,7 @@ fn what(entry: &Entry) -> String {
         EntryBody::Message { ciphertext } => format!("message, {} bytes", ciphertext.len()),
         EntryBody::Deleted { offsets } => format!("deletion of {}", offsets.len()),
         EntryBody::Erased { .. } => "message, erased".to_owned(),
+        EntryBody::Account(_) => "change of an account".to_owned(),
     }
 }
 
