@@ -2,10 +2,8 @@
 //!
 //! A bucket that is full again is forgotten; where there are too many of them, the one that was used longest ago is.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    hash::Hash,
-};
+use host::HashMap;
+use std::{collections::BTreeMap, hash::Hash};
 
 /// So many at once, and then one each so often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub(crate) struct Rates<K> {
 impl<K: Clone + Eq + Hash> Rates<K> {
     /// Counts for at most so many at a time.
     pub(crate) fn new(keys_max: usize) -> Self {
-        Self { buckets: HashMap::new(), used: BTreeMap::new(), next: 0, keys_max }
+        Self { buckets: HashMap::default(), used: BTreeMap::new(), next: 0, keys_max }
     }
 
     /// Counts one.

@@ -14,9 +14,10 @@
 use super::tokens::ACCESS_TTL_MS;
 use crate::{edge::queue::SessionQueue, router::Router};
 use futures_util::{StreamExt, stream};
+use host::HashMap;
 use parking_lot::Mutex;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
