@@ -3,13 +3,14 @@
 
 use super::{
     screen::{Line, Screen, Tick},
-    session::{self, Notes, Opened, SessionArgs},
+    session::{self, Heard, Notes, Opened, SessionArgs},
+    told,
 };
 use anyhow::bail;
 use client::{Chat, Entry, EntryBody, Event, From, Position};
 use std::{
-    collections::HashMap,
-    io::{BufRead, IsTerminal},
+    collections::{HashMap, HashSet},
+    io::{BufRead, IsTerminal, Write as _},
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -27,6 +28,9 @@ const LAST_WAIT: Duration = Duration::from_secs(30);
 pub struct Args {
     #[command(flatten)]
     session: SessionArgs,
+    /// Print what happens as one JSON object a line, and nothing else.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Chats until the input ends.
@@ -34,43 +38,25 @@ pub struct Args {
 /// # Errors
 /// The chat cannot be opened or followed.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let config = args.session.config().await?;
-    let own_device = config.device;
-    let Opened { client, chat, mut events, notes } = session::open(&args.session, config).await?;
+    let begin = args.session.begin().await?;
+    let Opened { client, chat, mut events, notes, stands, earlier } =
+        session::open(&args.session, begin).await?;
     let mut talk = Talk {
         own: args.session.user.clone(),
+        json: args.json,
         screen: Screen::new(std::io::stdout(), std::io::stdout().is_terminal()),
         under_way: HashMap::new(),
+        typed: HashSet::new(),
+        shown: 0,
         notes,
     };
-    talk.begin(&chat, &args.session.with).await?;
-    let mut lines = read_lines();
-    let mut input_ended = false;
-    let deadline = tokio::time::sleep(Duration::MAX);
-    tokio::pin!(deadline);
-    loop {
-        tokio::select! {
-            line = lines.recv(), if !input_ended => match line {
-                Some(line) => talk.say(&chat, line).await?,
-                None => {
-                    input_ended = true;
-                    deadline.as_mut().reset(tokio::time::Instant::now() + LAST_WAIT);
-                }
-            },
-            event = events.next() => match event {
-                Some(event) => talk.hear(event, own_device)?,
-                None => break,
-            },
-            () = &mut deadline, if input_ended => {
-                bail!("{} messages are not replicated yet; they may be lost", talk.under_way.len());
-            }
-        }
-        if input_ended && talk.under_way.is_empty() {
-            break;
-        }
+    for message in earlier {
+        talk.under_way.insert(message.message_id, String::from_utf8_lossy(&message.body).into_owned());
     }
+    talk.begin(&chat, &args.session.with, stands).await?;
+    let talked = talk.go_on(&chat, &mut events).await;
     drop(client);
-    Ok(())
+    talked
 }
 
 fn read_lines() -> mpsc::Receiver<String> {
@@ -89,26 +75,81 @@ fn read_lines() -> mpsc::Receiver<String> {
 
 struct Talk {
     own: UserId,
+    json: bool,
     screen: Screen<std::io::Stdout>,
     /// Own messages that are not replicated, by id: their text.
     under_way: HashMap<MessageId, String>,
+    /// What was typed here: the screen has it.
+    typed: HashSet<MessageId>,
+    /// Up to this offset the screen has shown the chat already.
+    shown: u64,
     notes: Notes,
 }
 
 impl Talk {
-    async fn begin(&mut self, chat: &Chat, with: &UserId) -> anyhow::Result<()> {
+    /// Until the input has ended and all of it is replicated.
+    async fn go_on(&mut self, chat: &Chat, events: &mut Heard) -> anyhow::Result<()> {
+        let mut lines = read_lines();
+        let mut input_ended = false;
+        let deadline = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(deadline);
+        while !(input_ended && self.under_way.is_empty()) {
+            tokio::select! {
+                line = lines.recv(), if !input_ended => match line {
+                    Some(line) => self.say(chat, line).await?,
+                    None => {
+                        input_ended = true;
+                        deadline.as_mut().reset(tokio::time::Instant::now() + LAST_WAIT);
+                    }
+                },
+                event = events.next() => match event {
+                    Some(event) => self.hear_all(event, events).await?,
+                    None => break,
+                },
+                () = &mut deadline, if input_ended => {
+                    let fate = match events.is_kept() {
+                        true => "the next run with this state file sends them",
+                        false => "they may be lost",
+                    };
+                    bail!("{} messages are not replicated yet; {fate}", self.under_way.len());
+                }
+            }
+        }
+        events.confirm().await
+    }
+
+    /// The event, and those that are here already: what was shown is confirmed together.
+    async fn hear_all(&mut self, first: Event, events: &mut Heard) -> anyhow::Result<()> {
+        let mut next = Some(first);
+        while let Some(event) = next {
+            self.hear(event)?;
+            next = events.try_next();
+        }
+        events.confirm().await
+    }
+
+    /// Shows the end of the chat, and follows it from there, or from where an earlier run stood.
+    async fn begin(
+        &mut self,
+        chat: &Chat,
+        with: &UserId,
+        stands: Option<(u64, Position)>,
+    ) -> anyhow::Result<()> {
         let page = chat.history_before(&Position::start(), HISTORY_ENTRIES).await?;
-        for entry in &page.entries {
-            self.show(entry)?;
+        let first = page.entries.first().map_or(0, |first| first.offset);
+        // Where more was missed than the page holds, all of it comes by following.
+        if stands.as_ref().is_none_or(|(offset, _)| first <= offset + 1) {
+            for entry in &page.entries {
+                self.show(chat, entry)?;
+                self.shown = entry.offset;
+            }
         }
         let from = page
             .entries
             .last()
             .map_or(From::Start, |last| From::After { position: last.position.clone(), offset: last.offset });
         chat.follow(from).await;
-        self.screen
-            .note(&format!("you chat with {with} as {}; the end of the input (Ctrl-D) ends it", self.own))?;
-        Ok(())
+        self.note(&format!("you chat with {with} as {}; the end of the input (Ctrl-D) ends it", self.own))
     }
 
     async fn say(&mut self, chat: &Chat, text: String) -> anyhow::Result<()> {
@@ -118,24 +159,37 @@ impl Talk {
         match chat.send(text.clone()).await {
             Ok(sending) => {
                 let id = sending.message_id();
-                self.screen.own(id, Line { sender: self.own.to_string(), text: text.clone() })?;
+                if !self.json {
+                    self.screen.own(id, Line { sender: self.own.to_string(), text: text.clone() })?;
+                }
+                self.typed.insert(id);
                 self.under_way.insert(id, text);
             }
-            Err(error) if error.is_retryable() => self.screen.note(&format!("not sent: {error}"))?,
-            Err(error) => self.screen.note(&format!("cannot be sent: {error}"))?,
+            Err(error) if error.is_retryable() => self.note(&format!("not sent: {error}"))?,
+            Err(error) => self.note(&format!("cannot be sent: {error}"))?,
         }
         Ok(())
     }
 
-    fn hear(&mut self, event: Event, own_device: types::DeviceId) -> anyhow::Result<()> {
-        if let Some(note) = self.notes.of(&event) {
+    fn note(&mut self, text: &str) -> anyhow::Result<()> {
+        match self.json {
+            true => eprintln!("hearth: {text}"),
+            false => self.screen.note(text)?,
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: Event) -> anyhow::Result<()> {
+        if self.json {
+            print_line(&told::event(&event))?;
+        } else if let Some(note) = self.notes.of(&event) {
             self.screen.note(&note)?;
         }
         match event {
             Event::Entry { entry, .. } => {
-                let typed_here = entry.device == own_device && entry.sender == self.own;
-                if !typed_here {
-                    self.show(&entry)?;
+                let is_shown = entry.offset <= self.shown || self.typed.contains(&entry.message_id);
+                if !is_shown && !self.json {
+                    self.show_entry(&entry)?;
                 }
             }
             Event::Home { message_id, last, .. } => {
@@ -150,15 +204,16 @@ impl Talk {
             }
             Event::Failed { message_id, error, .. } => {
                 self.under_way.remove(&message_id);
-                self.screen.note(&format!("not sent: {error}"))?;
+                self.note(&format!("not sent: {error}"))?;
             }
-            Event::Diverged { undone, .. } => {
+            Event::Diverged { undone, common_offset, .. } => {
+                self.shown = self.shown.min(common_offset);
                 for id in &undone {
                     self.tick(id, Tick::Accepted)?;
                 }
                 let count = undone.len();
                 let note = format!("a failover took back {count} messages; what survives somewhere returns");
-                self.screen.note(&note)?;
+                self.note(&note)?;
             }
             Event::Unfollowed { error, .. } => bail!("the chat cannot be followed: {error}"),
             Event::Ended { error } => bail!("the server refuses this session: {error}"),
@@ -168,13 +223,20 @@ impl Talk {
     }
 
     fn tick(&mut self, id: &MessageId, tick: Tick) -> anyhow::Result<()> {
-        if let Some(text) = self.under_way.get(id) {
+        if let Some(text) = self.under_way.get(id).filter(|_| !self.json) {
             self.screen.tick(*id, tick, text)?;
         }
         Ok(())
     }
 
-    fn show(&mut self, entry: &Entry) -> anyhow::Result<()> {
+    fn show(&mut self, chat: &Chat, entry: &Entry) -> anyhow::Result<()> {
+        match self.json {
+            true => print_line(&told::entry("history", chat.log(), entry)),
+            false => self.show_entry(entry),
+        }
+    }
+
+    fn show_entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
         let text = match &entry.body {
             EntryBody::Message(body) => String::from_utf8_lossy(body).into_owned(),
             EntryBody::Erased => "(deleted)".to_owned(),
@@ -183,4 +245,10 @@ impl Talk {
         let text = if entry.salvaged { format!("{text} (came back after a failover)") } else { text };
         Ok(self.screen.line(Line { sender: entry.sender.to_string(), text })?)
     }
+}
+
+fn print_line(line: &serde_json::Value) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
 }

@@ -11,4 +11,5 @@ mod screen;
 pub mod send;
 mod session;
 pub mod tail;
+mod told;
 pub mod up;

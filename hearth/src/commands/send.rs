@@ -1,15 +1,24 @@
 //! `hearth send`: each line of a file or of standard input becomes one message, once and in order.
+//!
+//! ```text
+//!   input ──▶ read ──▶ send ──▶ kept (with --state: "queued") ──▶ acked ("acked")
+//!                                events ──▶ confirmed ──▶ nothing is left in the state file
+//! ```
 
-use super::session::{self, Opened, SessionArgs};
+use super::session::{self, Heard, Notes, Opened, SessionArgs};
 use anyhow::{Context as _, bail};
-use client::{Bounds, Chat, Sending};
+use client::{Bounds, Chat, Event, SendError, Sending, session::MessageSnapshot};
+use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     fs::File,
     io::{BufRead, BufReader, Read, Write},
     path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use types::MessageId;
 
 /// Lines that are read ahead.
 const LINES_AHEAD: usize = 1_024;
@@ -22,7 +31,7 @@ pub struct Args {
     /// Read messages from this file, one a line [default: standard input].
     #[arg(long)]
     file: Option<PathBuf>,
-    /// Print each acked message as one JSON object a line.
+    /// Print each message as one JSON object a line: when it is acked, and with --state when it is queued, too.
     #[arg(long)]
     json: bool,
     /// When a message counts as sent.
@@ -50,36 +59,124 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Some(path) => Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?),
         None => Box::new(std::io::stdin()),
     };
-    let mut config = args.session.config().await?;
-    config.bounds.window = args.window;
-    let in_outbox = config.bounds.outbox_messages;
-    let Opened { client, chat, mut events, mut notes } = session::open(&args.session, config).await?;
+    let mut begin = args.session.begin().await?;
+    begin.config.bounds.window = args.window;
+    let in_outbox = begin.config.bounds.outbox_messages;
+    let Opened { client, chat, events, notes, earlier, .. } = session::open(&args.session, begin).await?;
     let begun = Instant::now();
-    let events = tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            if let Some(note) = notes.of(&event) {
-                eprintln!("hearth: {note}");
-            }
-        }
-    });
-    let (sendings, acks) = mpsc::channel(in_outbox);
-    let acks = tokio::spawn(collect(acks, args.ack, args.json));
+    let out = Out::new(args.json);
+    let earlier_count = earlier.len() as u64;
+    let is_kept = events.is_kept();
+    let (settled, mut is_settled) = watch::channel(0);
+    let events = tokio::spawn(hear(events, notes, earlier, out.clone(), settled));
+    let (sendings, to_keep) = mpsc::channel(in_outbox);
+    let (kept, to_ack) = mpsc::channel(in_outbox);
+    let keeping = tokio::spawn(keep(to_keep, kept, is_kept.then(|| out.clone())));
+    let acks = tokio::spawn(collect(to_ack, args.ack, out.clone()));
     let sent = send_all(&chat, input, sendings).await;
+    let kept = keeping.await.context("the keeper ended")?;
     let acked = acks.await.context("the collector of acks ended")?;
-    drop((client, chat));
-    events.abort();
-    // A refused message says more than the line that could no longer be sent behind it.
+    // A message that was refused or not kept says more than the line that could no longer be sent behind it.
     let acked = acked?;
+    kept?;
     sent?;
+    if is_kept && args.ack == Ack::Replicated {
+        let all = earlier_count + acked.messages;
+        if is_settled.wait_for(|settled| *settled >= all).await.is_err() {
+            events.await.context("the events ended")??;
+            bail!("the session ended");
+        }
+    } else {
+        events.abort();
+    }
+    drop((client, chat));
+    out.flush()?;
     let summary = acked.summary(begun.elapsed(), args.ack);
     eprintln!("hearth: {summary}");
     Ok(())
 }
 
+/// Standard output, shared: lines of JSON, or nothing.
+#[derive(Clone)]
+struct Out {
+    lines: Option<Arc<Mutex<std::io::BufWriter<std::io::Stdout>>>>,
+}
+
+impl Out {
+    fn new(json: bool) -> Self {
+        Self { lines: json.then(|| Arc::new(Mutex::new(std::io::BufWriter::new(std::io::stdout())))) }
+    }
+
+    fn line(&self, line: &Value) -> std::io::Result<()> {
+        match &self.lines {
+            Some(lines) => writeln!(lines.lock().unwrap_or_else(PoisonError::into_inner), "{line}"),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        match &self.lines {
+            Some(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).flush(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Takes what happens, confirms it, and counts the messages whose end is confirmed.
+async fn hear(
+    mut events: Heard,
+    mut notes: Notes,
+    earlier: Vec<MessageSnapshot>,
+    out: Out,
+    settled: watch::Sender<u64>,
+) -> anyhow::Result<()> {
+    let mut earlier: HashSet<MessageId> = earlier.into_iter().map(|message| message.message_id).collect();
+    while let Some(first) = events.next().await {
+        let mut ended = 0;
+        let mut next = Some(first);
+        while let Some(event) = next {
+            if let Some(note) = notes.of(&event) {
+                eprintln!("hearth: {note}");
+            }
+            match event {
+                Event::Replicated { message_id, position, .. }
+                | Event::Home { message_id, position, last: true, .. } => {
+                    ended += 1;
+                    if earlier.remove(&message_id) {
+                        let line = json!({
+                            "event": "acked", "message_id": message_id, "position": position.as_str(),
+                        });
+                        out.line(&line)?;
+                    }
+                }
+                Event::Failed { error: SendError::Ended(error), .. } => {
+                    bail!("the server refuses this session: {error}")
+                }
+                Event::Failed { message_id, error, .. } => {
+                    ended += 1;
+                    if earlier.remove(&message_id) {
+                        eprintln!("hearth: message {message_id} of an earlier run: {error}");
+                        out.line(&json!({ "event": "failed", "message_id": message_id, "error": error.to_string() }))?;
+                    }
+                }
+                _ => {}
+            }
+            next = events.try_next();
+        }
+        out.flush()?;
+        events.confirm().await?;
+        settled.send_modify(|settled| *settled += ended);
+    }
+    Ok(())
+}
+
+/// A message on its way, and the bytes of its body.
+type UnderWay = (Sending, usize);
+
 async fn send_all(
     chat: &Chat,
     input: Box<dyn Read + Send>,
-    sendings: mpsc::Sender<(Sending, usize)>,
+    sendings: mpsc::Sender<UnderWay>,
 ) -> anyhow::Result<()> {
     let (sender, mut lines) = mpsc::channel(LINES_AHEAD);
     let (end, ended) = oneshot::channel();
@@ -89,7 +186,7 @@ async fn send_all(
     while let Some(line) = lines.recv().await {
         number += 1;
         let bytes = line.len();
-        let sending = chat.send_when_room(line).await.with_context(|| format!("line {number}"))?;
+        let sending = chat.send_ahead(line).await.with_context(|| format!("line {number}"))?;
         if sendings.send((sending, bytes)).await.is_err() {
             bail!("line {number}: an earlier message was refused");
         }
@@ -113,6 +210,30 @@ fn read_lines(input: impl Read, lines: &mpsc::Sender<Vec<u8>>) -> std::io::Resul
     }
 }
 
+/// Waits until each message is kept, in their order, and says so on `out`, where there is a store.
+async fn keep(
+    mut sendings: mpsc::Receiver<UnderWay>,
+    kept: mpsc::Sender<UnderWay>,
+    out: Option<Out>,
+) -> anyhow::Result<()> {
+    let mut number = 0u64;
+    while let Some((mut sending, bytes)) = sendings.recv().await {
+        number += 1;
+        sending.kept().await.with_context(|| format!("line {number}"))?;
+        if let Some(out) = &out {
+            let message_id = sending.message_id();
+            out.line(&json!({ "event": "queued", "line": number, "message_id": message_id }))?;
+            if sendings.is_empty() {
+                out.flush()?;
+            }
+        }
+        if kept.send((sending, bytes)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct Acked {
     messages: u64,
@@ -132,13 +253,8 @@ impl Acked {
     }
 }
 
-async fn collect(
-    mut sendings: mpsc::Receiver<(Sending, usize)>,
-    ack: Ack,
-    json: bool,
-) -> anyhow::Result<Acked> {
+async fn collect(mut sendings: mpsc::Receiver<UnderWay>, ack: Ack, out: Out) -> anyhow::Result<Acked> {
     let mut acked = Acked::default();
-    let mut out = std::io::BufWriter::new(std::io::stdout());
     while let Some((sending, bytes)) = sendings.recv().await {
         let message_id = sending.message_id();
         let position = match ack {
@@ -149,19 +265,12 @@ async fn collect(
         let position = position.with_context(|| format!("line {number}, message {message_id}"))?;
         acked.messages = number;
         acked.bytes += bytes as u64;
-        if json {
-            let line = serde_json::json!({
-                "event": "acked",
-                "line": number,
-                "message_id": message_id,
-                "position": position.as_str(),
-            });
-            writeln!(out, "{line}")?;
-            if sendings.is_empty() {
-                out.flush()?;
-            }
+        out.line(&json!({
+            "event": "acked", "line": number, "message_id": message_id, "position": position.as_str(),
+        }))?;
+        if sendings.is_empty() {
+            out.flush()?;
         }
     }
-    out.flush()?;
     Ok(acked)
 }

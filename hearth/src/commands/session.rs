@@ -1,9 +1,13 @@
 //! What `chat`, `send` and `tail` share: who is who, where to connect, and the chat itself.
 
 use crate::base_port::BasePort;
-use anyhow::Context as _;
-use client::{Chat, Client, Config, Event, Events, Terms};
-use types::{AckPolicy, DeviceId, UserId};
+use anyhow::{Context as _, bail};
+use client::{
+    Chat, Client, Config, Event, Events, KeptEvents, Position, Terms, session::MessageSnapshot,
+    store::DiskStore,
+};
+use std::path::PathBuf;
+use types::{AckPolicy, DeviceId, LogId, UserId};
 
 /// Who talks with whom, and through which edges.
 #[derive(Debug, Clone, clap::Args)]
@@ -25,22 +29,36 @@ pub(super) struct SessionArgs {
     /// When messages of the chat count as acked, where it is new; one that exists must be so [default: home].
     #[arg(long, value_name = "home|replicated", value_parser = parse_ack)]
     chat_ack: Option<AckPolicy>,
-    /// The number of this device [default: drawn anew].
+    /// The number of this device [default: that of --state, or drawn anew].
     #[arg(long, value_name = "NUMBER")]
     pub(super) device: Option<u64>,
+    /// Keep what is not sent yet, and where you are in the chat, in this file, and go on with what it holds: the
+    /// program may be killed at any moment. It is made where there is none; one program at a time uses it.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+}
+
+/// All that a session needs to begin.
+pub(super) struct Begin {
+    pub(super) config: Config,
+    store: Option<DiskStore>,
 }
 
 impl SessionArgs {
-    /// The settings of a client.
+    /// The settings of a client, and its store.
     ///
     /// # Errors
-    /// No deployment answers, or it has no such region.
-    pub(super) async fn config(&self) -> anyhow::Result<Config> {
+    /// No deployment answers, or it has no such region, or the store cannot be opened.
+    pub(super) async fn begin(&self) -> anyhow::Result<Begin> {
         let edges = if self.edge.is_empty() { self.find_edges().await? } else { self.edge.clone() };
-        let device = DeviceId::new(self.device.unwrap_or_else(draw_device));
+        let device = self.device.map(DeviceId::new);
+        let open = |path: &PathBuf| DiskStore::open(path, &self.user, device);
+        let store = self.state.as_ref().map(open).transpose()?;
+        let device = store.as_ref().map(DiskStore::device).or(device);
+        let device = device.unwrap_or_else(|| DeviceId::new(draw_device()));
         let mut config = Config::new(edges, self.user.clone(), device);
         config.agent = concat!("hearth/", env!("CARGO_PKG_VERSION")).to_owned();
-        Ok(config)
+        Ok(Begin { config, store })
     }
 
     /// The front of one's own place first; then each region, the nearest first.
@@ -62,39 +80,108 @@ impl SessionArgs {
     }
 }
 
+/// What happens, kept or not.
+pub(super) enum Heard {
+    Passing(Events),
+    Kept(Box<KeptEvents>),
+}
+
+impl Heard {
+    /// The next event; none when the client has ended. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Event> {
+        match self {
+            Self::Passing(events) => events.next().await,
+            Self::Kept(events) => events.next().await,
+        }
+    }
+
+    /// The next event, where one is here already.
+    pub(super) fn try_next(&mut self) -> Option<Event> {
+        match self {
+            Self::Passing(events) => events.try_next(),
+            Self::Kept(events) => events.try_next(),
+        }
+    }
+
+    /// What was taken so far is done; with a state file, for good.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    pub(super) async fn confirm(&mut self) -> anyhow::Result<()> {
+        match self {
+            Self::Passing(_) => Ok(()),
+            Self::Kept(events) => Ok(events.confirm().await?),
+        }
+    }
+
+    /// Whether there is a state file.
+    pub(super) const fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+}
+
 /// An open chat, and what happens in it.
 pub(super) struct Opened {
     pub(super) client: Client,
     pub(super) chat: Chat,
-    pub(super) events: Events,
+    pub(super) events: Heard,
     pub(super) notes: Notes,
+    /// The last entry of the chat that an earlier run had, and its offset.
+    pub(super) stands: Option<(u64, Position)>,
+    /// What an earlier run has not seen replicated.
+    pub(super) earlier: Vec<MessageSnapshot>,
 }
 
 /// Connects, and opens the chat.
 ///
 /// # Errors
 /// Wrong settings, or the chat cannot be opened.
-pub(super) async fn open(args: &SessionArgs, config: Config) -> anyhow::Result<Opened> {
+pub(super) async fn open(args: &SessionArgs, begin: Begin) -> anyhow::Result<Opened> {
     eprintln!("hearth: development mode: messages are not encrypted, and nobody proves who they are");
-    let client = Client::connect(config)?;
-    let mut events = client.events().await;
+    let Begin { config, store } = begin;
+    let (client, mut events) = match store {
+        None => {
+            let client = Client::connect(config)?;
+            let events = client.events().await;
+            (client, Heard::Passing(events))
+        }
+        Some(store) => {
+            let (client, events) = Client::resume(config, store)?;
+            (client, Heard::Kept(Box::new(events)))
+        }
+    };
+    let kept = client.snapshot().await.context("the client has ended")?;
+    let log = LogId::direct(&args.user, &args.with);
+    let logs = kept.logs.iter().map(|kept| kept.log).chain(kept.outbox.iter().map(|kept| kept.log));
+    if let Some(other) = logs.into_iter().find(|of| *of != log) {
+        bail!("the state file is that of another chat, {other}: use one for each");
+    }
     let mut notes = Notes::default();
-    let chat = {
-        let opening = client.open_direct_on(&args.with, Terms { ack: args.chat_ack, ..Terms::default() });
-        tokio::pin!(opening);
-        loop {
-            tokio::select! {
-                chat = &mut opening => break chat?,
-                // No chat is followed yet, so there is nothing but the connection to hear of.
-                Some(event) = events.next() => {
-                    if let Some(note) = notes.of(&event) {
-                        eprintln!("hearth: {note}");
+    // What is kept is of a chat that was opened.
+    let chat = match kept.logs.is_empty() && kept.outbox.is_empty() {
+        false => client.chat(log),
+        true => {
+            let terms = Terms { ack: args.chat_ack, ..Terms::default() };
+            let opening = client.open_direct_on(&args.with, terms);
+            tokio::pin!(opening);
+            loop {
+                tokio::select! {
+                    chat = &mut opening => break chat?,
+                    // No chat is followed yet, so there is nothing but the connection to hear of.
+                    Some(event) = events.next() => {
+                        if let Some(note) = notes.of(&event) {
+                            eprintln!("hearth: {note}");
+                        }
                     }
                 }
             }
         }
     };
-    Ok(Opened { client, chat, events, notes })
+    if !kept.outbox.is_empty() {
+        eprintln!("hearth: {} messages of an earlier run are on their way", kept.outbox.len());
+    }
+    let stands = kept.logs.into_iter().next().and_then(|kept| kept.positions.into_iter().last());
+    Ok(Opened { client, chat, events, notes, stands, earlier: kept.outbox })
 }
 
 /// Tells of the connection, each change once however many attempts it takes.

@@ -1,10 +1,12 @@
 //! `hearth tail`: prints the messages of a chat as they come, each once and in order.
 
-use super::session::{self, Notes, Opened, SessionArgs};
+use super::{
+    session::{self, Heard, Notes, Opened, SessionArgs},
+    told,
+};
 use anyhow::bail;
-use client::{Entry, EntryBody, Event, Events, From};
+use client::{EntryBody, Event, From};
 use std::{io::Write, time::Duration};
-use types::{AckPolicy, LogId};
 
 /// What `hearth tail` is asked to do.
 #[derive(Debug, clap::Args)]
@@ -14,7 +16,7 @@ pub struct Args {
     /// Print one JSON object a line, for every entry and every divergence.
     #[arg(long)]
     json: bool,
-    /// Where to begin.
+    /// Where to begin; with --state, when the file is new: later runs print what came since.
     #[arg(long, value_enum, default_value_t = Begin::Start)]
     from: Begin,
     /// End after this many messages.
@@ -38,8 +40,8 @@ enum Begin {
 /// # Errors
 /// The chat cannot be followed, or standard output is gone.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let config = args.session.config().await?;
-    let Opened { client, chat, mut events, notes } = session::open(&args.session, config).await?;
+    let begin = args.session.begin().await?;
+    let Opened { client, chat, mut events, notes, .. } = session::open(&args.session, begin).await?;
     let from = match args.from {
         Begin::Start => From::Start,
         Begin::End => From::End,
@@ -48,31 +50,44 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let mut printer = Printer { out, json: args.json, messages: 0, notes };
     let idle = args.until_idle_ms.map(Duration::from_millis);
-    while args.count.is_none_or(|count| printer.messages < count) {
-        let Some(event) = next(&mut events, &mut printer, idle).await? else { break };
-        if let Err(error) = printer.print(event) {
-            // Whoever reads may have had enough: `tail | head` is no failure.
-            match error.downcast_ref::<std::io::Error>() {
-                Some(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-                _ => return Err(error),
-            }
-        }
-    }
-    printer.out.flush()?;
+    let printed = print_all(&mut events, &mut printer, args.count, idle).await;
     drop(client);
-    Ok(())
+    match printed {
+        // Whoever reads may have had enough: `tail | head` is no failure.
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        printed => printed,
+    }
 }
 
-/// The next event; what is printed is flushed before a wait.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+async fn print_all<W: Write>(
+    events: &mut Heard,
+    printer: &mut Printer<W>,
+    count: Option<u64>,
+    idle: Option<Duration>,
+) -> anyhow::Result<()> {
+    while count.is_none_or(|count| printer.messages < count) {
+        let Some(event) = next(events, printer, idle).await? else { break };
+        printer.print(event)?;
+    }
+    printer.out.flush()?;
+    events.confirm().await
+}
+
+/// The next event; what is printed is flushed, and then confirmed, before a wait.
 async fn next<W: Write>(
-    events: &mut Events,
+    events: &mut Heard,
     printer: &mut Printer<W>,
     idle: Option<Duration>,
-) -> std::io::Result<Option<Event>> {
+) -> anyhow::Result<Option<Event>> {
     if let Some(event) = events.try_next() {
         return Ok(Some(event));
     }
     printer.out.flush()?;
+    events.confirm().await?;
     Ok(match idle {
         None => events.next().await,
         Some(idle) => tokio::time::timeout(idle, events.next()).await.ok().flatten(),
@@ -91,19 +106,20 @@ impl<W: Write> Printer<W> {
         if let Some(note) = self.notes.of(&event) {
             eprintln!("hearth: {note}");
         }
+        if self.json && matches!(event, Event::Entry { .. } | Event::Moved { .. } | Event::Diverged { .. }) {
+            writeln!(self.out, "{}", told::event(&event))?;
+        }
         match event {
-            Event::Entry { log, entry } => {
-                if self.json {
-                    self.entry_json("entry", log, &entry)?;
-                } else if let EntryBody::Message(body) = &entry.body {
+            Event::Entry { entry, .. } => {
+                // The content of one that moved was printed; only JSON shows its new place.
+                let EntryBody::Message(body) = &entry.body else { return Ok(()) };
+                self.messages += 1;
+                if !self.json {
                     self.out.write_all(body)?;
                     self.out.write_all(b"\n")?;
                 }
-                self.messages += u64::from(matches!(entry.body, EntryBody::Message(_)));
             }
-            // Its content was printed; only JSON shows the new place.
-            Event::Moved { log, entry } if self.json => self.entry_json("moved", log, &entry)?,
-            Event::Diverged { log, common_offset, undone, forgotten } => {
+            Event::Diverged { common_offset, undone, forgotten, .. } => {
                 self.out.flush()?;
                 eprintln!(
                     "hearth: diverged: a failover undid {}{} entries behind offset {common_offset}; those \
@@ -111,53 +127,11 @@ impl<W: Write> Printer<W> {
                     if forgotten { "at least " } else { "" },
                     undone.len()
                 );
-                if self.json {
-                    let line = serde_json::json!({
-                        "event": "diverged", "log": log, "common_offset": common_offset,
-                        "undone": undone, "forgotten": forgotten,
-                    });
-                    writeln!(self.out, "{line}")?;
-                }
             }
             Event::Unfollowed { error, .. } => bail!("the chat cannot be followed: {error}"),
             Event::Ended { error } => bail!("the server refuses this session: {error}"),
             _ => {}
         }
-        Ok(())
-    }
-
-    fn entry_json(&mut self, event: &str, log: LogId, entry: &Entry) -> anyhow::Result<()> {
-        let mut line = serde_json::json!({
-            "event": event,
-            "log": log,
-            "offset": entry.offset,
-            "position": entry.position.as_str(),
-            "sender": entry.sender,
-            "device": entry.device.get().to_string(),
-            "message_id": entry.message_id,
-            "accepted_at_ms": entry.accepted_at_ms,
-        });
-        let (kind, body) = match &entry.body {
-            EntryBody::Message(body) => ("message", Some(body)),
-            EntryBody::Created { .. } => ("created", None),
-            EntryBody::Deleted(_) => ("deleted", None),
-            EntryBody::Erased => ("erased", None),
-            _ => ("unknown", None),
-        };
-        line["kind"] = kind.into();
-        if entry.salvaged {
-            line["salvaged"] = true.into();
-        }
-        if let EntryBody::Created { ack, .. } = &entry.body {
-            line["ack"] = if *ack == AckPolicy::Replicated { "replicated" } else { "home" }.into();
-        }
-        if let Some(body) = body {
-            match std::str::from_utf8(body) {
-                Ok(text) => line["text"] = text.into(),
-                Err(_) => line["bytes"] = body.to_vec().into(),
-            }
-        }
-        writeln!(self.out, "{line}")?;
         Ok(())
     }
 }

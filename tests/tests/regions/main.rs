@@ -7,6 +7,7 @@ mod effects;
 mod failover;
 mod following;
 mod history;
+mod killed_client;
 mod leader;
 mod moves;
 mod nodes;
