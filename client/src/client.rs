@@ -1,7 +1,8 @@
 //! The handles that an app holds.
 
 use crate::{
-    Config, ConfigError, Event, HistoryError, OpenError, Position, SendError, StoreError, Terms,
+    Config, ConfigError, Entry, Event, HistoryError, OpenError, Position, ReceiptsPage, SendError,
+    StoreError, Terms,
     driver::{Command, Driver, Keeper, Outgoing, Room, Waiter},
     session::{Answer, From, Input, Page, SessionCore, Snapshot},
 };
@@ -352,6 +353,47 @@ impl Chat {
     /// Follows the chat no longer, once its messages are settled.
     pub async fn unfollow(&self) {
         self.client.tell(Input::Unfollow { log: self.log }).await;
+    }
+
+    /// Tells that the app has received a followed chat up to an entry. Told to the other members and to the user's
+    /// other devices, a little later, all that was said meanwhile together.
+    pub async fn mark_delivered(&self, entry: &Entry) {
+        let delivered = Some((entry.offset, entry.position.clone()));
+        self.client.tell(Input::Mark { log: self.log, delivered, read: None }).await;
+    }
+
+    /// Tells that the user has seen a followed chat up to an entry.
+    pub async fn mark_read(&self, entry: &Entry) {
+        let place = Some((entry.offset, entry.position.clone()));
+        self.client.tell(Input::Mark { log: self.log, delivered: place.clone(), read: place }).await;
+    }
+
+    /// Tells the others that the user is typing; to be said again while it is true, at most every two seconds.
+    pub async fn typing(&self) {
+        self.client.tell(Input::Typing { log: self.log }).await;
+    }
+
+    /// How far the members have come, by name, behind `after`: those who have received the chat up to `offset`
+    /// (0: all).
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn receipts(
+        &self,
+        offset: u64,
+        after: Option<&UserId>,
+        limit: usize,
+    ) -> Result<ReceiptsPage, HistoryError> {
+        let read = wire::ReadReceipts {
+            log: self.log.to_string(),
+            offset,
+            after_user: after.map(UserId::to_string).unwrap_or_default(),
+            limit: limit.clamp(1, limits::PAGE_MAX_ENTRIES) as u32,
+        };
+        match self.client.call(|call| Input::Receipts { call, read }).await {
+            Some(Answer::Receipts(page)) => page,
+            _ => Err(HistoryError::Closed),
+        }
     }
 
     /// Reads entries behind a position, oldest first; [`Position::start`] begins at the first entry.

@@ -1,7 +1,7 @@
 //! What a session tells its app.
 
-use crate::{Entry, Position, Refused, SendError};
-use types::{LogId, MessageId};
+use crate::{Entry, Position, Receipt, Refused, SendError};
+use types::{LogId, MessageId, UserId};
 
 /// Something happened. Within one chat, events come in the order in which they are true.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +107,23 @@ pub enum Event {
         message_id: MessageId,
         /// Why.
         error: SendError,
+    },
+    /// Members have received or read more; the app's own user too, on another device. It may get lost: what comes
+    /// next of a user makes it good, and [`crate::Chat::receipts`] tells all.
+    Receipts {
+        /// The chat.
+        log: LogId,
+        /// How far each has come now.
+        receipts: Vec<Receipt>,
+    },
+    /// Somebody is typing.
+    Typing {
+        /// The chat.
+        log: LogId,
+        /// Who.
+        user: UserId,
+        /// It holds for so long, or until an entry of the user comes.
+        ttl_ms: u32,
     },
     /// The chat cannot be followed and was given up; its unsent messages have failed.
     Unfollowed {

@@ -228,3 +228,53 @@ async fn an_app_that_does_not_take_its_events_still_gets_them_all() {
     let expected: Vec<String> = (0..500).map(|number: i32| number.to_string()).collect();
     assert_eq!(entries(&mut events, 500).await, expected);
 }
+
+/// The next receipts that name a user.
+async fn receipt_of(events: &mut Events, name: &str) -> client::Receipt {
+    loop {
+        let event = within("a receipt", events.next()).await.expect("the client lives");
+        if let Event::Receipts { receipts, .. } = event
+            && let Some(receipt) = receipts.into_iter().find(|receipt| receipt.user.as_str() == name)
+        {
+            return receipt;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_is_told_and_told_again_to_a_server_that_has_lost_it() {
+    let server = FakeServer::start().await;
+    let (alice, bob) = (client(&server, "alice"), client(&server, "bob"));
+    let (mut told, mut events) = (alice.events().await, bob.events().await);
+    let chat = alice.open_direct(&user("bob")).await.expect("opened");
+    let bobs = bob.chat(chat.log());
+    chat.follow(From::Start).await;
+    bobs.follow(From::Start).await;
+    chat.send("one").await.expect("accepted").home().await.expect("home");
+    let entry = loop {
+        let event = within("an entry", events.next()).await.expect("the client lives");
+        if let Event::Entry { entry, .. } = event
+            && entry.offset == 2
+        {
+            break entry;
+        }
+    };
+    bobs.mark_read(&entry).await;
+    let receipt = receipt_of(&mut told, "bob").await;
+    let read = receipt.read.expect("it was read");
+    assert_eq!((read.offset, &read.position), (2, &entry.position));
+    assert_eq!(receipt_of(&mut events, "bob").await.read.map(|read| read.offset), Some(2));
+    server.with(|model| model.forget_receipts());
+    server.cut();
+    assert_eq!(receipt_of(&mut told, "bob").await.read.map(|read| read.offset), Some(2));
+    let page = within("a page", chat.receipts(0, None, 10)).await.expect("read");
+    assert_eq!((page.receipts.len(), page.at_end), (1, true));
+    bobs.typing().await;
+    loop {
+        let event = within("bob types", told.next()).await.expect("the client lives");
+        if let Event::Typing { user, ttl_ms, .. } = event {
+            assert_eq!((user.as_str(), ttl_ms), ("bob", 5_000));
+            break;
+        }
+    }
+}

@@ -5,13 +5,14 @@
 
 use crate::{
     account::{self, Misfit},
+    cursors::Cursors,
     devices::Devices,
     effects::Pending,
 };
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use types::{
-    AckPolicy, Body, CursorKind, DeviceId, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset,
-    PartitionPosition, Position, Record, RegionId, RehomeId, StateUpdate, UserId, account::Account,
+    AckPolicy, Body, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset, PartitionPosition,
+    Position, Record, RegionId, RehomeId, StateUpdate, UserId, account::Account,
 };
 
 pub use types::EraBegin;
@@ -104,7 +105,7 @@ impl Standing {
                 self.reaches(self.generation().max(effect.target.stretch), generation)?;
             }
             Body::Update(
-                StateUpdate::Cursor { .. }
+                StateUpdate::Cursors(_)
                 | StateUpdate::Seal { .. }
                 | StateUpdate::Effect(_)
                 | StateUpdate::EffectDone { .. },
@@ -153,7 +154,7 @@ pub struct LogState {
     /// The regions that may hold the log; empty means all.
     pub allowed_regions: Vec<RegionId>,
     /// Up to where each device has received and read.
-    pub cursors: Arc<BTreeMap<(UserId, DeviceId, CursorKind), Offset>>,
+    pub cursors: Arc<Cursors>,
     /// The newest message ids of the devices that write.
     pub devices: Arc<Devices>,
     /// What its entries have caused elsewhere and is not known to be `replicated` there, in the order of the causes.
@@ -254,12 +255,7 @@ impl LogState {
                     self.cause_erasures(record.log, record.lsn, position, offsets);
                 }
             }
-            Body::Update(StateUpdate::Cursor { user, device, kind, offset }) => {
-                let key = (user.clone(), *device, *kind);
-                if self.cursors.get(&key).is_none_or(|before| before < offset) {
-                    Arc::make_mut(&mut self.cursors).insert(key, *offset);
-                }
-            }
+            Body::Update(StateUpdate::Cursors(cursors)) => self.take_cursors(cursors),
             Body::Update(StateUpdate::Seal { .. }) => {}
             Body::Update(StateUpdate::LogSealed { .. }) => self.sealed = record.generation,
             Body::Update(StateUpdate::LogImported(import)) => {
@@ -290,18 +286,13 @@ impl LogState {
         self.members = Arc::new(import.members.iter().cloned().collect());
         self.ack_policy = import.ack_policy;
         self.allowed_regions.clone_from(&import.allowed_regions);
-        let cursor =
-            |(user, device, kind, offset): &(UserId, _, _, _)| ((user.clone(), *device, *kind), *offset);
-        self.cursors = Arc::new(import.cursors.iter().map(cursor).collect());
+        self.cursors = Arc::new(import.cursors.iter().cloned().collect());
         self.account.clone_from(&import.account);
         self.devices = Arc::new(Devices::new(import.devices.clone(), import.devices_floor));
     }
 
     /// What the next partition is to go on with.
     pub fn export(&self, rehome: RehomeId) -> Import {
-        let cursor = |((user, device, kind), offset): (&(UserId, DeviceId, CursorKind), &Offset)| {
-            (user.clone(), *device, *kind, *offset)
-        };
         let (effects, causes) = self.export_effects();
         Import {
             rehome,
@@ -312,7 +303,7 @@ impl LogState {
             members: self.members.iter().map(|(user, role)| (user.clone(), *role)).collect(),
             ack_policy: self.ack_policy,
             allowed_regions: self.allowed_regions.clone(),
-            cursors: self.cursors.iter().map(cursor).collect(),
+            cursors: self.export_cursors(),
             devices: self.devices.known.clone(),
             devices_floor: self.devices.floor,
             effects,
@@ -391,7 +382,7 @@ impl LogState {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use types::{Entry, Epoch, MessageId};
+    use types::{DeviceId, Entry, Epoch, MessageId};
 
     fn entry(lsn: u64, epoch: u64, offset: u64) -> Record {
         Record {
@@ -433,24 +424,6 @@ mod tests {
         assert!(matches!(state.apply(&entry(2, 1, 3)), Err(FoldError::OffsetGap { .. })));
         assert!(matches!(state.apply(&entry(1, 1, 2)), Err(FoldError::WentBack { .. })));
         assert_eq!(state, before);
-    }
-
-    #[test]
-    fn a_cursor_only_moves_forward() {
-        let mut state = LogState::default();
-        let cursor = |lsn, offset| Record {
-            body: Body::Update(StateUpdate::Cursor {
-                user: UserId::new("bob").expect("a valid name"),
-                device: DeviceId::new(1),
-                kind: CursorKind::Read,
-                offset: Offset::new(offset),
-            }),
-            ..entry(lsn, 1, 1)
-        };
-        for record in [cursor(1, 4), cursor(2, 9), cursor(3, 2)] {
-            state.apply(&record).expect("it follows");
-        }
-        assert_eq!(state.cursors.values().copied().collect::<Vec<_>>(), [Offset::new(9)]);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 pub mod account;
 pub mod check;
 mod contract;
+pub mod cursors;
 pub mod devices;
 pub mod effects;
 pub mod embedded;

@@ -44,14 +44,8 @@ mod tests {
     use prost::Message as _;
 
     fn record(epoch: u64, lsn: u64) -> Bytes {
-        let cursor = crate::log::Cursor {
-            user: "alice".to_owned(),
-            device: 1,
-            kind: crate::log::CursorKind::Read.into(),
-            offset: 1,
-        };
-        let update =
-            crate::log::StateUpdate { update: Some(crate::log::state_update::Update::Cursor(cursor)) };
+        let seal = crate::log::state_update::Update::Seal(crate::log::Seal { move_id: 1 });
+        let update = crate::log::StateUpdate { update: Some(seal) };
         let log = types::LogId::group([1; 16]).to_bytes();
         crate::log::Record {
             lsn,

@@ -1,5 +1,6 @@
 //! Records: the same bytes on disk, between home and follower, and on the bus.
 
+mod cursor;
 mod decode;
 mod effect;
 mod encode;
@@ -244,8 +245,8 @@ impl From<&StateUpdate> for log::StateUpdate {
             StateUpdate::LogImported(import) => {
                 log::state_update::Update::LogImported(log::LogImported::from(&**import))
             }
-            StateUpdate::Cursor { user, device, kind, offset } => {
-                log::state_update::Update::Cursor(import::wire_cursor(user, *device, *kind, *offset))
+            StateUpdate::Cursors(cursors) => {
+                log::state_update::Update::Cursors(cursor::wire_cursors(cursors))
             }
             StateUpdate::Effect(effect) => log::state_update::Update::Effect((&**effect).into()),
             StateUpdate::EffectDone { target, cause } => {
@@ -278,10 +279,7 @@ impl TryFrom<log::StateUpdate> for StateUpdate {
                 target: effect::target(wire.target)?,
                 cause: require("effect_done.cause", wire.cause)?.into(),
             }),
-            log::state_update::Update::Cursor(wire) => {
-                let (user, device, kind, offset) = import::cursor(&wire)?;
-                Ok(Self::Cursor { user, device, kind, offset })
-            }
+            log::state_update::Update::Cursors(wire) => Ok(Self::Cursors(cursor::cursors(&wire)?)),
         }
     }
 }

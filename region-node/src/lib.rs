@@ -23,6 +23,7 @@ mod grpc;
 mod health;
 pub mod home;
 pub mod lease;
+pub mod live;
 mod node;
 mod parts;
 mod peer;

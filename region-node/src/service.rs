@@ -14,15 +14,16 @@ pub use names::{Claim, NameOwner, NameStanding, Names};
 
 use crate::{
     bus::{BusSink, SinkId},
+    live::LiveEvent,
     reply::{Outcome, Reply},
 };
 use async_trait::async_trait;
-use log_store::Deduped;
+use log_store::{Deduped, fold::LogState};
 use std::sync::Arc;
 use tokio::time::Instant;
 use types::{
-    AckPolicy, BodyHash, DedupKey, DeviceId, Effect, EntryBody, Epoch, Generation, LogId, MessageId, NodeId,
-    PartitionId, Pin, Position, Record, Refusal, RegionId, UserId, account::Account,
+    AckPolicy, BodyHash, DedupKey, DeviceCursor, DeviceId, Effect, EntryBody, Epoch, Generation, LogId,
+    MessageId, NodeId, PartitionId, Pin, Position, Record, Refusal, RegionId, UserId, account::Account,
 };
 
 /// One write for a log that is homed here.
@@ -249,6 +250,23 @@ pub trait Homes: Send + Sync + 'static {
     /// # Errors
     /// As for a write. One of unknown outcome is to be sent again.
     async fn take_effect(&self, partition: PartitionId, effect: Effect) -> Result<(), WriteError>;
+
+    /// In which epoch this node is home of a partition, with a lease that runs; `None`: it is not.
+    fn epoch(&self, partition: PartitionId) -> Option<Epoch>;
+
+    /// What the durable records of a log in the partition add up to; `None` where there are none.
+    async fn log_state(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+    ) -> Result<Option<Arc<LogState>>, ReadRefusal>;
+
+    /// Tells those who follow a log something that is not stored. It may get lost.
+    fn tell(&self, partition: PartitionId, event: Arc<LiveEvent>);
+
+    /// Has cursors written, those that the log does not have yet. Nothing tells what became of them but the log's
+    /// state, a little later.
+    fn write_cursors(&self, partition: PartitionId, log: LogId, cursors: Vec<DeviceCursor>);
 
     /// Locates a position with a home's knowledge: never [`ReadRefusal::Ahead`], since what is above the
     /// home's own log was made up (`position_unknown`).

@@ -1,8 +1,8 @@
 //! What a log's records add up to, as one partition hands it to the next when the log is re-homed.
 
 use crate::{
-    AckPolicy, CursorKind, DeviceId, Epoch, Generation, LogId, MemberRole, MessageId, Offset, PendingEffect,
-    Position, RegionId, RehomeId, UserId, account::Account,
+    AckPolicy, DeviceCursor, DeviceId, Epoch, Generation, LogId, MemberRole, MessageId, Offset,
+    PendingEffect, Position, RegionId, RehomeId, UserId, account::Account,
 };
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub struct Import {
     /// What an account log says of its user; `None` in a chat.
     pub account: Option<Arc<Account>>,
     /// Up to where each device has received and read.
-    pub cursors: Vec<(UserId, DeviceId, CursorKind, Offset)>,
+    pub cursors: Vec<DeviceCursor>,
     /// The newest message ids of the devices that write, ascending by device and sender.
     pub devices: Vec<DeviceMark>,
     /// No entry of a device that is not among `devices` has a higher message id.

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod account;
+mod cursor;
 mod effect;
 mod error;
 mod ids;
@@ -16,6 +17,7 @@ mod position;
 mod record;
 mod token;
 
+pub use cursor::{DeviceCursor, Mark, Marks};
 pub use effect::{Effect, EffectAct, EffectTarget, PendingEffect};
 pub use error::{Code, Refusal};
 pub use ids::{
@@ -30,6 +32,6 @@ pub use placement::{
 };
 pub use position::{Epoch, Generation, Lsn, Offset, Overflow, PartitionPosition, Position};
 pub use record::{
-    AckPolicy, Body, BodyHash, Class, CursorKind, DedupKey, Entry, EntryBody, MemberRole, Record, StateUpdate,
+    AckPolicy, Body, BodyHash, Class, DedupKey, Entry, EntryBody, MemberRole, Record, StateUpdate,
 };
 pub use token::{PositionToken, TokenError};

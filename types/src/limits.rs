@@ -12,6 +12,8 @@ pub const WIRE_MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
 pub const MEMBERS_MAX: usize = 1_024;
 /// The most regions of a deployment, and so of a residency list.
 pub const REGIONS_MAX: usize = 64;
+/// The most cursors that one record moves.
+pub const CURSORS_PER_UPDATE_MAX: usize = 512;
 /// The most offsets that one deletion names.
 pub const DELETED_OFFSETS_MAX: usize = 256;
 /// The most effects of one log that may be pending: what its entries have caused elsewhere.

@@ -5,8 +5,8 @@
 //! Hearth looks into them.
 
 use crate::{
-    DeviceId, Effect, EffectTarget, Epoch, Generation, Import, LogId, Lsn, MessageId, MoveId, Offset,
-    PartitionPosition, Position, RegionId, RehomeId, UserId, account::AccountChange,
+    DeviceCursor, DeviceId, Effect, EffectTarget, Epoch, Generation, Import, LogId, Lsn, MessageId, MoveId,
+    Offset, PartitionPosition, Position, RegionId, RehomeId, UserId, account::AccountChange,
 };
 use bytes::Bytes;
 use std::fmt;
@@ -229,17 +229,9 @@ pub enum StateUpdate {
     },
     /// The log goes on here, in the record's generation, behind what another partition held of it.
     LogImported(Box<Import>),
-    /// A device has received or read up to an offset; merged by maximum.
-    Cursor {
-        /// Whose device.
-        user: UserId,
-        /// Which.
-        device: DeviceId,
-        /// Received or read.
-        kind: CursorKind,
-        /// Up to and including.
-        offset: Offset,
-    },
+    /// Devices have received and read up to offsets; merged by maximum. At most
+    /// [`crate::limits::CURSORS_PER_UPDATE_MAX`].
+    Cursors(Vec<DeviceCursor>),
     /// What an entry of another log, or one that another partition holds, does to this log here. It is taken
     /// behind a seal too.
     Effect(Box<Effect>),
@@ -256,16 +248,6 @@ pub enum StateUpdate {
         /// Which move.
         move_id: MoveId,
     },
-}
-
-/// What a cursor says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum CursorKind {
-    /// The device has it.
-    Delivered = 1,
-    /// The user has seen it.
-    Read = 2,
 }
 
 /// What makes a message one message: (log,) sender, device and message id.

@@ -98,6 +98,7 @@ impl SessionCore {
             return;
         }
         self.logs.remove(&log);
+        self.marks.forget(log);
         if self.link.is_live() {
             let unsubscribe = client_frame::Frame::Unsubscribe(wire::Unsubscribe { log: log.to_string() });
             out.push(Output::Frame(wire::ClientFrame { request_id: 0, frame: Some(unsubscribe) }));

@@ -1,7 +1,7 @@
 //! Calls: requests of the app that are tried over refusals and reconnects until they are answered or their
 //! time is up. Each may be repeated safely.
 
-use crate::{Entry, HistoryError, OpenError, Position, Refused};
+use crate::{Entry, HistoryError, OpenError, Position, ReceiptsPage, Refused};
 use proto::client::client_frame::Frame;
 use std::collections::HashMap;
 use types::{Code, LogId};
@@ -25,12 +25,15 @@ pub enum Answer {
     Opened(Result<(LogId, Position), OpenError>),
     /// Of [`super::Input::History`].
     Page(Result<Page, HistoryError>),
+    /// Of [`super::Input::Receipts`].
+    Receipts(Result<ReceiptsPage, HistoryError>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Open,
     History,
+    Receipts,
 }
 
 /// A call that has ended without success.
@@ -48,17 +51,20 @@ impl Kind {
                 End::TimedOut { waited_ms, last } => OpenError::TimedOut { waited_ms, last },
                 End::Closed => OpenError::Closed,
             })),
-            Self::History => Answer::Page(Err(match end {
-                End::Refused(Refused { common: Some(common), code, .. })
-                    if code == Code::Diverged.as_str() =>
-                {
-                    HistoryError::Diverged { common }
-                }
-                End::Refused(refused) => HistoryError::Refused(refused),
-                End::TimedOut { waited_ms, last } => HistoryError::TimedOut { waited_ms, last },
-                End::Closed => HistoryError::Closed,
-            })),
+            Self::History => Answer::Page(Err(read_failed(end))),
+            Self::Receipts => Answer::Receipts(Err(read_failed(end))),
         }
+    }
+}
+
+fn read_failed(end: End) -> HistoryError {
+    match end {
+        End::Refused(Refused { common: Some(common), code, .. }) if code == Code::Diverged.as_str() => {
+            HistoryError::Diverged { common }
+        }
+        End::Refused(refused) => HistoryError::Refused(refused),
+        End::TimedOut { waited_ms, last } => HistoryError::TimedOut { waited_ms, last },
+        End::Closed => HistoryError::Closed,
     }
 }
 

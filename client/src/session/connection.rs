@@ -105,6 +105,7 @@ impl SessionCore {
     pub(super) fn forget_connection(&mut self) {
         self.requests.connection_lost();
         self.calls.connection_lost();
+        self.marks.connection_lost();
         for log in self.logs.values_mut() {
             log.connection_lost();
         }

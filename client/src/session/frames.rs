@@ -3,7 +3,7 @@
 use super::{
     Answer, Cx, Output, Page, SessionCore, Timer, calls::End, cx, link::Stage, local, requests::Request,
 };
-use crate::{Entry, HistoryError, OpenError, Refused};
+use crate::{Entry, HistoryError, OpenError, ReceiptsPage, Refused};
 use proto::client::{self as wire, server_frame};
 use std::cmp::Reverse;
 use types::Code;
@@ -25,9 +25,13 @@ impl SessionCore {
             Some(Frame::ChatOpened(opened)) => self.opened(request, opened, out),
             Some(Frame::HistoryPage(page)) => self.page(now_ms, request, page, out),
             Some(Frame::Resumed(resumed)) => {
+                if let Some(wire::resumed::Answer::Diverged(diverged)) = &resumed.answer {
+                    self.marks_diverged(&resumed.log, diverged.common_offset);
+                }
                 self.on_named_log(now_ms, &resumed.log, out, |log, cx| {
                     log.resumed(request_id, resumed.answer, cx)
                 });
+                self.marks_soon(now_ms);
             }
             Some(Frame::Entries(entries)) => {
                 self.on_named_log(now_ms, &entries.log, out, |log, cx| {
@@ -43,6 +47,7 @@ impl SessionCore {
             }
             Some(Frame::Diverged(diverged)) => {
                 let name = diverged.log.clone();
+                self.marks_diverged(&name, diverged.common_offset);
                 self.on_named_log(now_ms, &name, out, |log, cx| {
                     log.diverged(diverged, cx);
                     Ok(())
@@ -59,6 +64,9 @@ impl SessionCore {
                 self.link.send_away(now_ms, after_ms, within_ms, away.addresses);
                 self.sent_away_for = away.reason;
             }
+            Some(Frame::Receipts(told)) => self.receipts_told(told, out),
+            Some(Frame::ReceiptsPage(page)) => self.receipts_page(request, page, out),
+            Some(Frame::TypingSeen(seen)) => self.typing_seen(&seen, out),
             Some(Frame::Pong(_)) | None => {}
         }
     }
@@ -121,6 +129,22 @@ impl SessionCore {
             Err(error) => Err(OpenError::Refused(local(Code::Internal, format!("chat opened: {error}")))),
         };
         out.push(Output::Answer { call, answer: Answer::Opened(answer) });
+    }
+
+    fn receipts_page(&mut self, request: Option<Request>, page: wire::ReceiptsPage, out: &mut Vec<Output>) {
+        let Some(Request::Call { call }) = request else { return };
+        if self.calls.remove(call).is_none() {
+            return;
+        }
+        let receipts = page.receipts.into_iter().map(TryInto::try_into).collect();
+        let answer = match receipts {
+            Ok(receipts) => Ok(ReceiptsPage { receipts, at_end: page.at_end }),
+            Err(error) => {
+                let error: types::IdError = error;
+                Err(HistoryError::Refused(local(Code::Internal, format!("receipts: {error}"))))
+            }
+        };
+        out.push(Output::Answer { call, answer: Answer::Receipts(answer) });
     }
 
     pub(super) fn page(

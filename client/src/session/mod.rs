@@ -16,6 +16,7 @@ mod context;
 mod frames;
 mod link;
 mod log;
+mod marks;
 mod outbox;
 mod requests;
 mod search;
@@ -28,12 +29,13 @@ pub use log::From;
 pub use snapshot::{LogSnapshot, MessageSnapshot, Snapshot};
 pub(crate) use timeline::Timeline;
 
-use crate::{Config, Event, Refused};
+use crate::{Config, Event, Position, Refused};
 use bytes::Bytes;
 use calls::{Calls, Kind};
 use context::{Cx, cx};
 use link::{Link, Stage};
 use log::LogSession;
+use marks::Marks;
 use proto::client::{self as wire, client_frame};
 use requests::{Request, Requests};
 use std::{
@@ -100,6 +102,27 @@ pub enum Input {
         /// What to read.
         read: wire::ReadHistory,
     },
+    /// The app has received, and its user has seen, a followed chat up to these entries (offset and position).
+    Mark {
+        /// The chat.
+        log: LogId,
+        /// Received; none: as before.
+        delivered: Option<(u64, Position)>,
+        /// Seen; none: as before.
+        read: Option<(u64, Position)>,
+    },
+    /// The user is typing in a followed chat.
+    Typing {
+        /// The chat.
+        log: LogId,
+    },
+    /// Read how far members have come; answered by [`Output::Answer`].
+    Receipts {
+        /// Fresh for each call.
+        call: u64,
+        /// What to read.
+        read: wire::ReadReceipts,
+    },
     /// Time has passed; due at [`SessionCore::wake_ms`].
     Tick,
     /// End.
@@ -134,6 +157,7 @@ enum Timer {
     Calls,
     Log(LogId),
     Stall(LogId),
+    Marks,
 }
 
 /// One session of one device.
@@ -145,6 +169,7 @@ pub struct SessionCore {
     logs: HashMap<LogId, LogSession>,
     ready: VecDeque<LogId>,
     calls: Calls,
+    marks: Marks,
     outbox_messages: usize,
     outbox_bytes: usize,
     body_max_bytes: usize,
@@ -167,6 +192,7 @@ impl SessionCore {
             logs: HashMap::new(),
             ready: VecDeque::new(),
             calls: Calls::default(),
+            marks: Marks::default(),
             outbox_messages: 0,
             outbox_bytes: 0,
             body_max_bytes: limits::BODY_MAX_BYTES,
@@ -214,6 +240,11 @@ impl SessionCore {
             }
             Input::History { call, read } => {
                 self.call(now_ms, call, Kind::History, client_frame::Frame::ReadHistory(read), out);
+            }
+            Input::Mark { log, delivered, read } => self.mark(now_ms, log, delivered, read),
+            Input::Typing { log } => self.typing(log, out),
+            Input::Receipts { call, read } => {
+                self.call(now_ms, call, Kind::Receipts, client_frame::Frame::ReadReceipts(read), out);
             }
             Input::Tick => {}
             Input::Close => self.close(now_ms, out),

@@ -26,6 +26,7 @@ impl SessionCore {
         if let Some(error) = given_up {
             self.on_log(now_ms, id, out, |log, cx| log.fail(&SendError::Refused(error.clone()), cx));
             self.logs.remove(&id);
+            self.marks.forget(id);
             out.push(Output::Event(Event::Unfollowed { log: id, error }));
         }
     }
@@ -106,6 +107,7 @@ impl SessionCore {
             self.timers.pop();
             match timer {
                 Timer::Calls => self.tick_calls(now_ms, out),
+                Timer::Marks => self.tick_marks(now_ms, out),
                 Timer::Log(id) => self.tick_log(now_ms, id, out),
                 Timer::Stall(id) => self.on_log(now_ms, id, out, |log, cx| {
                     log.stall_timer = false;

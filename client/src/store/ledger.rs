@@ -86,6 +86,8 @@ impl Ledger {
             Event::Failed { log, message_id, .. } => self.settle(*log, *message_id),
             Event::Connected { .. }
             | Event::Disconnected { .. }
+            | Event::Receipts { .. }
+            | Event::Typing { .. }
             | Event::Accepted { .. }
             | Event::Home { .. }
             | Event::Ended { .. } => {}

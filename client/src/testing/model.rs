@@ -1,5 +1,7 @@
 //! A server in memory: one truth, any number of sessions, faults on demand. No I/O.
 
+mod live;
+
 use proto::client::{
     self as wire, client_frame::Frame as Ask, open_chat, read_history, resumed::Answer,
     server_frame::Frame as Say,
@@ -41,6 +43,8 @@ struct Log {
     /// Offsets by message id, sender and device.
     written: HashMap<(String, String, u64), u64>,
     replicated: u64,
+    /// Delivered and read, by user.
+    reached: BTreeMap<String, (u64, u64)>,
 }
 
 struct Stored {
@@ -112,6 +116,9 @@ impl Model {
             }
             Some(Ask::ReadHistory(read)) => self.history(session, id, read),
             Some(Ask::Ping(ping)) => self.say(session, id, Say::Pong(wire::Pong { nonce: ping.nonce })),
+            Some(Ask::MarkCursors(marks)) => self.mark(session, &marks),
+            Some(Ask::ReadReceipts(read)) => self.receipts(session, id, &read),
+            Some(Ask::Typing(typing)) => self.typing(session, &typing),
             None => self.refuse(session, id, Code::BadRequest, "a frame without content"),
         }
     }
@@ -143,6 +150,8 @@ impl Model {
                 session_logs_max: limits::SESSION_LOGS_MAX as u32,
                 session_writes_max: 256,
                 ping_interval_ms: 10_000,
+                receipts_members_max: 64,
+                marks_max: 256,
             }),
             server_time_ms: 0,
             one_region: self.one_region,

@@ -23,7 +23,7 @@ use types::{DedupKey, Epoch, LogId, Lsn, PartitionId, PartitionPosition, StoreId
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// The version of the rows. A fold of another one is thrown away and folded anew.
-const FOLD_VERSION: u64 = 4;
+const FOLD_VERSION: u64 = 6;
 /// The most locations in one row.
 pub(crate) const RUN_MAX: usize = 512;
 pub(crate) const LOCATION_BYTES: usize = 8;

@@ -7,13 +7,14 @@ mod effects;
 
 use super::rows::Cursor;
 use crate::{
+    cursors::Cursors,
     devices::Devices,
     fold::{EraBegin, LogState},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use types::{
-    AckPolicy, CursorKind, DeviceId, DeviceMark, Epoch, Generation, Lsn, MemberRole, MessageId, Offset,
-    PartitionPosition, Position, RegionId, UserId, account::Account,
+    AckPolicy, DeviceCursor, DeviceId, DeviceMark, Epoch, Generation, Lsn, Mark, Marks, MemberRole,
+    MessageId, Offset, PartitionPosition, Position, RegionId, UserId, account::Account,
 };
 
 /// One version: the log's last LSN in it, and the encoded state.
@@ -81,11 +82,14 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
         text(&mut into, region.as_str());
     }
     number(&mut into, state.cursors.len() as u64);
-    for ((user, device, kind), offset) in &*state.cursors {
+    for (user, device, marks) in state.cursors.iter() {
         text(&mut into, user.as_str());
         number(&mut into, device.get());
-        into.push(*kind as u8);
-        number(&mut into, offset.get());
+        for mark in [marks.delivered, marks.read] {
+            number(&mut into, mark.offset.get());
+            number(&mut into, mark.at_ms);
+        }
+        into.push(u8::from(marks.hides_read));
     }
     put_devices(&mut into, &state.devices);
     effects::put(&mut into, state);
@@ -148,10 +152,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
         state.allowed_regions.push(RegionId::new(read_text(&mut cursor)?).ok()?);
     }
     let cursors = (0..cursor.u64()?).map(|_| {
-        let key = (user(&mut cursor)?, DeviceId::new(cursor.u64()?), kind(cursor.u8()?)?);
-        Some((key, Offset::new(cursor.u64()?)))
+        let (user, device) = (user(&mut cursor)?, DeviceId::new(cursor.u64()?));
+        Some(DeviceCursor { user, device, marks: marks(&mut cursor)? })
     });
-    state.cursors = Arc::new(cursors.collect::<Option<BTreeMap<_, _>>>()?);
+    state.cursors = Arc::new(cursors.collect::<Option<Cursors>>()?);
     state.devices = Arc::new(devices(&mut cursor)?);
     (state.effects, state.causes) =
         (Arc::new(effects::pending(&mut cursor)?), Arc::new(effects::causes(&mut cursor)?));
@@ -204,12 +208,14 @@ const fn role(byte: u8) -> Option<MemberRole> {
     }
 }
 
-const fn kind(byte: u8) -> Option<CursorKind> {
-    match byte {
-        1 => Some(CursorKind::Delivered),
-        2 => Some(CursorKind::Read),
-        _ => None,
-    }
+fn marks(cursor: &mut Cursor<'_>) -> Option<Marks> {
+    let delivered = mark(cursor)?;
+    Some(Marks { delivered, read: mark(cursor)?, hides_read: cursor.u8()? != 0 })
+}
+
+fn mark(cursor: &mut Cursor<'_>) -> Option<Mark> {
+    let offset = Offset::new(cursor.u64()?);
+    Some(Mark { offset, at_ms: cursor.u64()? })
 }
 
 #[cfg(test)]
@@ -243,7 +249,11 @@ mod tests {
             members: Arc::new([(alice.clone(), MemberRole::Owner)].into()),
             ack_policy: AckPolicy::Replicated,
             allowed_regions: vec![RegionId::new("us-east").expect("a valid name")],
-            cursors: Arc::new([((alice.clone(), DeviceId::new(1), CursorKind::Read), Offset::new(2))].into()),
+            cursors: Arc::new(
+                [DeviceCursor::read(alice.clone(), DeviceId::new(1), Offset::new(2), 6)]
+                    .into_iter()
+                    .collect(),
+            ),
             devices: Arc::new(Devices {
                 known: vec![DeviceMark {
                     sender: alice,

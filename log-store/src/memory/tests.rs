@@ -2,7 +2,7 @@ use super::*;
 use crate::{Append, LogStore, StoreError};
 use futures_util::FutureExt;
 use types::{
-    Body, CursorKind, DeviceId, Epoch, Generation, LogId, Lsn, Offset, PartitionId, Record, StateUpdate,
+    Body, DeviceCursor, DeviceId, Epoch, Generation, LogId, Lsn, Offset, PartitionId, Record, StateUpdate,
     StoreId, UserId,
 };
 
@@ -19,12 +19,12 @@ fn batch(lsn: u64) -> Append {
         generation: Generation::FIRST,
         log: LogId::group([1; 16]),
         accepted_at_ms: lsn,
-        body: Body::Update(StateUpdate::Cursor {
-            user: UserId::new("alice").expect("a valid name"),
-            device: DeviceId::new(1),
-            kind: CursorKind::Read,
-            offset: Offset::new(lsn),
-        }),
+        body: Body::Update(StateUpdate::Cursors(vec![DeviceCursor::read(
+            UserId::new("alice").expect("a valid name"),
+            DeviceId::new(1),
+            Offset::new(lsn),
+            lsn,
+        )])),
     };
     Append { partition: PARTITION, obeys: Epoch::FIRST, records: vec![record] }
 }

@@ -12,8 +12,8 @@ use proptest::{
 };
 use std::{collections::HashMap, sync::Arc};
 use types::{
-    AckPolicy, Body, BodyHash, CursorKind, DedupKey, DeviceId, Entry, EntryBody, Epoch, EraBegin, Generation,
-    Lsn, MemberRole, MessageId, Offset, PartitionId, Position, Record, RehomeId, StateUpdate,
+    AckPolicy, Body, BodyHash, DedupKey, DeviceCursor, DeviceId, Entry, EntryBody, Epoch, EraBegin,
+    Generation, Lsn, MemberRole, MessageId, Offset, PartitionId, Position, Record, RehomeId, StateUpdate,
 };
 
 /// Few of each, so that operations meet.
@@ -363,12 +363,8 @@ impl<B: Bed> Run<B> {
         let (mut id, mut expires_at_ms) = (self.ids, None);
         let body = match said {
             Said::Cursor { offset } => {
-                let (kind, offset) = (CursorKind::Delivered, Offset::new(offset));
-                let device = self.key(id).device;
-                return (
-                    generation,
-                    Body::Update(StateUpdate::Cursor { user: sender, device, kind, offset }),
-                );
+                let cursor = DeviceCursor::read(sender, self.key(id).device, Offset::new(offset), self.ids);
+                return (generation, Body::Update(StateUpdate::Cursors(vec![cursor])));
             }
             Said::Sealed => {
                 return (

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use log_store::{Append, AppendError, Durable, LogStore};
 use std::collections::HashMap;
 use types::{
-    AckPolicy, Body, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, Import, LogId, Lsn,
+    AckPolicy, Body, DeviceCursor, DeviceId, Entry, EntryBody, Epoch, Generation, Import, LogId, Lsn,
     MemberRole, MessageId, MoveId, Offset, PartitionId, Record, RehomeId, StateUpdate, UserId,
 };
 
@@ -71,11 +71,8 @@ impl Writer {
     }
 
     pub(crate) fn cursor(&mut self, log: LogId, offset: u64) -> Record {
-        let (user, device, kind) = (user("alice"), DeviceId::new(1), CursorKind::Read);
-        self.record(
-            log,
-            Body::Update(StateUpdate::Cursor { user, device, kind, offset: Offset::new(offset) }),
-        )
+        let cursor = DeviceCursor::read(user("alice"), DeviceId::new(1), Offset::new(offset), 1);
+        self.record(log, Body::Update(StateUpdate::Cursors(vec![cursor])))
     }
 
     pub(crate) fn seal(&mut self) -> Record {

@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 use types::{
-    Body, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole, MessageId,
+    Body, DeviceCursor, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole, MessageId,
     Offset, PartitionId, Record, StateUpdate, UserId,
 };
 
@@ -81,13 +81,8 @@ pub(crate) fn deleted(lsn: u64, epoch: u64, log: LogId, offset: u64, targets: &[
 }
 
 pub(crate) fn cursor(lsn: u64, epoch: u64, log: LogId, up_to: u64) -> Record {
-    let update = StateUpdate::Cursor {
-        user: user("bob"),
-        device: DeviceId::new(2),
-        kind: CursorKind::Read,
-        offset: Offset::new(up_to),
-    };
-    record(lsn, epoch, log, Body::Update(update))
+    let cursor = DeviceCursor::read(user("bob"), DeviceId::new(2), Offset::new(up_to), lsn);
+    record(lsn, epoch, log, Body::Update(StateUpdate::Cursors(vec![cursor])))
 }
 
 fn record(lsn: u64, epoch: u64, log: LogId, body: Body) -> Record {

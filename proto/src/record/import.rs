@@ -9,8 +9,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use std::sync::Arc;
 use types::{
-    CursorKind, DeviceId, DeviceMark, Epoch, EraBegin, Generation, Import, MessageId, Offset, RegionId,
-    RehomeId, UserId, account::Account, limits,
+    DeviceMark, Epoch, EraBegin, Generation, Import, MessageId, Offset, RegionId, RehomeId, UserId,
+    account::Account, limits,
 };
 
 /// Encodes a fold, to be handed on.
@@ -40,11 +40,7 @@ impl From<&Import> for log::LogImported {
             members: import.members.iter().map(member).collect(),
             ack_policy: import.ack_policy as i32,
             allowed_regions: import.allowed_regions.iter().map(RegionId::to_string).collect(),
-            cursors: import
-                .cursors
-                .iter()
-                .map(|(user, device, kind, offset)| wire_cursor(user, *device, *kind, *offset))
-                .collect(),
+            cursors: import.cursors.iter().map(Into::into).collect(),
             devices: import.devices.iter().map(Into::into).collect(),
             devices_floor: id_bytes(import.devices_floor),
             effects: import.effects.iter().map(Into::into).collect(),
@@ -69,7 +65,7 @@ impl TryFrom<log::LogImported> for Import {
             members: wire.members.into_iter().map(member).collect::<Result<_, Malformed>>()?,
             ack_policy: ack_policy(wire.ack_policy)?,
             allowed_regions: wire.allowed_regions.iter().map(region).collect::<Result<_, Malformed>>()?,
-            cursors: wire.cursors.iter().map(cursor).collect::<Result<_, Malformed>>()?,
+            cursors: wire.cursors.iter().map(TryInto::try_into).collect::<Result<_, Malformed>>()?,
             devices: wire.devices.into_iter().map(TryInto::try_into).collect::<Result<_, Malformed>>()?,
             devices_floor: message_id("log_imported.devices_floor", &wire.devices_floor)?,
             effects: wire.effects.into_iter().map(effect::pending).collect::<Result<_, _>>()?,
@@ -77,19 +73,6 @@ impl TryFrom<log::LogImported> for Import {
             account: wire.account.map(Account::try_from).transpose()?.map(Arc::new),
         })
     }
-}
-
-pub(super) fn wire_cursor(user: &UserId, device: DeviceId, kind: CursorKind, offset: Offset) -> log::Cursor {
-    log::Cursor { user: user.to_string(), device: device.get(), kind: kind as i32, offset: offset.get() }
-}
-
-pub(super) fn cursor(wire: &log::Cursor) -> Result<(UserId, DeviceId, CursorKind, Offset), Malformed> {
-    let kind = match log::CursorKind::try_from(wire.kind) {
-        Ok(log::CursorKind::Delivered) => CursorKind::Delivered,
-        Ok(log::CursorKind::Read) => CursorKind::Read,
-        _ => return Err(Malformed::value("cursor.kind", wire.kind, "it is not known")),
-    };
-    Ok((user("cursor.user", &wire.user)?, device(wire.device), kind, Offset::new(wire.offset)))
 }
 
 impl From<&EraBegin> for log::EraBegin {

@@ -1,5 +1,7 @@
 //! At least one example of every frame, each with all of its fields set to something that is not a default.
 
+mod live;
+
 use proto::client::{
     AckPolicy, Behind, ChatOpened, ClientFrame, Continue, Created, Deleted, Diverged, Entries, Entry, Erased,
     Error, GoAway, Hello, HistoryPage, Limits, LogCursor, Member, NewGroup, OpenChat, Ping, Pong,
@@ -35,6 +37,9 @@ pub(crate) const fn client_name(frame: &Ask) -> &'static str {
         Ask::Send(_) => "send",
         Ask::ReadHistory(_) => "readHistory",
         Ask::Ping(_) => "ping",
+        Ask::MarkCursors(_) => "markCursors",
+        Ask::ReadReceipts(_) => "readReceipts",
+        Ask::Typing(_) => "typing",
     }
 }
 
@@ -53,12 +58,25 @@ pub(crate) const fn server_name(frame: &Say) -> &'static str {
         Say::Pong(_) => "pong",
         Say::GoAway(_) => "goAway",
         Say::Error(_) => "error",
+        Say::Receipts(_) => "receipts",
+        Say::ReceiptsPage(_) => "receiptsPage",
+        Say::TypingSeen(_) => "typingSeen",
     }
 }
 
-pub(crate) const CLIENT_NAMES: [&str; 7] =
-    ["hello", "openChat", "subscribe", "unsubscribe", "send", "readHistory", "ping"];
-pub(crate) const SERVER_NAMES: [&str; 12] = [
+pub(crate) const CLIENT_NAMES: &[&str] = &[
+    "hello",
+    "openChat",
+    "subscribe",
+    "unsubscribe",
+    "send",
+    "readHistory",
+    "ping",
+    "markCursors",
+    "readReceipts",
+    "typing",
+];
+pub(crate) const SERVER_NAMES: &[&str] = &[
     "welcome",
     "chatOpened",
     "resumed",
@@ -71,11 +89,14 @@ pub(crate) const SERVER_NAMES: [&str; 12] = [
     "pong",
     "goAway",
     "error",
+    "receipts",
+    "receiptsPage",
+    "typingSeen",
 ];
 
 pub(crate) fn client_frames() -> Vec<(&'static str, ClientFrame)> {
     let group = NewGroup { key: GROUP_KEY.to_owned(), members: vec!["bob".to_owned(), "carol".to_owned()] };
-    let frames = [
+    let mut frames = vec![
         (
             "hello with a cursor",
             Ask::Hello(Hello {
@@ -115,6 +136,7 @@ pub(crate) fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         ("read the newest history", Ask::ReadHistory(read(read_history::From::Before(String::new())))),
         ("ping", Ask::Ping(Ping { nonce: 17 })),
     ];
+    frames.extend(live::asks());
     let frame = |(at, (name, frame)): (usize, (_, _))| {
         (name, ClientFrame { request_id: at as u64 + 1, frame: Some(frame) })
     };
@@ -137,6 +159,7 @@ pub(crate) fn server_frames() -> Vec<(&'static str, ServerFrame)> {
     let mut frames = session_frames();
     frames.extend(log_frames());
     frames.extend(refusals());
+    frames.extend(live::frames());
     frames
 }
 
@@ -148,6 +171,8 @@ fn session_frames() -> Vec<(&'static str, ServerFrame)> {
         session_logs_max: 4_096,
         session_writes_max: 1_024,
         ping_interval_ms: 10_000,
+        receipts_members_max: 64,
+        marks_max: 256,
     };
     let welcome = Welcome {
         protocol_version: 1,

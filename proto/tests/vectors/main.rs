@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt::Debug, fs, path::PathBuf};
 use types::{
-    AckPolicy, Body, BodyHash, CursorKind, DeviceId, DeviceMark, Effect, EffectAct, EffectTarget, Entry,
+    AckPolicy, Body, BodyHash, DeviceCursor, DeviceId, DeviceMark, Effect, EffectAct, EffectTarget, Entry,
     EntryBody, Epoch, EraBegin, Generation, Import, LogId, Lsn, MemberRole, MessageId, MoveId, Offset,
     Position, PositionToken, Record, RegionId, RehomeId, StateUpdate, UserId, account::AccountChange,
 };
@@ -86,7 +86,7 @@ fn client_frames() {
     let frames = frames::client_frames();
     let names: BTreeSet<_> =
         frames.iter().filter_map(|(_, frame)| frame.frame.as_ref().map(frames::client_name)).collect();
-    assert_eq!(names, frames::CLIENT_NAMES.into(), "every frame has a vector");
+    assert_eq!(names, frames::CLIENT_NAMES.iter().copied().collect(), "every frame has a vector");
     let vectors = vectors(frames);
     read_back::<ClientFrame>(&vectors);
     compare("client-frames.json", &vectors.into());
@@ -97,7 +97,7 @@ fn server_frames() {
     let frames = frames::server_frames();
     let names: BTreeSet<_> =
         frames.iter().filter_map(|(_, frame)| frame.frame.as_ref().map(frames::server_name)).collect();
-    assert_eq!(names, frames::SERVER_NAMES.into(), "every frame has a vector");
+    assert_eq!(names, frames::SERVER_NAMES.iter().copied().collect(), "every frame has a vector");
     let vectors = vectors(frames);
     read_back::<ServerFrame>(&vectors);
     compare("server-frames.json", &vectors.into());
@@ -157,18 +157,13 @@ fn records() {
         ack_policy: AckPolicy::Replicated,
         allowed_regions: vec![region],
     };
-    let cursor = StateUpdate::Cursor {
-        user: user("bob"),
-        device: DeviceId::new(9),
-        kind: CursorKind::Read,
-        offset: Offset::new(4),
-    };
+    let cursors = StateUpdate::Cursors(vec![cursor(4)]);
     let bodies = [
         entry(1, created),
         entry(2, EntryBody::Message { ciphertext: vec![0, 1, 0xfe, 0xff].into() }),
         entry(3, EntryBody::Deleted { offsets: vec![Offset::new(2)] }),
         entry(4, EntryBody::Erased { hash: BodyHash([0xab; 16]) }),
-        Body::Update(cursor),
+        Body::Update(cursors),
         Body::Update(StateUpdate::Seal { move_id: MoveId::new(300) }),
         entry(SALVAGED_OFFSET, EntryBody::Message { ciphertext: vec![7].into() }),
         Body::Update(StateUpdate::LogSealed { rehome: RehomeId::new(300) }),
@@ -217,7 +212,7 @@ fn import() -> Import {
         members: vec![(sender.clone(), MemberRole::Owner)],
         ack_policy: AckPolicy::Home,
         allowed_regions: vec![RegionId::new("us-east").expect("a valid name")],
-        cursors: vec![(user("bob"), DeviceId::new(9), CursorKind::Read, Offset::FIRST)],
+        cursors: vec![cursor(1)],
         devices: vec![DeviceMark {
             sender,
             device,
@@ -230,6 +225,11 @@ fn import() -> Import {
         causes: Vec::new(),
         account: None,
     }
+}
+
+/// How far bob's device has come.
+fn cursor(offset: u64) -> DeviceCursor {
+    DeviceCursor::read(user("bob"), DeviceId::new(9), Offset::new(offset), 1_795_000_000_460)
 }
 
 /// A deletion of what an earlier partition of the chat holds.
@@ -299,11 +299,16 @@ fn describe(record: &Record) -> Value {
                 described["entry"]["salvaged"] = true.into();
             }
         }
-        Body::Update(StateUpdate::Cursor { user, device, kind, offset }) => {
-            described["update"] = json!({"cursor": {
-                "user": user, "device": device.get().to_string(), "kind": *kind as u8,
-                "offset": offset.get().to_string(),
-            }});
+        Body::Update(StateUpdate::Cursors(cursors)) => {
+            let cursor = |cursor: &DeviceCursor| {
+                json!({
+                    "user": cursor.user, "device": cursor.device.get().to_string(),
+                    "delivered": cursor.marks.delivered.offset.get().to_string(),
+                    "read": cursor.marks.read.offset.get().to_string(),
+                    "readAtMs": cursor.marks.read.at_ms.to_string(),
+                })
+            };
+            described["update"] = json!({"cursors": cursors.iter().map(cursor).collect::<Vec<_>>()});
         }
         Body::Update(StateUpdate::Seal { move_id }) => {
             described["update"] = json!({"seal": {"moveId": move_id.get().to_string()}});

@@ -34,7 +34,7 @@ fn every_code_has_a_row_that_tells_its_two_answers() {
 
 #[test]
 fn every_frame_has_a_row() {
-    for name in frames::CLIENT_NAMES.iter().chain(&frames::SERVER_NAMES) {
+    for name in frames::CLIENT_NAMES.iter().chain(frames::SERVER_NAMES) {
         assert!(README.contains(&format!("\n| `{name}` |")), "{name} has no row");
     }
 }

@@ -277,6 +277,12 @@ impl Feed {
         self.partition
     }
 
+    /// The sessions that follow the log.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        let unsettled = self.unsettled.iter().flat_map(|unsettled| unsettled.members.keys());
+        self.level.iter().chain(unsettled).copied()
+    }
+
     /// Whether a tick may have something to do.
     pub(crate) fn is_restless(&self) -> bool {
         self.subscribed.is_none()

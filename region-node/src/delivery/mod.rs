@@ -10,6 +10,7 @@ mod asking;
 mod fan_out;
 mod feed;
 mod frames;
+mod live;
 #[cfg(test)]
 mod tests;
 
@@ -175,6 +176,10 @@ impl Delivery {
                 BusEvent::Published(entry) => published.push(entry),
                 // A tick waits for its entry, so it may come behind all that was published with it.
                 BusEvent::Replicated { log, position } => replicated.push((log, position)),
+                BusEvent::Live(event) => {
+                    self.publish(&mut hub, &mut published);
+                    live::hand(&hub, &event);
+                }
                 BusEvent::Lagged => {
                     self.publish(&mut hub, &mut published);
                     metrics::counter!("hearth_edge_bus_lags").increment(1);

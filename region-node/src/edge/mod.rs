@@ -29,6 +29,7 @@ use crate::{
     accounts::Accounts,
     clock,
     delivery::{Delivery, SessionId},
+    live::Live,
     parts::{PeerReplies, PeerService},
     peer::{self, Peers},
     router::Router,
@@ -56,6 +57,7 @@ struct Inner {
     router: Router,
     accounts: Accounts,
     delivery: Delivery,
+    live: Live,
     door: Door,
     sessions: AtomicUsize,
     /// Told when the last session has ended.
@@ -88,6 +90,8 @@ impl Edge {
         let router = Router::new(parts.clone(), peers.clone());
         let accounts = Accounts::new(&parts, &router);
         let (delivery, events) = Delivery::new(router.clone());
+        let live = Live::new(router.clone());
+        tokio::spawn(live.clone().run(shutdown.clone()));
         tokio::spawn(peers.run(shutdown.clone()));
         tokio::spawn(router.clone().run(shutdown.clone()));
         tokio::spawn(accounts.clone().run(shutdown.clone()));
@@ -108,6 +112,7 @@ impl Edge {
             router,
             accounts,
             delivery,
+            live,
             door,
             sessions,
             emptied,
@@ -154,7 +159,7 @@ impl Edge {
 
 impl PeerService for Edge {
     fn serve(&self, requests: Streaming<PeerRequest>) -> PeerReplies {
-        peer::serve(&self.0.parts, requests)
+        peer::serve(&self.0.parts, &self.0.live, requests)
     }
 }
 

@@ -10,8 +10,9 @@
 use super::{
     Farewell,
     frame::{Encoding, SharedFrame, bytes_of, server_frame},
-    session::Finished,
+    session::{Finished, client_receipt},
 };
+use crate::live::Receipt;
 use axum::extract::ws::{CloseFrame, Message};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -22,12 +23,16 @@ use std::{
     task::Waker,
 };
 use tokio::sync::Notify;
-use types::{LogId, Position, PositionToken, Refusal};
+use types::{LogId, Position, PositionToken, Refusal, UserId};
 
 /// What a message costs beside its bytes.
 const MESSAGE_BYTES: usize = 64;
 /// What a waiting tick costs.
 const TICK_BYTES: usize = 96;
+/// What a waiting receipt costs.
+const RECEIPT_BYTES: usize = 320;
+/// Receipts that are written as one message.
+const FRAME_RECEIPTS_MAX: usize = 64;
 /// The most that is taken for writing at a time.
 const BATCH_MAX_BYTES: usize = 32 * 1024;
 
@@ -47,6 +52,7 @@ struct State {
     messages: VecDeque<Message>,
     bytes: usize,
     ticks: BTreeMap<LogId, Position>,
+    receipts: BTreeMap<(LogId, UserId), Receipt>,
     closing: Option<CloseFrame>,
     is_closed: bool,
     /// The node goes down.
@@ -61,7 +67,7 @@ struct State {
 
 impl State {
     fn messages_bytes(&self) -> usize {
-        self.bytes - self.ticks.len() * TICK_BYTES
+        self.bytes - self.ticks.len() * TICK_BYTES - self.receipts.len() * RECEIPT_BYTES
     }
 }
 
@@ -174,6 +180,24 @@ impl SessionQueue {
         })
     }
 
+    /// Takes a receipt, in place of an earlier one of the same user and log, if there is room.
+    pub(crate) fn offer_receipt(&self, log: LogId, receipt: Receipt) -> bool {
+        let key = (log, receipt.user.clone());
+        self.change(|state| {
+            if state.is_closed {
+                return false;
+            }
+            if !state.receipts.contains_key(&key) {
+                if state.bytes > 0 && state.bytes + RECEIPT_BYTES > self.bytes_max {
+                    return false;
+                }
+                state.bytes += RECEIPT_BYTES;
+            }
+            state.receipts.insert(key, receipt);
+            true
+        })
+    }
+
     /// Forgets the tick of a log that the session no longer follows.
     pub(crate) fn forget_tick(&self, log: LogId) {
         let mut state = self.state.lock();
@@ -255,7 +279,10 @@ impl SessionQueue {
     /// come meanwhile. What waits to be written counts only where the socket `takes_more`.
     pub(crate) fn rest(&self, takes_more: bool) -> bool {
         let mut state = self.state.lock();
-        let to_write = !state.messages.is_empty() || !state.ticks.is_empty() || state.closing.is_some();
+        let to_write = !state.messages.is_empty()
+            || !state.ticks.is_empty()
+            || !state.receipts.is_empty()
+            || state.closing.is_some();
         if state.is_leaving
             || state.ousted.is_some()
             || state.farewell.is_some()
@@ -290,6 +317,9 @@ impl SessionQueue {
                 let ticks = std::mem::take(&mut state.ticks);
                 state.bytes -= ticks.len() * TICK_BYTES;
                 batch.extend(ticks.into_iter().map(|(log, position)| self.tick(log, position)));
+                let receipts = std::mem::take(&mut state.receipts);
+                state.bytes -= receipts.len() * RECEIPT_BYTES;
+                self.put_receipts(receipts, batch);
                 batch.extend(state.closing.take().map(|frame| Message::Close(Some(frame))));
             }
             if batch.len() == before {
@@ -303,6 +333,19 @@ impl SessionQueue {
     /// Gives back the room that more messages needed than are there now.
     pub(crate) fn shrink(&self) {
         self.state.lock().messages.shrink_to_fit();
+    }
+
+    fn put_receipts(&self, receipts: BTreeMap<(LogId, UserId), Receipt>, batch: &mut VecDeque<Message>) {
+        let receipts: Vec<(LogId, Receipt)> =
+            receipts.into_iter().map(|((log, _), receipt)| (log, receipt)).collect();
+        for of_log in receipts.chunk_by(|(log, _), (next, _)| log == next) {
+            for part in of_log.chunks(FRAME_RECEIPTS_MAX) {
+                let log = part[0].0;
+                let receipts = part.iter().map(|(_, receipt)| client_receipt(log, receipt)).collect();
+                let frame = Frame::Receipts(client::Receipts { log: log.to_string(), receipts });
+                batch.push_back(self.encoding.encode(&server_frame(0, frame)));
+            }
+        }
     }
 
     fn tick(&self, log: LogId, position: Position) -> Message {
@@ -325,12 +368,50 @@ mod tests {
         },
         task::Wake,
     };
-    use types::{Epoch, Generation, Offset};
+    use types::{Epoch, Generation, Mark, Marks, Offset};
 
     const BYTES_MAX: usize = 1_024;
 
     fn queue() -> SessionQueue {
         SessionQueue::new(Encoding::Json, BYTES_MAX)
+    }
+
+    fn receipt(name: &str, offset: u64) -> Receipt {
+        let user = UserId::new(name).expect("a valid name");
+        let mark = Mark { offset: Offset::new(offset), at_ms: 7 };
+        let position = Position::new(Generation::FIRST, Epoch::FIRST, mark.offset);
+        let marks = Marks { delivered: mark, read: mark, hides_read: false };
+        Receipt { user, marks, delivered: position, read: position }
+    }
+
+    #[tokio::test]
+    async fn only_the_latest_receipt_of_a_user_waits_and_it_waits_behind_the_entries() {
+        let queue = queue();
+        let log = LogId::group([1; 16]);
+        for offset in 1..=100 {
+            assert!(queue.offer_receipt(log, receipt("alice", offset)));
+        }
+        assert!(queue.offer_receipt(log, receipt("bob", 3)));
+        assert!(queue.offer(&SharedFrame::new(behind("entry"))));
+        let batch = taken(&queue);
+        let texts: Vec<&str> = batch.iter().map(|message| message.to_text().expect("JSON")).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts[0].contains("entry"));
+        assert!(texts[1].contains(r#""offset":"100""#) && !texts[1].contains(r#""offset":"99""#));
+        assert!(texts[1].contains("bob"));
+        assert!(!queue.errands().is_congested);
+    }
+
+    #[tokio::test]
+    async fn receipts_over_the_bound_are_dropped_and_cost_nothing_once_they_are_written() {
+        let queue = queue();
+        let log = LogId::group([1; 16]);
+        let taken_in =
+            (0..100).filter(|number| queue.offer_receipt(log, receipt(&format!("user{number}"), 1)));
+        assert_eq!(taken_in.count(), BYTES_MAX / RECEIPT_BYTES);
+        assert_eq!(taken(&queue).len(), 1);
+        assert!(queue.offer(&SharedFrame::new(behind(&"x".repeat(BYTES_MAX / 2)))));
+        assert_eq!(taken(&queue).len(), 1);
     }
 
     fn behind(text: &str) -> Frame {

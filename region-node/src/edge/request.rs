@@ -2,11 +2,14 @@
 //!
 //! Every refusal names the field and the value that is wrong.
 
-use crate::service::ReadFrom;
+use crate::{
+    live::{Asked, Reached},
+    service::ReadFrom,
+};
 use proto::client::{self, open_chat::Chat, read_history};
 use types::{
-    AckPolicy, Code, EntryBody, LogId, MemberRole, MessageId, Position, PositionToken, Refusal, RegionId,
-    TokenError, UserId, limits,
+    AckPolicy, Code, EntryBody, LogId, MemberRole, MessageId, Offset, Position, PositionToken, Refusal,
+    RegionId, TokenError, UserId, limits,
 };
 
 /// A message that a client wants written.
@@ -120,6 +123,23 @@ pub(crate) fn message(send: client::Send) -> Result<Message, Refusal> {
     })
 }
 
+/// How far a device says that it has come, and in which chat.
+pub(crate) fn reached(mark: &client::LogMark) -> Result<(LogId, Reached), Refusal> {
+    let log = log(&mark.log)?;
+    let (delivered, read) = (position(log, &mark.delivered)?, position(log, &mark.read)?);
+    Ok((log, Reached { delivered, read, hides_read: false }))
+}
+
+/// Which receipts are wanted.
+pub(crate) fn receipts(user: UserId, read: &client::ReadReceipts) -> Result<Asked, Refusal> {
+    let after = match read.after_user.as_str() {
+        "" => None,
+        name => Some(self::user("after_user", name)?),
+    };
+    let (log, limit) = (log(&read.log)?, page_limit(read.limit)?);
+    Ok(Asked { log, user, offset: Offset::new(read.offset), after, limit })
+}
+
 /// `known_regions` are those of the deployment.
 pub(crate) fn opening(
     creator: &UserId,
@@ -197,15 +217,18 @@ pub(crate) fn reading(read: &client::ReadHistory) -> Result<Reading, Refusal> {
         }
         Some(read_history::From::Before(_)) | None => ReadFrom::Before(None),
     };
-    let limit = match usize::try_from(read.limit).unwrap_or(usize::MAX) {
-        0 => limits::PAGE_DEFAULT_ENTRIES,
+    Ok(Reading { log, from, limit: page_limit(read.limit)? })
+}
+
+fn page_limit(limit: u32) -> Result<usize, Refusal> {
+    match usize::try_from(limit).unwrap_or(usize::MAX) {
+        0 => Ok(limits::PAGE_DEFAULT_ENTRIES),
         limit if limit > limits::PAGE_MAX_ENTRIES => {
             let max = limits::PAGE_MAX_ENTRIES;
-            return Err(bad(format_args!("field limit is {limit}, and {max} is the most")));
+            Err(bad(format_args!("field limit is {limit}, and {max} is the most")))
         }
-        limit => limit,
-    };
-    Ok(Reading { log, from, limit })
+        limit => Ok(limit),
+    }
 }
 
 #[cfg(test)]

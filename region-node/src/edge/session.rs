@@ -8,8 +8,10 @@
 //! followed logs. What is over a bound is refused, typed, and the session goes on.
 
 mod greeting;
+mod live;
 
 pub(crate) use greeting::closing;
+pub(crate) use live::{client_receipt, receipts_page};
 
 use super::{
     errors::{Problem, close},
@@ -18,6 +20,7 @@ use super::{
 use crate::{
     accounts::Bearer,
     delivery::{Join, token},
+    live::{Asked, Page as ReceiptsPage, RECEIPTS_MEMBERS_MAX, Reached},
     service::{Acked, LocateAnswer, Page, ReadRefusal},
 };
 use greeting::Greeting;
@@ -77,6 +80,11 @@ pub(crate) enum Finished {
         log: LogId,
         result: Result<Page, ReadRefusal>,
     },
+    Receipts {
+        request_id: u64,
+        log: LogId,
+        result: Result<ReceiptsPage, ReadRefusal>,
+    },
     Located {
         request_id: u64,
         log: LogId,
@@ -126,6 +134,21 @@ pub(crate) enum Output {
     },
     Join(Join),
     Leave(LogId),
+    Mark {
+        log: LogId,
+        user: UserId,
+        device: DeviceId,
+        reached: Reached,
+    },
+    Typing {
+        log: LogId,
+        user: UserId,
+        device: DeviceId,
+    },
+    ReadReceipts {
+        request_id: u64,
+        asked: Asked,
+    },
     Close {
         code: u16,
         reason: &'static str,
@@ -248,6 +271,9 @@ impl Session {
                 }
                 Err(refusal) => about(id, refusal.into(), &read.log, "", out),
             },
+            client_frame::Frame::MarkCursors(marks) => self.mark(id, &user, device, &marks, out),
+            client_frame::Frame::Typing(typing) => self.typing(id, user, device, &typing, out),
+            client_frame::Frame::ReadReceipts(read) => self.read_receipts(id, user, read, out),
             client_frame::Frame::Hello(_) | client_frame::Frame::Ping(_) => {}
         }
     }
@@ -354,6 +380,18 @@ impl Session {
                     }
                 }
             }
+            Finished::Receipts { request_id, log, result } => {
+                self.reads = self.reads.saturating_sub(1);
+                match result {
+                    Ok(page) => out.push(Output::Answer {
+                        request_id,
+                        frame: Frame::ReceiptsPage(receipts_page(log, &page)),
+                    }),
+                    Err(refusal) => {
+                        about(request_id, Problem::of_read(log, refusal), &log.to_string(), "", out);
+                    }
+                }
+            }
             Finished::Located { request_id, log, follow, position, result } => {
                 self.locates = self.locates.saturating_sub(1);
                 if self.followed.get(&log) == Some(&follow) {
@@ -430,6 +468,8 @@ impl Session {
                 session_logs_max: limits::SESSION_LOGS_MAX as u32,
                 session_writes_max: self.terms.writes_max,
                 ping_interval_ms: silence_ms / 3,
+                receipts_members_max: RECEIPTS_MEMBERS_MAX as u32,
+                marks_max: live::MARKS_MAX as u32,
             }),
             server_time_ms,
             one_region,

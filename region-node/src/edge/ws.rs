@@ -365,6 +365,12 @@ impl Connected {
                 };
                 Finished::Located { request_id, log, follow, position, result: result.await }
             }),
+            Output::Mark { log, user, device, reached } => edge.live.mark(log, user, device, reached),
+            Output::Typing { log, user, device } => edge.live.typing(log, &user, device),
+            Output::ReadReceipts { request_id, asked } => self.start(async move {
+                let result = edge.live.receipts(&asked).await;
+                Finished::Receipts { request_id, log: asked.log, result }
+            }),
             Output::Join(join) => edge.delivery.join(self.seat.id, join),
             Output::Leave(log) => {
                 edge.delivery.leave(self.seat.id, log);

@@ -234,7 +234,7 @@ fn epoch_begins(mut epoch: Epoch, records: &[Record]) -> Vec<EpochBegin> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{Body, CursorKind, DeviceId, Generation, LogId, Offset, StateUpdate, UserId};
+    use types::{Body, Generation, LogId, StateUpdate};
 
     fn record(lsn: u64, epoch: u64) -> Record {
         Record {
@@ -243,12 +243,7 @@ mod tests {
             generation: Generation::FIRST,
             log: LogId::group([1; 16]),
             accepted_at_ms: 0,
-            body: Body::Update(StateUpdate::Cursor {
-                user: UserId::new("alice").expect("a valid name"),
-                device: DeviceId::new(1),
-                kind: CursorKind::Read,
-                offset: Offset::ZERO,
-            }),
+            body: Body::Update(StateUpdate::Cursors(Vec::new())),
         }
     }
 

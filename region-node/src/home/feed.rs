@@ -269,7 +269,7 @@ impl OpenHomes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{Body, CursorKind, DeviceId, Generation, LogId, Offset, StateUpdate, UserId};
+    use types::{Body, Generation, LogId, StateUpdate};
 
     const EPOCH: Epoch = Epoch::new(2);
 
@@ -280,12 +280,7 @@ mod tests {
             generation: Generation::FIRST,
             log: LogId::group([1; 16]),
             accepted_at_ms: 0,
-            body: Body::Update(StateUpdate::Cursor {
-                user: UserId::new("alice").expect("a valid name"),
-                device: DeviceId::new(1),
-                kind: CursorKind::Read,
-                offset: Offset::ZERO,
-            }),
+            body: Body::Update(StateUpdate::Cursors(Vec::new())),
         };
         lsns.map(record).collect()
     }

@@ -13,6 +13,7 @@ use crate::{
     directory::Directory,
     follower::Followers,
     lease::Lease,
+    live::LiveEvent,
     ready::Identity,
     replica,
     service::{
@@ -21,7 +22,7 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use log_store::LogStore;
+use log_store::{LogStore, fold::LogState};
 use std::{collections::BTreeSet, fmt, sync::Arc};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -29,8 +30,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use types::{
-    Code, Effect, Epoch, Generation, LogId, NodeId, PartitionId, PartitionPosition, PartitionRow,
-    PartitionState, Placement, Position, Refusal, RegionRow, Replica, Retirement, UserId,
+    Code, DeviceCursor, Effect, Epoch, Generation, LogId, NodeId, PartitionId, PartitionPosition,
+    PartitionRow, PartitionState, Placement, Position, Refusal, RegionRow, Replica, Retirement, UserId,
 };
 
 /// Calls that may wait for one shard.
@@ -56,6 +57,8 @@ pub(super) enum Command {
     Rehome { partition: PartitionId, log: LogId, step: RehomingStep, deadline_ms: u64, reply: RehomeReply },
     Effect { partition: PartitionId, effect: Box<Effect>, deadline_ms: u64, reply: RehomeReply },
     Sing { writes: bool, reply: SingReply },
+    Cursors { partition: PartitionId, log: LogId, cursors: Vec<DeviceCursor> },
+    Tell { partition: PartitionId, event: Arc<LiveEvent> },
 }
 
 pub(super) type RehomeReply = oneshot::Sender<Result<Handed, WriteError>>;
@@ -308,6 +311,32 @@ impl Homes for NodeHomes {
         }
         let unanswered = Err(WriteError::Indeterminate { why: "the home went down" });
         answer.await.unwrap_or(unanswered).map(drop)
+    }
+
+    fn epoch(&self, partition: PartitionId) -> Option<Epoch> {
+        let feed = self.open.get(partition)?;
+        let lease = self.deps.leases.borrow().clone()?;
+        (lease.left_ms(crate::clock::boot_ms()) > 0 && !feed.is_sealed()).then(|| feed.epoch())
+    }
+
+    async fn log_state(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+    ) -> Result<Option<Arc<LogState>>, ReadRefusal> {
+        if self.open.get(partition).is_none() {
+            return Err(self.not_home(partition).into());
+        }
+        replica::log_state(&*self.deps.store, partition, log).await
+    }
+
+    fn tell(&self, partition: PartitionId, event: Arc<LiveEvent>) {
+        // Where the shard is busy there is more to do than this.
+        let _lost = self.shard(partition).try_send(Command::Tell { partition, event });
+    }
+
+    fn write_cursors(&self, partition: PartitionId, log: LogId, cursors: Vec<DeviceCursor>) {
+        let _again = self.shard(partition).try_send(Command::Cursors { partition, log, cursors });
     }
 
     async fn locate(

@@ -194,6 +194,14 @@ impl Shard {
                 }
             }
             Command::Sing { writes, reply } => self.sing(writes, reply),
+            Command::Cursors { partition, log, cursors } => {
+                self.say(partition, Input::Cursors { log, cursors });
+            }
+            Command::Tell { partition, event } => {
+                if let Some(home) = self.homes.get_mut(&partition) {
+                    home.sinks.offer(event.log, &BusEvent::Live(event));
+                }
+            }
             Command::View { reply } => {
                 let now = Now::read();
                 let views = self.homes.iter().map(|(id, home)| (*id, home.epoch, home.core.view(now)));

@@ -8,6 +8,7 @@
 use crate::{
     Config, PlacementView,
     bus::{BusEvent, BusSink, Published},
+    live,
     ready::Identity,
     reply::Outcome,
 };
@@ -394,6 +395,7 @@ fn event(reply: Reply) -> Result<Option<BusEvent>, proto::Malformed> {
             BusEvent::Replicated { log: proto::log_id("replicated.log", &log)?, position: position.into() }
         }
         Reply::Lagged(_) => BusEvent::Lagged,
+        reply @ (Reply::Receipts(_) | Reply::Typing(_)) => return live::wire::event(&reply),
         Reply::Ended(ended) => {
             BusEvent::Ended { partition: PartitionId::new(ended.partition), epoch: Epoch::new(ended.epoch) }
         }

@@ -9,6 +9,7 @@ use super::wire;
 use crate::{
     Parts,
     bus::{BusEvent, BusReceiver, BusSink, SINK_MAX_EVENTS, bus_sink},
+    live::{self, Live},
     parts::PeerReplies,
     service::WriteReply,
 };
@@ -67,17 +68,17 @@ impl Queue for Replies {
 }
 
 /// Serves one stream until it ends or the node goes down. Dropping the replies ends it too.
-pub(crate) fn serve<S>(parts: &Parts, requests: S) -> PeerReplies
+pub(crate) fn serve<S>(parts: &Parts, live: &Live, requests: S) -> PeerReplies
 where
     S: Stream<Item = Result<PeerRequest, Status>> + Send + Unpin + 'static,
 {
     let (replies, outgoing) = outbox(Replies::default());
     let shutdown = parts.shutdown.clone();
-    tokio::spawn(shutdown.run_until_cancelled_owned(run(parts.clone(), requests, replies)));
+    tokio::spawn(shutdown.run_until_cancelled_owned(run(parts.clone(), live.clone(), requests, replies)));
     outgoing.boxed()
 }
 
-async fn run<S>(parts: Parts, mut requests: S, replies: Outbox<Replies>)
+async fn run<S>(parts: Parts, live: Live, mut requests: S, replies: Outbox<Replies>)
 where
     S: Stream<Item = Result<PeerRequest, Status>> + Send + Unpin + 'static,
 {
@@ -85,6 +86,7 @@ where
     let replies = Arc::new(replies);
     let mut stream = PeerStream {
         parts,
+        live,
         sink,
         origin: None,
         followed: HashMap::new(),
@@ -139,6 +141,7 @@ impl Drop for Written {
 
 struct PeerStream {
     parts: Parts,
+    live: Live,
     sink: BusSink,
     /// The region that the peer says it is in.
     origin: Option<RegionId>,
@@ -200,6 +203,19 @@ impl PeerStream {
                 let (partition, effect) = wire::effect(effect)?;
                 let homes = Arc::clone(&self.parts.homes);
                 async move { (id, wire::effect_reply(homes.take_effect(partition, effect).await)) }.boxed()
+            }
+            Request::TakeCursors(cursors) => {
+                let (logs, live) = (live::wire::take(&cursors)?, self.live.clone());
+                async move { (id, live::wire::taken_reply(&live.take(&logs).await)) }.boxed()
+            }
+            Request::ReadCursors(read) => {
+                let ((partition, asked), live) = (live::wire::read(&read)?, self.live.clone());
+                async move { (id, live::wire::page_reply(&live.page(partition, &asked).await)) }.boxed()
+            }
+            Request::Typing(typing) => {
+                let (partition, log, user, device) = live::wire::typing(&typing)?;
+                self.live.hear_typing(partition, log, user, device);
+                return Ok(None);
             }
             Request::Locate(locate) => {
                 let (asked, position, any_copy) = wire::locate(locate)?;
@@ -320,6 +336,7 @@ fn event_reply(event: BusEvent) -> Reply {
             log: bytes::Bytes::copy_from_slice(&log.to_bytes()),
             generation: generation.get(),
         }),
+        BusEvent::Live(event) => live::wire::event_reply(&event),
         BusEvent::Lagged => Reply::Lagged(node::BusLagged {}),
         BusEvent::Ended { partition, epoch } => {
             Reply::Ended(node::BusEnded { partition: partition.get(), epoch: epoch.get() })

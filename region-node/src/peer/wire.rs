@@ -25,7 +25,7 @@ pub(crate) struct Asked {
     pub(crate) user: UserId,
 }
 
-pub(super) fn named<T>(field: &'static str, parsed: Result<T, IdError>) -> Result<T, Malformed> {
+pub(crate) fn named<T>(field: &'static str, parsed: Result<T, IdError>) -> Result<T, Malformed> {
     parsed.map_err(|source| Malformed::Id { field, source })
 }
 
@@ -227,7 +227,7 @@ pub(crate) fn locate(wire: node::Locate) -> Result<(Asked, Position, bool), Malf
     Ok((asked, wire.position.map_or(Position::START, Into::into), wire.any_copy))
 }
 
-fn read_refused(refusal: &ReadRefusal) -> Reply {
+pub(crate) fn read_refused(refusal: &ReadRefusal) -> Reply {
     match refusal {
         ReadRefusal::NotHere(error) => not_home(error),
         ReadRefusal::Refused(error) => refused(error),
@@ -276,12 +276,12 @@ pub(crate) fn located_reply(result: &Result<LocateAnswer, ReadRefusal>) -> Reply
     })
 }
 
-fn unreadable(what: impl std::fmt::Display) -> ReadRefusal {
+pub(crate) fn unreadable(what: impl std::fmt::Display) -> ReadRefusal {
     Refusal::new(Code::NotReady, format!("a peer's answer cannot be read: {what}")).into()
 }
 
 /// The refusals that both kinds of read share.
-fn read_refusal(reply: Reply) -> ReadRefusal {
+pub(crate) fn read_refusal(reply: Reply) -> ReadRefusal {
     match reply {
         Reply::NotHome(wire) => not_home_from(&wire).into(),
         Reply::Refused(wire) => refusal(wire).into(),

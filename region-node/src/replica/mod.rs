@@ -267,6 +267,15 @@ async fn page(
     Ok(Page { records, at_end, generation: standing.generation(), closed: standing.closed() })
 }
 
+/// What the durable records of a log add up to.
+pub(crate) async fn log_state(
+    store: &dyn LogStore,
+    partition: PartitionId,
+    log: LogId,
+) -> Result<Option<Arc<LogState>>, ReadRefusal> {
+    store.log_state(partition, log).await.map_err(|error| unreadable(&error))
+}
+
 fn unreadable(error: &(impl Into<ReadError> + Clone + std::fmt::Display)) -> ReadRefusal {
     tracing::error!(%error, "the store cannot be read");
     // Another copy may be sound, and this node's store may be about to close.

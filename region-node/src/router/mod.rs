@@ -196,6 +196,11 @@ impl Router {
         Ok(known.filter(|(current, _)| current.generation >= pin.generation).unwrap_or((pin, None)))
     }
 
+    /// Where a log is written, as far as that is known without asking.
+    pub(crate) fn known_pin(&self, log: LogId) -> Option<PinSegment> {
+        self.0.pins.lock().get(log)
+    }
+
     /// Where the bus of a partition can be followed now.
     pub(crate) fn bus_route(&self, partition: PartitionId) -> Option<Route> {
         self.routes().home(partition)

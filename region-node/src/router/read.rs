@@ -326,7 +326,7 @@ impl Router {
         }
     }
 
-    pub(super) fn is_home_here(&self, partition: PartitionId) -> bool {
+    pub(crate) fn is_home_here(&self, partition: PartitionId) -> bool {
         self.bus_route(partition).is_some_and(|route| route.channel == Channel::HERE)
     }
 
@@ -338,7 +338,7 @@ impl Router {
         self.no_home(partition).into()
     }
 
-    pub(super) fn no_home(&self, partition: PartitionId) -> NotHome {
+    pub(crate) fn no_home(&self, partition: PartitionId) -> NotHome {
         let (epoch, closed) = (self.epoch(partition), Generation::ZERO);
         NotHome { partition, epoch, home: None, moving: false, closed }
     }
@@ -366,7 +366,7 @@ impl Router {
         })
     }
 
-    pub(super) async fn ask_home(
+    pub(crate) async fn ask_home(
         &self,
         partition: PartitionId,
         request: Request,

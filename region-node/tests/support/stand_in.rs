@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 use region_node::{
     PlacementView,
     bus::{BusEvent, BusSink, Published, SinkId},
+    live::LiveEvent,
     service::{
         AccountAnswer, Acked, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom, ReadRefusal, Replicas,
         Subscribed, Write, WriteError, WriteReply,
@@ -22,8 +23,9 @@ use std::{
     sync::Arc,
 };
 use types::{
-    AckPolicy, Body, BodyHash, Code, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, Lsn, NodeId,
-    Offset, PartitionId, Pin, PinSegment, Position, Record, Refusal, RegionId, UserId, account::Account,
+    AckPolicy, Body, BodyHash, Code, DedupKey, DeviceCursor, Entry, EntryBody, Epoch, Generation, LogId, Lsn,
+    NodeId, Offset, PartitionId, Pin, PinSegment, Position, Record, Refusal, RegionId, StateUpdate, UserId,
+    account::Account,
 };
 
 /// One node's copies.
@@ -317,6 +319,47 @@ impl Homes for StandIn {
         let mut state = self.state.lock();
         let store = state.stores.get_mut(&self.name).expect("it is there");
         store.sinks.retain(|(_, other, old)| (*other, old.id()) != (log, sink));
+    }
+
+    fn epoch(&self, partition: PartitionId) -> Option<Epoch> {
+        self.state.lock().stores[&self.name].homes.get(&partition).copied()
+    }
+
+    async fn log_state(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+    ) -> Result<Option<Arc<LogState>>, ReadRefusal> {
+        let state = self.state.lock();
+        let copy = state.stores[&self.name].copies.get(&partition);
+        Ok(copy.and_then(|copy| copy.logs.get(&log)).cloned().map(Arc::new))
+    }
+
+    fn tell(&self, partition: PartitionId, event: Arc<LiveEvent>) {
+        let state = self.state.lock();
+        for (of, log, sink) in &state.stores[&self.name].sinks {
+            if (*of, *log) == (partition, event.log) {
+                sink.offer(BusEvent::Live(Arc::clone(&event)));
+            }
+        }
+    }
+
+    fn write_cursors(&self, partition: PartitionId, log: LogId, cursors: Vec<DeviceCursor>) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(&epoch) = state.stores[&self.name].homes.get(&partition) else { return };
+        for store in state.stores.values_mut() {
+            let copy = store.copies.entry(partition).or_default();
+            let record = Record {
+                lsn: Lsn::new(copy.records.len() as u64 + 1),
+                epoch,
+                generation: Generation::FIRST,
+                log,
+                accepted_at_ms: 1,
+                body: Body::Update(StateUpdate::Cursors(cursors.clone())),
+            };
+            copy.push(record);
+        }
     }
 
     async fn take_effect(&self, _: PartitionId, _: types::Effect) -> Result<(), WriteError> {

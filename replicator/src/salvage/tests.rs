@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proto::node as wire;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use types::{
-    AckPolicy, Body, CursorKind, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole,
+    AckPolicy, Body, DeviceCursor, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole,
     MessageId, NodeId, Offset, PartitionId, PinSegment, Record, StateUpdate, UserId,
 };
 
@@ -60,13 +60,8 @@ fn archived(at: usize, kind: Kind) -> wire::ArchivedRecord {
 }
 
 fn cursor(at: usize) -> wire::ArchivedRecord {
-    let cursor = StateUpdate::Cursor {
-        user: alice(),
-        device: DeviceId::new(1),
-        kind: CursorKind::Read,
-        offset: Offset::FIRST,
-    };
-    told(at, log(1), Body::Update(cursor))
+    let cursor = DeviceCursor::read(alice(), DeviceId::new(1), Offset::FIRST, 1);
+    told(at, log(1), Body::Update(StateUpdate::Cursors(vec![cursor])))
 }
 
 fn told(at: usize, log: LogId, body: Body) -> wire::ArchivedRecord {

@@ -8,6 +8,7 @@ mod caller;
 mod chats;
 mod devices;
 mod people;
+mod receipts;
 mod request_id;
 mod sign_in;
 
@@ -31,6 +32,7 @@ pub(super) fn routes(edge: &Edge) -> Router {
         .merge(devices::routes())
         .merge(account::routes())
         .merge(people::routes())
+        .merge(receipts::routes())
         .layer(DefaultBodyLimit::max(limits::FRAME_MAX_BYTES))
         .with_state(edge.clone())
 }

@@ -117,7 +117,7 @@ impl Core {
             log.asked.keys.remove(&key);
             let needs_it = |item: &mut Item| match item {
                 Item::Write(write) => write.key() == key || write.predecessor_key().as_ref() == Some(&key),
-                Item::Subscribe(_) | Item::Rehome(_) | Item::Effect(_) => false,
+                Item::Subscribe(_) | Item::Rehome(_) | Item::Effect(_) | Item::Cursors(_) => false,
             };
             if let Some(Item::Write(write)) = log.queue.pop_front_if(needs_it) {
                 self.queued -= 1;
@@ -171,6 +171,7 @@ impl Core {
         for item in log.queue.drain(..) {
             self.queued -= 1;
             out.push(match item {
+                Item::Cursors(_) => continue,
                 Item::Write(queued) => {
                     self.queued_bytes -= queued.bytes;
                     Output::Reply { ticket: queued.ticket, result: Err(write_error.clone()) }

@@ -4,7 +4,7 @@ use super::{Arrival, Ticket, recent::Known, rehoming::Rehoming};
 use crate::service::Write;
 use log_store::fold::{LogState, Standing};
 use std::collections::{HashMap, HashSet, VecDeque};
-use types::{BodyHash, DedupKey, Generation, Lsn, Offset, Position, Refusal, UserId};
+use types::{BodyHash, DedupKey, DeviceCursor, Generation, Lsn, Offset, Position, Refusal, UserId};
 
 /// What the home needs to know of a log from outside of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,6 +63,7 @@ pub(super) enum Item {
     Subscribe(Ticket),
     Rehome(Box<Rehoming>),
     Effect(Box<Arrival>),
+    Cursors(Vec<DeviceCursor>),
 }
 
 /// What is on its way about a log.

@@ -13,8 +13,8 @@ use host::planted::{Bug, is_planted};
 use log_store::{AppendError, Deduped, PartitionEnd, fold::LogState};
 use std::sync::Arc;
 use types::{
-    DedupKey, Effect, EffectTarget, Epoch, Generation, LogId, Lsn, MoveId, PartitionId, PartitionPosition,
-    Pin, Position, Record, Refusal, RegionId, Replica,
+    DedupKey, DeviceCursor, Effect, EffectTarget, Epoch, Generation, LogId, Lsn, MoveId, PartitionId,
+    PartitionPosition, Pin, Position, Record, Refusal, RegionId, Replica,
 };
 
 /// Names a call, so that its answer finds back.
@@ -138,6 +138,13 @@ pub enum Input {
     Rehome(Box<Rehoming>),
     /// A log here is the target of an effect.
     Effect(Box<Arrival>),
+    /// Members have received and read more of a log. Not answered.
+    Cursors {
+        /// The log.
+        log: LogId,
+        /// How far they have come; at most [`types::limits::CURSORS_PER_UPDATE_MAX`].
+        cursors: Vec<DeviceCursor>,
+    },
     /// The answer to [`Output::SendEffect`].
     EffectAnswered {
         /// The log of its cause.

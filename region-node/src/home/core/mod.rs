@@ -21,6 +21,7 @@
 
 mod admission;
 mod carrying;
+mod cursors;
 mod effects;
 mod following;
 mod in_sync;
@@ -202,6 +203,7 @@ impl Core {
             Input::Unsubscribe { log } => self.logs.unfollow(log),
             Input::Rehome(rehoming) => self.admit_rehoming(cx, rehoming, out),
             Input::Effect(arrival) => self.admit_effect(cx, arrival, out),
+            Input::Cursors { log, cursors } => self.admit_cursors(cx, log, cursors, out),
             Input::EffectAnswered { log, target, cause, outcome } => {
                 self.effect_answered(cx, log, target, cause, outcome);
             }

@@ -20,6 +20,9 @@ use types::{
 /// Bytes that a record takes beside its body, at most: ids, names and numbers.
 const RECORD_OVERHEAD_BYTES: usize = 256;
 
+/// Bytes that one cursor takes in a record, at most.
+const CURSOR_BYTES: usize = 128;
+
 /// What to do with the write at the front of its log's queue.
 pub(super) enum Step {
     /// Ask first.
@@ -43,7 +46,9 @@ impl Core {
                 return;
             };
             let step = match &item {
-                Item::Subscribe(_) | Item::Rehome(_) | Item::Effect(_) if log.state.is_none() => {
+                Item::Subscribe(_) | Item::Rehome(_) | Item::Effect(_) | Item::Cursors(_)
+                    if log.state.is_none() =>
+                {
                     Step::Need(Need::default())
                 }
                 Item::Subscribe(ticket) => match self.followed_here(&mut log) {
@@ -62,6 +67,14 @@ impl Core {
                     continue;
                 }
                 Item::Effect(arrival) => match self.effect_step(cx, arrival, &mut log, out) {
+                    Next::Need(need) => Step::Need(need),
+                    Next::Is(()) => {
+                        self.queued -= 1;
+                        self.logs.put(id, log);
+                        continue;
+                    }
+                },
+                Item::Cursors(cursors) => match self.cursors_step(cx, id, cursors, &mut log, out) {
                     Next::Need(need) => Step::Need(need),
                     Next::Is(()) => {
                         self.queued -= 1;
@@ -315,6 +328,7 @@ pub(crate) fn bytes_at_most(record: &Record) -> usize {
         Body::Entry(entry) => body_bytes_at_most(&entry.body),
         Body::Update(StateUpdate::LogImported(import)) => proto::encode_import(import).len(),
         Body::Update(StateUpdate::Effect(_)) => log_store::erase::erased_by(record).len() * 10,
+        Body::Update(StateUpdate::Cursors(cursors)) => cursors.len() * CURSOR_BYTES,
         Body::Update(_) => 0,
     };
     body + RECORD_OVERHEAD_BYTES

@@ -194,7 +194,7 @@ impl Core {
                 Item::Write(write) => write.deadline_ms <= now_ms,
                 Item::Rehome(rehoming) => rehoming.deadline_ms <= now_ms,
                 Item::Effect(arrival) => arrival.deadline_ms <= now_ms,
-                Item::Subscribe(_) => false,
+                Item::Subscribe(_) | Item::Cursors(_) => false,
             };
             if !log.queue.iter().any(is_overdue) {
                 continue;

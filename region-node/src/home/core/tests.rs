@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cases;
+mod cursors;
 mod effects;
 mod following;
 mod generated;
