@@ -2,9 +2,11 @@
 //!
 //! It does not reconnect, resend or order anything; an app wants [`crate::Client`].
 
-use crate::driver::socket;
+use crate::{
+    driver::{socket, transport::Transport},
+    tls::Tls,
+};
 use futures_util::{SinkExt as _, StreamExt as _};
-use host::net::Stream;
 use prost::Message as _;
 use proto::client::{ClientFrame, Error, Hello, LogCursor, ServerFrame, client_frame, server_frame};
 use tokio_tungstenite::{
@@ -61,7 +63,7 @@ impl From<tungstenite::Error> for BareError {
 /// One WebSocket connection that speaks `hearth.v1.proto`.
 #[derive(Debug)]
 pub struct Connection {
-    socket: WebSocketStream<Stream>,
+    socket: WebSocketStream<Transport>,
 }
 
 impl Connection {
@@ -73,7 +75,7 @@ impl Connection {
         let mut request = edge.into_client_request()?;
         let subprotocol = HeaderValue::from_static(crate::Encoding::Proto.subprotocol());
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-        let stream = socket::dial(request.uri()).await?;
+        let stream = Transport::dial(request.uri(), &Tls::default()).await.map_err(tungstenite::Error::Io)?;
         let (socket, _) = client_async(request, stream).await?;
         Ok(Self { socket })
     }

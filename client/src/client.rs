@@ -3,8 +3,9 @@
 use crate::{
     Config, ConfigError, Entry, Event, HistoryError, OpenError, Position, ReceiptsPage, SendError,
     StoreError, Terms,
-    driver::{Command, Driver, Keeper, Outgoing, Room, Waiter},
+    driver::{Command, Driver, Keeper, Outgoing, Room, Socket, Waiter},
     session::{Answer, From, Input, Page, SessionCore, Snapshot},
+    tls::Tls,
 };
 use bytes::Bytes;
 use proto::client::{self as wire, open_chat, read_history};
@@ -85,7 +86,8 @@ impl Client {
         keeper: Option<Keeper>,
         events: Option<mpsc::Sender<Event>>,
     ) -> Self {
-        let (user, bounds, encoding) = (config.user.clone(), config.bounds, config.encoding);
+        let (user, bounds) = (config.user.clone(), config.bounds);
+        let socket = Socket::new(config.encoding, Tls::new(config.roots.clone()));
         let is_kept = keeper.is_some();
         let core = SessionCore::new(config, snapshot, host::random::number());
         let (messages, bytes) = core.outbox_size();
@@ -94,7 +96,7 @@ impl Client {
             bytes: Semaphore::new(bounds.outbox_bytes.saturating_sub(bytes)),
         });
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
-        tokio::spawn(Driver::new(core, encoding, inbox, room.clone(), keeper, events).run());
+        tokio::spawn(Driver::new(core, socket, inbox, room.clone(), keeper, events).run());
         let shared = Shared { user, bounds, is_kept, calls: AtomicU64::new(1) };
         Self { commands, room, shared: Arc::new(shared) }
     }

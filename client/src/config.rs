@@ -1,13 +1,17 @@
 //! How a client is set up, with every bound and every wait.
 
+use crate::Roots;
 use serde::{Deserialize, Serialize};
 use types::{DeviceId, UserId};
 
 /// A client's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// WebSocket addresses, the nearest first, for example `ws://127.0.0.1:7411/v1/ws`. Tried in turn.
+    /// WebSocket addresses, the nearest first, for example `ws://127.0.0.1:7411/v1/ws`. Tried in turn. Those that
+    /// begin with `wss://` are reached by TLS.
     pub edges: Vec<String>,
+    /// Who vouches for edges that are reached by TLS.
+    pub roots: Roots,
     /// Who this is.
     pub user: UserId,
     /// Which of the user's devices; drawn once and kept, because the dedup of retries counts on it.
@@ -27,6 +31,7 @@ impl Config {
     pub fn new(edges: impl IntoIterator<Item = impl Into<String>>, user: UserId, device: DeviceId) -> Self {
         Self {
             edges: edges.into_iter().map(Into::into).collect(),
+            roots: Roots::default(),
             user,
             device,
             agent: concat!("hearth-client/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -45,9 +50,11 @@ impl Config {
         if self.edges.is_empty() {
             mistakes.push("edges is empty".to_owned());
         }
-        for edge in self.edges.iter().filter(|edge| !edge.starts_with("ws://")) {
-            mistakes.push(format!("edge {edge:?} does not start with ws://"));
+        let is_edge = |edge: &&String| edge.starts_with("ws://") || edge.starts_with("wss://");
+        for edge in self.edges.iter().filter(|edge| !is_edge(edge)) {
+            mistakes.push(format!("edge {edge:?} does not start with ws:// or wss://"));
         }
+        mistakes.extend(self.roots.mistake());
         let Bounds { outbox_messages, outbox_bytes, window, timeline_entries, events } = self.bounds;
         for (name, value) in [
             ("outbox_messages", outbox_messages),

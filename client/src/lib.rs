@@ -34,6 +34,7 @@ pub mod session;
 pub mod store;
 mod terms;
 pub mod testing;
+mod tls;
 
 pub use client::{Chat, Client, Events, Replicating, Sending};
 pub use config::{Bounds, Config, ConfigError, Encoding, Timing};
@@ -46,3 +47,4 @@ pub use receipt::{Reached, Receipt, ReceiptsPage};
 pub use session::{From, Page, Snapshot};
 pub use store::StoreError;
 pub use terms::Terms;
+pub use tls::Roots;

@@ -6,6 +6,7 @@
 pub(crate) mod codec;
 mod keeper;
 pub(crate) mod socket;
+pub(crate) mod transport;
 
 pub(crate) use keeper::Keeper;
 
@@ -16,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use keeper::Then;
-use socket::Socket;
+pub(crate) use socket::Socket;
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -89,7 +90,7 @@ struct Waiting {
 impl Driver {
     pub(crate) fn new(
         core: SessionCore,
-        encoding: crate::Encoding,
+        socket: Socket,
         commands: mpsc::Receiver<Command>,
         room: Arc<Room>,
         keeper: Option<Keeper>,
@@ -98,7 +99,7 @@ impl Driver {
         Self {
             taken: core.outbox_size(),
             core,
-            socket: Socket::new(encoding),
+            socket,
             keeper,
             commands,
             room,

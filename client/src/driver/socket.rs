@@ -1,17 +1,17 @@
 //! The WebSocket, or the attempt to open one.
 
-use super::codec;
-use crate::{Encoding, session::Input};
+use super::{codec, transport::Transport};
+use crate::{Encoding, session::Input, tls::Tls};
 use futures_util::{
     FutureExt, Sink, SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use host::net;
 use proto::client as wire;
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -20,24 +20,21 @@ use tokio_tungstenite::{
     tungstenite::{
         Error, Message,
         client::IntoClientRequest,
-        error::UrlError,
         http::{
-            HeaderValue, Uri,
+            HeaderValue,
             header::{HeaderName, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL},
         },
         protocol::WebSocketConfig,
     },
 };
 
-type Stream = WebSocketStream<net::Stream>;
+type Stream = WebSocketStream<Transport>;
 type Opening = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
 
 /// Frames that are read at once before the rest of the driver has its turn.
 const READ_BATCH: usize = 64;
 /// The longest message that is read: a page of the largest size, as base64, with room to spare.
 const MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The port of an address that names none.
-const DEFAULT_PORT: u16 = 80;
 /// How long a closing handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -47,21 +44,22 @@ enum State {
     Open { reader: SplitStream<Stream>, writer: SplitSink<Stream, Message> },
 }
 
-pub(super) struct Socket {
+pub(crate) struct Socket {
     encoding: Encoding,
+    tls: Arc<Tls>,
     state: State,
     queue: VecDeque<Message>,
     unflushed: bool,
 }
 
 impl Socket {
-    pub(super) const fn new(encoding: Encoding) -> Self {
-        Self { encoding, state: State::Closed, queue: VecDeque::new(), unflushed: false }
+    pub(crate) const fn new(encoding: Encoding, tls: Arc<Tls>) -> Self {
+        Self { encoding, tls, state: State::Closed, queue: VecDeque::new(), unflushed: false }
     }
 
     pub(super) fn connect(&mut self, edge: &str) {
         self.disconnect();
-        self.state = State::Opening(Box::pin(open(edge.to_owned(), self.encoding)));
+        self.state = State::Opening(Box::pin(open(edge.to_owned(), self.encoding, Arc::clone(&self.tls))));
     }
 
     pub(super) fn disconnect(&mut self) {
@@ -182,14 +180,14 @@ fn poll_write(
     Poll::Ready(Ok(()))
 }
 
-async fn open(edge: String, encoding: Encoding) -> Result<Stream, Error> {
+async fn open(edge: String, encoding: Encoding, tls: Arc<Tls>) -> Result<Stream, Error> {
     let mut request = edge.into_client_request()?;
     let subprotocol = HeaderValue::from_static(encoding.subprotocol());
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     let config = WebSocketConfig::default()
         .max_message_size(Some(MESSAGE_MAX_BYTES))
         .max_frame_size(Some(MESSAGE_MAX_BYTES));
-    let stream = dial(request.uri()).await?;
+    let stream = Transport::dial(request.uri(), &tls).await?;
     let (stream, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
     Ok(stream)
 }
@@ -203,11 +201,4 @@ pub(crate) fn retry_after_ms(error: &Error) -> Option<u64> {
     let number =
         |name: HeaderName| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.parse().ok() };
     number(RETRY_AFTER_MS).or_else(|| Some(number(RETRY_AFTER)?.saturating_mul(1_000)))
-}
-
-/// Opens the connection that a WebSocket's address names.
-pub(crate) async fn dial(edge: &Uri) -> Result<net::Stream, Error> {
-    let host = edge.host().ok_or(UrlError::NoHostName)?;
-    let port = edge.port_u16().unwrap_or(DEFAULT_PORT);
-    Ok(net::Stream::dial(&format!("{host}:{port}")).await?)
 }

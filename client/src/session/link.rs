@@ -107,7 +107,11 @@ impl Link {
         let deadline_ms = now_ms + within_ms;
         let leave_ms = (now_ms + after_ms).min(deadline_ms);
         self.away = Some(Away { leave_ms, deadline_ms, has_begun: false });
-        self.detour = edges.into_iter().filter(|edge| edge.starts_with("ws://")).take(DETOUR_MAX).collect();
+        // Nobody is led from TLS to where anyone can listen.
+        let allowed: &[&str] =
+            if self.current.starts_with("wss://") { &["wss://"] } else { &["ws://", "wss://"] };
+        let is_allowed = |edge: &String| allowed.iter().any(|scheme| edge.starts_with(scheme));
+        self.detour = edges.into_iter().filter(is_allowed).take(DETOUR_MAX).collect();
         if self.detour.is_empty() {
             // Its own list, from the one behind the edge that does not want it.
             self.edge = (self.edge + 1) % self.edges.len();
@@ -307,6 +311,17 @@ mod tests {
         link.connect(20 + wait_ms, &timing);
         assert_eq!(link.edge(), "ws://edge-0");
         assert!((2_980..=5_980).contains(&wait_ms), "{wait_ms}");
+    }
+
+    #[test]
+    fn nobody_is_sent_from_tls_to_where_anyone_listens() {
+        let (_, timing) = link(1);
+        let mut link = Link::new(vec!["wss://edge".to_owned()], &timing, 1);
+        link.connect(0, &timing);
+        link.connected(0, &timing);
+        link.welcomed(0, &timing, 0);
+        link.send_away(0, 0, 2_000, vec!["ws://open".to_owned(), "wss://closed".to_owned()]);
+        assert_eq!(link.detour, ["wss://closed"]);
     }
 
     #[test]

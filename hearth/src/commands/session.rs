@@ -3,7 +3,7 @@
 use crate::base_port::BasePort;
 use anyhow::{Context as _, bail};
 use client::{
-    Chat, Client, Config, Event, Events, KeptEvents, Position, Terms, session::MessageSnapshot,
+    Chat, Client, Config, Event, Events, KeptEvents, Position, Roots, Terms, session::MessageSnapshot,
     store::DiskStore,
 };
 use std::path::PathBuf;
@@ -21,9 +21,14 @@ pub(super) struct SessionArgs {
     /// Where you are: the nearest ready region of a running `hearth up` serves you [default: its first region].
     #[arg(long, value_name = "REGION")]
     pub(super) region: Option<String>,
-    /// Connect to these addresses instead, in this order.
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    /// Connect to these addresses instead, in this order: `ws://` or `http://`, or with TLS `wss://` or `https://`;
+    /// without a path it is /v1/ws.
+    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = parse_edge)]
     pub(super) edge: Vec<String>,
+    /// Trust the certificate authorities of this PEM file, and no others, for addresses with TLS [default: those that
+    /// the platform trusts].
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     #[command(flatten)]
     base_port: BasePort,
     /// When messages of the chat count as acked, where it is new; one that exists must be so [default: home].
@@ -57,6 +62,10 @@ impl SessionArgs {
         let device = store.as_ref().map(DiskStore::device).or(device);
         let device = device.unwrap_or_else(|| DeviceId::new(draw_device()));
         let mut config = Config::new(edges, self.user.clone(), device);
+        if let Some(path) = &self.ca {
+            let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            config.roots = Roots::Pem(pem);
+        }
         config.agent = concat!("hearth/", env!("CARGO_PKG_VERSION")).to_owned();
         Ok(Begin { config, store })
     }
@@ -211,10 +220,42 @@ fn draw_device() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
 }
 
+/// The address of the WebSocket that an address means.
+fn parse_edge(text: &str) -> Result<String, String> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some(("ws" | "http", rest)) => ("ws", rest),
+        Some(("wss" | "https", rest)) => ("wss", rest),
+        _ => return Err(format!("{text:?} begins with none of ws://, http://, wss:// and https://")),
+    };
+    match rest.split_once('/') {
+        None => Ok(format!("{scheme}://{rest}/v1/ws")),
+        Some((host, "")) => Ok(format!("{scheme}://{host}/v1/ws")),
+        Some(_) => Ok(format!("{scheme}://{rest}")),
+    }
+}
+
 fn parse_ack(text: &str) -> Result<AckPolicy, String> {
     match text {
         "home" => Ok(AckPolicy::Home),
         "replicated" => Ok(AckPolicy::Replicated),
         other => Err(format!("{other:?} is neither home nor replicated")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_mean_a_websocket() {
+        for (given, meant) in [
+            ("ws://127.0.0.1:7411/v1/ws", "ws://127.0.0.1:7411/v1/ws"),
+            ("http://127.0.0.1:7411", "ws://127.0.0.1:7411/v1/ws"),
+            ("https://chat.example/", "wss://chat.example/v1/ws"),
+            ("wss://chat.example/a/b", "wss://chat.example/a/b"),
+        ] {
+            assert_eq!(parse_edge(given).as_deref(), Ok(meant));
+        }
+        parse_edge("chat.example").expect_err("no scheme");
     }
 }
