@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - An account begins once, by [`AccountChange::Registered`] or [`AccountChange::Voided`], whichever comes first.
-//! - What has been voided or closed stays so, and holds nothing: no name, no secret, no contact.
+//! - What has been voided or closed stays so, and holds nothing: no name, no secret, no contact. It folds to that however
+//!   much was erased of what came before.
 //! - Every list has its bound, so that a fold stays small enough to be handed on when the account is re-homed.
 //! - A device that is not among the account's has no session and no token: ids are drawn at random and not used again.
 
@@ -78,6 +79,17 @@ pub fn apply(account: &mut Account, change: &AccountChange, at_ms: u64) -> Resul
         }
     }
     Ok(())
+}
+
+/// Takes in what stands in the log. The home has judged it, so what does not follow here follows something that was
+/// erased since: then the account has ended, and its end, which is never erased, says so.
+pub(crate) fn fold(account: &mut Account, change: &AccountChange, at_ms: u64) {
+    if apply(account, change, at_ms).is_err()
+        && *change == AccountChange::Closed
+        && account.standing == AccountStanding::None
+    {
+        account.standing = AccountStanding::Closed;
+    }
 }
 
 fn fits(open: &OpenAccount, change: &AccountChange) -> Result<(), Misfit> {

@@ -3,12 +3,7 @@
 //! Home and follower fold the same records with this one function, so a promoted follower is ready at
 //! once and all replicas can be compared by what they derived.
 
-use crate::{
-    account::{self, Misfit},
-    cursors::Cursors,
-    devices::Devices,
-    effects::Pending,
-};
+use crate::{account, cursors::Cursors, devices::Devices, effects::Pending};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use types::{
     AckPolicy, Body, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset, PartitionPosition,
@@ -199,14 +194,6 @@ pub enum FoldError {
         /// The record's.
         found: Generation,
     },
-    /// It changes an account as that cannot be changed.
-    #[error("account log {log}: {misfit}")]
-    Account {
-        /// The log.
-        log: LogId,
-        /// Why not.
-        misfit: Misfit,
-    },
     /// It deletes an entry that comes at or after it.
     #[error("log {log} deletes offset {target} at offset {at}")]
     DeletesAhead {
@@ -243,8 +230,7 @@ impl LogState {
                 }
                 if let EntryBody::Account(change) = &entry.body {
                     let account = Arc::make_mut(self.account.get_or_insert_default());
-                    account::apply(account, change, record.accepted_at_ms)
-                        .map_err(|misfit| FoldError::Account { log: record.log, misfit })?;
+                    account::fold(account, change, record.accepted_at_ms);
                 }
                 if let EntryBody::Created { members, ack_policy, allowed_regions } = &entry.body {
                     self.members = Arc::new(members.iter().cloned().collect());
@@ -327,11 +313,6 @@ impl LogState {
             Unfit::Generation { lowest } => FoldError::Closed { log, lowest, found: record.generation },
         })?;
         let Some(entry) = record.entry() else { return Ok(()) };
-        if let EntryBody::Account(change) = &entry.body {
-            let none = Account::default();
-            let account = self.account.as_deref().unwrap_or(&none);
-            account::check(account, change).map_err(|misfit| FoldError::Account { log, misfit })?;
-        }
         if let EntryBody::Deleted { offsets } = &entry.body
             && let Some(target) = offsets.iter().copied().find(|target| *target >= entry.offset)
         {

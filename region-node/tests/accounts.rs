@@ -243,17 +243,46 @@ async fn a_forged_token_opens_nothing() {
     let last = ann.token.len() - 1;
     let changed = format!("{}{}", &ann.token[..last - 20], &stranger.token[last - 20..]);
     let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhbm4ifQ.";
-    for forged in [stranger.token.as_str(), &changed, none, "v4.public.", "x"] {
-        for (method, path) in [("GET", "/v1/account"), ("POST", "/v1/chats"), ("DELETE", "/v1/devices")] {
-            let answer = world.ask(1, method, path, forged, Value::Null).await;
-            assert_refused(&answer, 401, "unauthenticated");
-        }
+    for forged in [stranger.token.as_str(), &changed, none, "v4.public.", "x", ""] {
+        assert_opens_nothing(&world, forged, "unauthenticated").await;
         let (mut client, answer) = world.session(1, forged).await;
         assert!(matches!(answer, Answer::Error(ref error) if error.code == "unauthenticated"), "{answer:?}");
         assert!(client.next().await.is_none());
     }
-    for path in ["/v1/account", "/v1/devices", "/v1/contacts", "/v1/blocked", "/v1/account/export"] {
-        assert_refused(&world.ask(0, "GET", path, "", Value::Null).await, 401, "unauthenticated");
+    assert_eq!(world.ask(1, "POST", "/v1/logout", &ann.token, Value::Null).await.0, 204);
+    assert_opens_nothing(&world, &ann.token, "device_revoked").await;
+}
+
+/// Every call that needs a caller refuses the token before it looks at anything else.
+async fn assert_opens_nothing(world: &World, token: &str, code: &str) {
+    let calls = [
+        ("POST", "/v1/logout"),
+        ("POST", "/v1/password"),
+        ("GET", "/v1/devices"),
+        ("DELETE", "/v1/devices"),
+        ("PATCH", "/v1/devices/1"),
+        ("DELETE", "/v1/devices/1"),
+        ("GET", "/v1/account"),
+        ("PATCH", "/v1/account/profile"),
+        ("PUT", "/v1/account/privacy"),
+        ("GET", "/v1/account/export"),
+        ("POST", "/v1/account/close"),
+        ("GET", "/v1/users?username=ann"),
+        ("GET", "/v1/users/ann"),
+        ("GET", "/v1/contacts"),
+        ("PUT", "/v1/contacts/ann"),
+        ("DELETE", "/v1/contacts/ann"),
+        ("GET", "/v1/blocked"),
+        ("PUT", "/v1/blocked/ann"),
+        ("DELETE", "/v1/blocked/ann"),
+        ("PUT", "/v1/chats/x/marks"),
+        ("POST", "/v1/chats"),
+        ("GET", "/v1/chats/x/messages"),
+        ("POST", "/v1/chats/x/messages"),
+    ];
+    for (method, path) in calls {
+        let answer = world.ask(1, method, path, token, Value::Null).await;
+        assert_eq!((answer.0, answer.1["code"].as_str()), (401, Some(code)), "{method} {path}: {answer:?}");
     }
 }
 

@@ -104,7 +104,7 @@ impl Core {
         }
         for placed in records {
             let key = (placed.partition, placed.record.log);
-            for offset in erase::erased_by(&placed.record) {
+            for offset in erase::erased_by(&placed.record).iter() {
                 self.mark_deleted(view, &key, offset.get(), placed)?;
             }
         }

@@ -209,7 +209,7 @@ impl LogRows {
     fn push(&mut self, record: &Record) {
         Arc::make_mut(&mut self.state).apply(record).expect("the check lets only records pass that follow");
         self.lsns.push(record.lsn);
-        for offset in erase::erased_by(record) {
+        for offset in erase::erased_by(record).iter() {
             self.deleted.entry(*offset).or_insert(record.lsn);
         }
         let Body::Entry(entry) = &record.body else { return };

@@ -2,10 +2,16 @@
 
 use crate::{
     Bed,
-    writer::{PARTITION, Writer, all, log, message_id, rename},
+    writer::{PARTITION, Writer, all, log, message_id, rename, user},
 };
-use log_store::{LogStore, Replicated, Scan, erase};
-use types::{Body, EntryBody, Epoch, Lsn, Offset, PartitionId, Record};
+use log_store::{LogStore, Replicated, Scan, erase, fold::LogState};
+use types::{
+    Body, DeviceId, EntryBody, Epoch, LogId, Lsn, Offset, PartitionId, Record, Username,
+    account::{
+        About, AccountChange, AccountStanding, DeviceName, DisplayName, Names, NewDevice, PasswordHash,
+        Profile, Registration, TokenHash,
+    },
+};
 
 async fn entries(store: &dyn LogStore, now_ms: u64) -> Vec<Record> {
     let scan = Scan::After(Offset::ZERO);
@@ -73,6 +79,47 @@ pub(crate) async fn a_reclaimed_body_stays_gone(mut bed: impl Bed) {
     let more = writer.fill(&*bed.store(), log(1), 2).await;
     bed.reopen().await;
     assert_eq!(all(&*bed.store(), PARTITION).await, [&expected[..], &more[..]].concat());
+}
+
+pub(crate) async fn an_account_that_has_ended_leaves_only_its_end(mut bed: impl Bed) {
+    let mut writer = Writer::new(PARTITION);
+    let account = LogId::account(&user("alice"));
+    let change = |change: AccountChange| EntryBody::Account(Box::new(change));
+    let records = vec![
+        writer.entry(account, change(registered())),
+        writer.entry(account, change(AccountChange::Blocked(user("bob")))),
+        writer.entry(account, change(AccountChange::Closed)),
+        writer.message(log(1)),
+    ];
+    writer.write(&*bed.store(), records.clone()).await.expect("the records follow");
+    let state = bed.store().log_state(PARTITION, account).await.expect("open").expect("it is there");
+    assert_eq!(state.account.as_ref().map(|account| account.standing), Some(AccountStanding::Closed));
+    let mut expected = records.clone();
+    expected[0] = erased(records[0].clone());
+    expected[1] = erased(records[1].clone());
+    assert_eq!(bed.store().reclaim(0).await.expect("a working disk").bodies, 2);
+    for _ in 0..2 {
+        assert_eq!(all(&*bed.store(), PARTITION).await, expected);
+        assert_eq!(bed.store().log_state(PARTITION, account).await.expect("open"), Some(state.clone()));
+        bed.reopen().await;
+    }
+    let mut refilled = LogState::default();
+    expected[..3].iter().for_each(|record| refilled.apply(record).expect("it follows"));
+    assert_eq!(refilled, *state, "a copy that is filled from what is left comes to the same");
+}
+
+fn registered() -> AccountChange {
+    let name = |text: &str| DisplayName::new(text).expect("valid");
+    AccountChange::Registered(Box::new(Registration {
+        names: Names { username: Username::new("alice").expect("valid"), phone: None },
+        password: PasswordHash::new("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA").expect("valid"),
+        profile: Profile { display_name: name("Alice"), about: About::empty(), avatar: None },
+        device: NewDevice {
+            device: DeviceId::new(1),
+            name: DeviceName::new("phone").expect("valid"),
+            token: TokenHash([7; 32]),
+        },
+    }))
 }
 
 pub(crate) async fn only_messages_are_erased(mut bed: impl Bed) {

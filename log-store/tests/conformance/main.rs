@@ -65,6 +65,7 @@ macro_rules! suite {
                     a_deleted_body_is_gone_at_once,
                     an_expired_body_is_gone_at_its_time,
                     a_reclaimed_body_stays_gone,
+                    an_account_that_has_ended_leaves_only_its_end,
                     only_messages_are_erased,
                     an_archived_body_is_reclaimed_too,
                     what_may_yet_come_back_stays_on_disk,
