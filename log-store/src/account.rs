@@ -8,11 +8,11 @@
 //! - A device that is not among the account's has no session and no token: ids are drawn at random and not used again.
 
 use std::collections::BTreeMap;
-use types::DeviceId;
 use types::account::{
     Account, AccountChange, AccountStanding, BLOCKED_MAX, CHAT_MARKS_MAX, CONTACTS_MAX, ChatMarks,
-    DEVICES_MAX, Device, NewDevice, OpenAccount, Registration,
+    DEVICES_MAX, Device, JOINED_MAX, NewDevice, OpenAccount, Registration,
 };
+use types::{DeviceId, LogId};
 
 /// A change does not follow what the account is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -92,6 +92,16 @@ pub(crate) fn fold(account: &mut Account, change: &AccountChange, at_ms: u64) {
     }
 }
 
+/// Takes in that the user has become a member of a chat, or is none any more.
+pub(crate) fn take_membership(account: &mut Account, chat: LogId, is_member: bool) {
+    let Some(open) = &mut account.open else { return };
+    if !is_member {
+        open.joined.remove(&chat);
+    } else if open.joined.len() < JOINED_MAX {
+        open.joined.insert(chat);
+    }
+}
+
 fn fits(open: &OpenAccount, change: &AccountChange) -> Result<(), Misfit> {
     let device = |device: &DeviceId| open.devices.get(device).ok_or(Misfit::UnknownDevice(*device));
     let room = |is_there: bool, len: usize, max: usize, what| {
@@ -140,6 +150,7 @@ fn begin(registration: &Registration, at_ms: u64) -> OpenAccount {
         contacts: BTreeMap::new(),
         blocked: Default::default(),
         chats: BTreeMap::new(),
+        joined: Default::default(),
     }
 }
 

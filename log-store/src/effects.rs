@@ -10,10 +10,11 @@
 //! - It goes with the log when that is re-homed, and so do the causes of effects on the log wherever it is
 //!   written; those of effects on one stretch stay in the partition that holds it.
 
-use crate::fold::LogState;
+use crate::{account, fold::LogState};
 use std::{collections::BTreeMap, sync::Arc};
 use types::{
-    Effect, EffectAct, EffectTarget, Generation, Import, LogId, Lsn, Offset, PendingEffect, Position, limits,
+    Effect, EffectAct, EffectTarget, Generation, Import, LogId, Lsn, Offset, PendingEffect, Position, UserId,
+    account::JOINED_MAX, limits,
 };
 
 /// An effect that is not known to be `replicated` at its target, and the LSN of the record here that tells of
@@ -42,6 +43,7 @@ impl LogState {
         let more = self.erasures(log, Position::START, offsets);
         let named = |effect: &PendingEffect| match &effect.act {
             EffectAct::Erase { offsets } => offsets.len(),
+            EffectAct::Joined | EffectAct::Left => 0,
         };
         let pending = self.effects.iter().map(|(_, effect)| effect);
         let offsets = pending.chain(&more).map(named).sum::<usize>();
@@ -57,6 +59,28 @@ impl LogState {
         }
     }
 
+    /// Whether there is room for telling so many users that they joined or left.
+    pub fn has_room_to_tell(&self, users: usize) -> bool {
+        self.effects.len() + users <= limits::EFFECTS_PENDING_MAX
+    }
+
+    /// Users joined or left the chat by the entry at `cause`: the logs of those who have an account are told.
+    pub(crate) fn cause_memberships<'a>(
+        &mut self,
+        lsn: Lsn,
+        cause: Position,
+        changes: impl Iterator<Item = (&'a UserId, EffectAct)>,
+    ) {
+        let effect = |(user, act): (&UserId, EffectAct)| {
+            let target = EffectTarget { log: LogId::account(user), stretch: Generation::ZERO };
+            (lsn, PendingEffect { cause, target, act })
+        };
+        let more: Vec<Pending> = changes.filter(|(user, _)| user.is_of_account()).map(effect).collect();
+        if !more.is_empty() {
+            Arc::make_mut(&mut self.effects).extend(more);
+        }
+    }
+
     pub(crate) fn effect_done(&mut self, target: &EffectTarget, cause: Position) {
         let is_done = |effect: &PendingEffect| effect.target == *target && effect.cause <= cause;
         if self.effects.iter().any(|(_, effect)| is_done(effect)) {
@@ -66,8 +90,30 @@ impl LogState {
 
     pub(crate) fn take_effect(&mut self, effect: &Effect) {
         let key = (effect.cause_log, effect.target.stretch);
-        let highest = Arc::make_mut(&mut self.causes).entry(key).or_default();
+        let causes = Arc::make_mut(&mut self.causes);
+        let highest = causes.entry(key).or_default();
         *highest = effect.cause.max(*highest);
+        let is_member = match effect.act {
+            EffectAct::Joined => true,
+            EffectAct::Left => false,
+            EffectAct::Erase { .. } => return,
+        };
+        let Some(account) = &mut self.account else { return };
+        let account = Arc::make_mut(account);
+        account::take_membership(account, effect.cause_log, is_member);
+        // A chat that was left is forgotten for another one: what it tells again, it tells to its end.
+        let is_member_of = |log| account.open.as_ref().is_some_and(|open| open.joined.contains(log));
+        if causes.len() > limits::EFFECT_CAUSES_MAX
+            && let Some(gone) = causes.keys().find(|(log, _)| !is_member_of(log)).copied()
+        {
+            causes.remove(&gone);
+        }
+    }
+
+    /// Whether a user can be a member of one more chat.
+    pub fn has_room_to_join(&self, chat: &LogId) -> bool {
+        let open = self.account.as_ref().and_then(|account| account.open.as_ref());
+        open.is_none_or(|open| open.joined.len() < JOINED_MAX || open.joined.contains(chat))
     }
 
     /// Whether an effect was taken before: it, or one of a later cause.

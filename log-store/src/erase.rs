@@ -47,6 +47,7 @@ pub fn erased_by(record: &Record) -> Cow<'_, [Offset]> {
         },
         Body::Update(StateUpdate::Effect(effect)) => match &effect.act {
             EffectAct::Erase { offsets } => offsets.into(),
+            EffectAct::Joined | EffectAct::Left => Cow::default(),
         },
         Body::Update(_) => Cow::default(),
     }

@@ -6,8 +6,8 @@
 use crate::{account, cursors::Cursors, devices::Devices, effects::Pending};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use types::{
-    AckPolicy, Body, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset, PartitionPosition,
-    Position, Record, RegionId, RehomeId, StateUpdate, UserId, account::Account,
+    AckPolicy, Body, EffectAct, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset,
+    PartitionPosition, Position, Record, RegionId, RehomeId, StateUpdate, UserId, account::Account,
 };
 
 pub use types::EraBegin;
@@ -140,6 +140,8 @@ pub struct LogState {
     pub last: PartitionPosition,
     /// The `accepted_at` of the first entry, in ms since 1970.
     pub created_at_ms: u64,
+    /// The `accepted_at` of the last entry, in ms since 1970.
+    pub head_at_ms: u64,
     /// The `accepted_at` of the last record, in ms since 1970.
     pub accepted_at_ms: u64,
     /// Who may read and write.
@@ -224,6 +226,7 @@ impl LogState {
                     });
                 }
                 self.head = position;
+                self.head_at_ms = record.accepted_at_ms;
                 Arc::make_mut(&mut self.devices).note(entry);
                 if entry.offset == Offset::FIRST {
                     self.created_at_ms = record.accepted_at_ms;
@@ -236,6 +239,8 @@ impl LogState {
                     self.members = Arc::new(members.iter().cloned().collect());
                     self.ack_policy = *ack_policy;
                     self.allowed_regions.clone_from(allowed_regions);
+                    let joined = members.iter().map(|(user, _)| (user, EffectAct::Joined));
+                    self.cause_memberships(record.lsn, position, joined);
                 }
                 if let EntryBody::Deleted { offsets } = &entry.body {
                     self.cause_erasures(record.log, record.lsn, position, offsets);
@@ -268,6 +273,7 @@ impl LogState {
         self.head = import.head;
         self.eras.clone_from(&import.eras);
         self.created_at_ms = import.created_at_ms;
+        self.head_at_ms = import.head_at_ms;
         self.accepted_at_ms = import.accepted_at_ms;
         self.members = Arc::new(import.members.iter().cloned().collect());
         self.ack_policy = import.ack_policy;
@@ -285,6 +291,7 @@ impl LogState {
             head: self.head,
             eras: self.eras.clone(),
             created_at_ms: self.created_at_ms,
+            head_at_ms: self.head_at_ms,
             accepted_at_ms: self.accepted_at_ms,
             members: self.members.iter().map(|(user, role)| (user.clone(), *role)).collect(),
             ack_policy: self.ack_policy,

@@ -15,8 +15,8 @@ use types::{
     DeviceId, Phone, UserId, Username,
     account::{
         About, Account, AccountChange, AccountStanding, Audience, BLOCKED_MAX, CHAT_MARKS_MAX, CONTACTS_MAX,
-        ChatMarks, DEVICES_MAX, Device, DeviceName, DisplayName, MediaId, Names, NewDevice, OpenAccount,
-        PasswordHash, Privacy, Profile, Registration, TokenHash,
+        ChatMarks, DEVICES_MAX, Device, DeviceName, DisplayName, JOINED_MAX, MediaId, Names, NewDevice,
+        OpenAccount, PasswordHash, Privacy, Profile, Registration, TokenHash,
     },
 };
 
@@ -266,6 +266,7 @@ impl From<&OpenAccount> for log::AccountOpen {
             contacts: open.contacts.iter().map(|(user, name)| contact(user, name.as_ref())).collect(),
             blocked: open.blocked.iter().map(UserId::to_string).collect(),
             chats: open.chats.iter().map(|(chat, marks)| marked(*chat, *marks)).collect(),
+            joined: open.joined.iter().map(|chat| chat.to_bytes().to_vec().into()).collect(),
         }
     }
 }
@@ -277,6 +278,7 @@ impl TryFrom<log::AccountOpen> for OpenAccount {
         bounded("account.contacts", wire.contacts.len(), CONTACTS_MAX)?;
         bounded("account.blocked", wire.blocked.len(), BLOCKED_MAX)?;
         bounded("account.chats", wire.chats.len(), CHAT_MARKS_MAX)?;
+        bounded("account.joined", wire.joined.len(), JOINED_MAX)?;
         Ok(Self {
             names: require("account.names", wire.names)?.try_into()?,
             password: require("account.password", wire.password)?.try_into()?,
@@ -286,6 +288,7 @@ impl TryFrom<log::AccountOpen> for OpenAccount {
             contacts: wire.contacts.iter().map(read_contact).collect::<Result<_, _>>()?,
             blocked: wire.blocked.iter().map(|it| user("account.blocked", it)).collect::<Result<_, _>>()?,
             chats: wire.chats.iter().map(read_marked).collect::<Result<_, _>>()?,
+            joined: wire.joined.iter().map(|it| log_id("account.joined", it)).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -8,8 +8,10 @@
 //!
 //! The two sides know each other by these traits only, so each is tested against a stand-in.
 
+mod glance;
 mod names;
 
+pub use glance::{Glance, UNREAD_MAX};
 pub use names::{Claim, NameOwner, NameStanding, Names};
 
 use crate::{
@@ -322,6 +324,16 @@ pub trait Replicas: Send + Sync + 'static {
 
     /// What an account log adds up to, as far as this copy knows.
     async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal>;
+
+    /// How chats of a partition stand for a user, as far as this copy knows. `count`: what is unread is counted. Those that it does not have, that go on
+    /// in another partition, and that the user is no member of are left out.
+    async fn glance(
+        &self,
+        partition: PartitionId,
+        user: &UserId,
+        logs: &[LogId],
+        count: bool,
+    ) -> Result<Vec<Glance>, ReadRefusal>;
 
     /// Locates a position with this replica's knowledge.
     async fn locate(

@@ -27,6 +27,9 @@ pub const BLOCKED_MAX: usize = 1_024;
 /// The most chats of which one user has said something: muted, archived, pinned.
 pub const CHAT_MARKS_MAX: usize = 4_096;
 
+/// The most chats of one user.
+pub const JOINED_MAX: usize = 4_096;
+
 /// One change of an account. All are control: acked when they are `replicated`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountChange {
@@ -229,4 +232,6 @@ pub struct OpenAccount {
     pub blocked: BTreeSet<UserId>,
     /// What the user says of chats, at most [`CHAT_MARKS_MAX`]; those of which nothing is said are left out.
     pub chats: BTreeMap<LogId, ChatMarks>,
+    /// The chats that the user is a member of, at most [`JOINED_MAX`]: told by those chats, as effects.
+    pub joined: BTreeSet<LogId>,
 }

@@ -19,6 +19,10 @@ pub enum EffectAct {
         /// Ascending, without repeats; at most [`crate::limits::DELETED_OFFSETS_MAX`].
         offsets: Vec<Offset>,
     },
+    /// The user of the target, an account log, is a member of the chat that is the cause's log.
+    Joined,
+    /// The user is none any more.
+    Left,
 }
 
 /// One effect, from its cause to its target.

@@ -103,6 +103,26 @@ name! {
     |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 }
 
+/// What the ids of users with an account begin with.
+const ACCOUNT_PREFIX: &str = "u";
+/// The characters behind it: 16 bytes as base32.
+const ACCOUNT_KEY_CHARS: usize = 26;
+
+impl UserId {
+    /// The user of an account, by the 16 bytes that were drawn for it.
+    pub fn of_account(key: [u8; 16]) -> Self {
+        Self(format!("{ACCOUNT_PREFIX}{}", BASE32_NOPAD.encode(&key).to_ascii_lowercase()).into())
+    }
+
+    /// Whether it is the id of a user with an account. In development mode users are who they say, and have none.
+    pub fn is_of_account(&self) -> bool {
+        self.as_str().strip_prefix(ACCOUNT_PREFIX).is_some_and(|key| {
+            key.len() == ACCOUNT_KEY_CHARS
+                && key.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
+        })
+    }
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $repr:ty) => {
         $(#[$doc])*

@@ -46,6 +46,8 @@ pub struct Import {
     pub eras: Vec<EraBegin>,
     /// The `accepted_at` of the first entry, in ms since 1970.
     pub created_at_ms: u64,
+    /// The `accepted_at` of the last entry, in ms since 1970.
+    pub head_at_ms: u64,
     /// The `accepted_at` of the last record, in ms since 1970.
     pub accepted_at_ms: u64,
     /// Who may read and write, by name.

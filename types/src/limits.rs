@@ -17,7 +17,7 @@ pub const CURSORS_PER_UPDATE_MAX: usize = 512;
 /// The most offsets that one deletion names.
 pub const DELETED_OFFSETS_MAX: usize = 256;
 /// The most effects of one log that may be pending: what its entries have caused elsewhere.
-pub const EFFECTS_PENDING_MAX: usize = 256;
+pub const EFFECTS_PENDING_MAX: usize = 2_048;
 /// The most offsets that they may name together.
 pub const EFFECT_OFFSETS_MAX: usize = 2_048;
 /// The most logs that may have had an effect on one log.

@@ -70,6 +70,7 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
     number(&mut into, state.last.epoch.get());
     number(&mut into, state.last.lsn.get());
     number(&mut into, state.created_at_ms);
+    number(&mut into, state.head_at_ms);
     number(&mut into, state.accepted_at_ms);
     into.push(state.ack_policy as u8);
     number(&mut into, state.members.len() as u64);
@@ -140,6 +141,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
     }
     state.last = PartitionPosition::new(Epoch::new(cursor.u64()?), Lsn::new(cursor.u64()?));
     state.created_at_ms = cursor.u64()?;
+    state.head_at_ms = cursor.u64()?;
     state.accepted_at_ms = cursor.u64()?;
     state.ack_policy = match cursor.u8()? {
         1 => AckPolicy::Home,
@@ -244,6 +246,7 @@ mod tests {
             imported: Generation::new(2),
             elsewhere: vec![(Offset::new(2), Offset::new(3))],
             created_at_ms: 5,
+            head_at_ms: 6,
             last: PartitionPosition::new(Epoch::new(3), Lsn::new(9)),
             accepted_at_ms: 17,
             members: Arc::new([(alice.clone(), MemberRole::Owner)].into()),

@@ -124,9 +124,10 @@ fn open() -> impl Strategy<Value = OpenAccount> {
         proptest::collection::btree_set(a_user(), 0..4),
         proptest::collection::vec(a_contact(), 0..4),
         proptest::collection::vec(device_row(), 0..DEVICES_MAX),
+        proptest::collection::btree_set(a_log(), 0..4),
     );
     (names(), password(), profile(), privacy(), lists).prop_map(
-        |(names, password, profile, privacy, (chats, blocked, contacts, devices))| OpenAccount {
+        |(names, password, profile, privacy, (chats, blocked, contacts, devices, joined))| OpenAccount {
             names,
             password,
             profile,
@@ -135,6 +136,7 @@ fn open() -> impl Strategy<Value = OpenAccount> {
             contacts: contacts.into_iter().collect(),
             blocked,
             chats,
+            joined,
         },
     )
 }

@@ -25,6 +25,8 @@ impl From<&EffectAct> for log::effect::Act {
             EffectAct::Erase { offsets } => {
                 Self::Erase(log::Deleted { offsets: offsets.iter().map(|offset| offset.get()).collect() })
             }
+            EffectAct::Joined => Self::Joined(log::Joined {}),
+            EffectAct::Left => Self::Left(log::Left {}),
         }
     }
 }
@@ -35,6 +37,8 @@ fn act(wire: Option<log::effect::Act>) -> Result<EffectAct, Malformed> {
             EntryBody::Deleted { offsets } => Ok(EffectAct::Erase { offsets }),
             _ => Err(Malformed::Missing { field: "effect.erase" }),
         },
+        log::effect::Act::Joined(_) => Ok(EffectAct::Joined),
+        log::effect::Act::Left(_) => Ok(EffectAct::Left),
     }
 }
 

@@ -208,6 +208,7 @@ fn import() -> Import {
         head: Position::new(generation, epoch, Offset::FIRST),
         eras: vec![EraBegin { generation, epoch, first_offset: Offset::FIRST }],
         created_at_ms: 1_795_000_000_400,
+        head_at_ms: 1_795_000_000_450,
         accepted_at_ms: 1_795_000_000_450,
         members: vec![(sender.clone(), MemberRole::Owner)],
         ack_policy: AckPolicy::Home,
@@ -317,10 +318,15 @@ fn describe(record: &Record) -> Value {
             described["update"] = json!({"logSealed": {"rehome": rehome.get().to_string()}});
         }
         Body::Update(StateUpdate::Effect(effect)) => {
-            let EffectAct::Erase { offsets } = &effect.act;
             described["update"] = json!({"effect": {
-                "cause": effect.cause.to_string(), "stretch": effect.target.stretch.get(), "erase": offsets,
+                "cause": effect.cause.to_string(), "stretch": effect.target.stretch.get(),
             }});
+            let (act, says) = match &effect.act {
+                EffectAct::Erase { offsets } => ("erase", json!(offsets)),
+                EffectAct::Joined => ("joined", json!({})),
+                EffectAct::Left => ("left", json!({})),
+            };
+            described["update"]["effect"][act] = says;
         }
         Body::Update(StateUpdate::EffectDone { target, cause }) => {
             described["update"] = json!({"effectDone": {

@@ -62,7 +62,23 @@ impl AccountLogs {
 
     /// An account that is in use, whole.
     pub(super) async fn open(&self, user: &UserId) -> Result<OpenAccount, Refusal> {
-        let open = self.account(user).await?.and_then(|account| account.open.clone());
-        open.ok_or_else(|| Refusal::new(Code::UnknownAccount, format!("there is no account {user}")))
+        in_use(user, self.account(user).await?)
     }
+
+    /// The same, from this node's copy where the home cannot be asked now.
+    pub(super) async fn open_nearby(&self, user: &UserId) -> Result<OpenAccount, Refusal> {
+        match self.router.account(user, false, Duration::ZERO).await {
+            Ok(account) => in_use(user, account),
+            Err(refusal) => match self.router.account_here(user).await {
+                Some(account) => in_use(user, Some(account)),
+                None if refusal.is_retryable() => self.open(user).await,
+                None => Err(refusal),
+            },
+        }
+    }
+}
+
+fn in_use(user: &UserId, account: Option<Arc<Account>>) -> Result<OpenAccount, Refusal> {
+    let open = account.and_then(|account| account.open.clone());
+    open.ok_or_else(|| Refusal::new(Code::UnknownAccount, format!("there is no account {user}")))
 }

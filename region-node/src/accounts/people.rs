@@ -4,7 +4,7 @@ use super::Accounts;
 use crate::service::NameStanding;
 use serde_json::{Value, json};
 use types::{
-    Code, Name, Refusal, UserId, Username,
+    Code, LogId, Name, Refusal, UserId, Username,
     account::{About, Audience, OpenAccount, Profile},
 };
 
@@ -23,6 +23,14 @@ impl Accounts {
     /// `unknown_account` where it is not in use, `home_unavailable`.
     pub(crate) async fn own(&self, user: &UserId) -> Result<OpenAccount, Refusal> {
         self.0.logs.open(user).await
+    }
+
+    /// A user's own account, for a look at it: as this node's copy knows it where its home cannot be asked now.
+    ///
+    /// # Errors
+    /// `unknown_account` where it is not in use, `home_unavailable`.
+    pub(crate) async fn own_nearby(&self, user: &UserId) -> Result<OpenAccount, Refusal> {
+        self.0.logs.open_nearby(user).await
     }
 
     /// The user who has a name.
@@ -74,7 +82,8 @@ fn shown(asking: &UserId, user: &UserId, open: OpenAccount) -> Person {
 
 /// All of an account but its secrets, as one document.
 pub(crate) fn export(user: &UserId, open: &OpenAccount) -> Value {
-    let OpenAccount { names, password: _, profile, privacy, devices, contacts, blocked, chats } = open;
+    let OpenAccount { names, password: _, profile, privacy, devices, contacts, blocked, chats, joined } =
+        open;
     let devices = devices.iter().map(|(id, device)| {
         json!({
             "device": id.get().to_string(), "name": device.name, "added_at_ms": device.added_at_ms,
@@ -101,7 +110,8 @@ pub(crate) fn export(user: &UserId, open: &OpenAccount) -> Value {
         "devices": devices.collect::<Vec<_>>(),
         "contacts": contacts.iter().map(|(user, name)| json!({"user": user, "name": name})).collect::<Vec<_>>(),
         "blocked": blocked,
-        "chats": chats.collect::<Vec<_>>(),
+        "chats": joined.iter().map(LogId::to_string).collect::<Vec<_>>(),
+        "marks": chats.collect::<Vec<_>>(),
     })
 }
 

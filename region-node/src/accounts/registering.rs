@@ -17,7 +17,6 @@ use super::{
     tokens::{RefreshToken, derived, derived_device},
 };
 use crate::service::{Claim, NameOwner, NameStanding};
-use data_encoding::BASE32_NOPAD;
 use types::{
     Code, DeviceId, MessageId, Name, Refusal, UserId,
     account::{
@@ -48,7 +47,7 @@ impl Accounts {
     /// `name_taken`; what writes and the directory are refused with. Repeating it with the same request id is safe.
     pub(crate) async fn register(&self, wish: Wish) -> Result<LoggedIn, Refusal> {
         let names = all(&wish.names);
-        let user = user_of(&wish)?;
+        let user = user_of(&wish);
         let password = self.0.passwords.hash(&wish.password).await?;
         // Without a key nobody could be let in: better not to begin.
         self.0.keys.signer().await?;
@@ -169,10 +168,9 @@ pub(super) fn all(names: &Names) -> Vec<Name> {
 }
 
 /// The user that a registration makes, whoever carries it out and however often.
-fn user_of(wish: &Wish) -> Result<UserId, Refusal> {
+fn user_of(wish: &Wish) -> UserId {
     let id = derived(b"hearth user", wish.request, wish.names.username.as_str());
-    let text = format!("u{}", BASE32_NOPAD.encode(&id).to_ascii_lowercase());
-    UserId::new(&text).map_err(|error| Refusal::new(Code::Internal, format!("a user's id: {error}")))
+    UserId::of_account(id)
 }
 
 fn taken(name: &Name) -> Refusal {

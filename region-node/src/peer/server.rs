@@ -243,6 +243,16 @@ impl PeerStream {
                 }
                 .boxed()
             }
+            Request::Glance(glance) => {
+                let asked = wire::glance_asked(&glance)?;
+                let replicas = Arc::clone(&self.parts.replicas);
+                async move {
+                    let answer =
+                        replicas.glance(asked.partition, &asked.user, &asked.logs, asked.count).await;
+                    (id, wire::glance_reply(&answer))
+                }
+                .boxed()
+            }
             Request::Subscribe(subscribe) => return self.subscribe(id, &subscribe),
             Request::Unsubscribe(unsubscribe) => {
                 let log = proto::log_id("unsubscribe.log", &unsubscribe.log)?;

@@ -1,8 +1,12 @@
 //! Between what nodes say to each other and the terms of [`crate::service`].
 
 mod account;
+mod glance;
 
 pub(crate) use account::{AccountAsked, account, account_asked, account_reply, account_request};
+pub(crate) use glance::{
+    COUNTS_MAX, GLANCES_MAX, GlanceAsked, glance_asked, glance_reply, glance_request, glanced,
+};
 
 use crate::service::{
     Acked, LocateAnswer, NotHome, Page, ReadFrom, ReadRefusal, Subscribed, Write, WriteError,

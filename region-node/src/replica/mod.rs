@@ -1,5 +1,6 @@
 //! Reads of any copy that this node holds: pages of history and what positions are.
 
+mod glance;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,7 @@ use crate::{
     follower::Followers,
     home::{Feed, OpenHomes, core::rules, not_home},
     ready::Identity,
-    service::{AccountAnswer, LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas},
+    service::{AccountAnswer, Glance, LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas},
 };
 use async_trait::async_trait;
 use log_store::{
@@ -134,6 +135,16 @@ impl Replicas for NodeReplicas {
     async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal> {
         self.knowledge(partition).await?;
         account(&*self.store, partition, log).await
+    }
+
+    async fn glance(
+        &self,
+        partition: PartitionId,
+        user: &UserId,
+        logs: &[LogId],
+        count: bool,
+    ) -> Result<Vec<Glance>, ReadRefusal> {
+        self.glances(partition, user, logs, count).await
     }
 
     async fn locate(

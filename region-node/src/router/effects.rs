@@ -10,7 +10,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use std::time::Duration;
-use types::{Code, Effect, EffectTarget, Generation, PartitionId, Refusal};
+use types::{Code, Effect, EffectTarget, Generation, LogKind, PartitionId, Refusal};
 
 /// How long the target's home is waited for: longer than it waits itself.
 const HOME_PATIENCE: Duration = Duration::from_secs(5);
@@ -21,7 +21,15 @@ impl Carrier for HomeRouter {
         let router = self.router()?;
         let mut closed = Generation::ZERO;
         loop {
-            let partition = router.partition_of(&effect.target, closed).await?;
+            let partition = match router.partition_of(&effect.target, closed).await {
+                // Whoever has no account is told by nobody having heard.
+                Err(refusal)
+                    if refusal.code == Code::UnknownChat && effect.target.log.kind() == LogKind::Account =>
+                {
+                    return Ok(());
+                }
+                found => found?,
+            };
             match router.carry_to(partition, &effect).await {
                 // The log has gone on elsewhere since its pin was read.
                 Err(WriteError::NotHome(NotHome { closed: later, .. }))

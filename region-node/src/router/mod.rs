@@ -12,6 +12,7 @@ mod accounts;
 mod core;
 mod earlier;
 mod effects;
+mod glances;
 mod pins;
 mod read;
 #[cfg(test)]

@@ -14,8 +14,8 @@ use region_node::{
     bus::{BusEvent, BusSink, Published, SinkId},
     live::LiveEvent,
     service::{
-        AccountAnswer, Acked, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom, ReadRefusal, Replicas,
-        Subscribed, Write, WriteError, WriteReply,
+        AccountAnswer, Acked, Glance, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom, ReadRefusal,
+        Replicas, Subscribed, Write, WriteError, WriteReply,
     },
 };
 use std::{
@@ -437,6 +437,16 @@ impl Replicas for StandIn {
             ReadFrom::Before(_) => drop(records.drain(..records.len().saturating_sub(limit))),
         }
         Ok(Page { records, at_end, generation: Generation::FIRST, closed: Generation::ZERO })
+    }
+
+    async fn glance(
+        &self,
+        _: PartitionId,
+        _: &UserId,
+        _: &[LogId],
+        _: bool,
+    ) -> Result<Vec<Glance>, ReadRefusal> {
+        Ok(Vec::new())
     }
 
     async fn read_stretch(

@@ -1,6 +1,7 @@
 //! Integration tests on real processes. One binary: each module is one behaviour.
 
 mod accounts;
+mod chat_list;
 mod damage;
 mod diverged;
 mod effects;

@@ -8,6 +8,8 @@ use types::{
 };
 
 const ERASE: u8 = 1;
+const JOINED: u8 = 2;
+const LEFT: u8 = 3;
 
 pub(super) fn put(into: &mut Vec<u8>, state: &LogState) {
     number(into, state.effects.len() as u64);
@@ -21,6 +23,8 @@ pub(super) fn put(into: &mut Vec<u8>, state: &LogState) {
                 number(into, offsets.len() as u64);
                 offsets.iter().for_each(|offset| number(into, offset.get()));
             }
+            EffectAct::Joined => into.push(JOINED),
+            EffectAct::Left => into.push(LEFT),
         }
     }
     number(into, state.causes.len() as u64);
@@ -38,6 +42,8 @@ pub(super) fn pending(cursor: &mut Cursor<'_>) -> Option<Vec<Pending>> {
         let (log, stretch) = target(cursor)?;
         let act = match cursor.u8()? {
             ERASE => EffectAct::Erase { offsets: offsets(cursor)? },
+            JOINED => EffectAct::Joined,
+            LEFT => EffectAct::Left,
             _ => return None,
         };
         Some((lsn, PendingEffect { cause, target: EffectTarget { log, stretch }, act }))

@@ -5,6 +5,7 @@
 
 mod account;
 mod caller;
+mod chat_list;
 mod chats;
 mod devices;
 mod people;
@@ -28,6 +29,7 @@ use types::{Code, DeviceId, Refusal, limits};
 pub(super) fn routes(edge: &Edge) -> Router {
     Router::new()
         .merge(chats::routes())
+        .merge(chat_list::routes())
         .merge(sign_in::routes())
         .merge(devices::routes())
         .merge(account::routes())

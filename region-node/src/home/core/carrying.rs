@@ -18,8 +18,8 @@ use super::{
 use crate::service::WriteError;
 use log_store::fold::LogState;
 use types::{
-    AckPolicy, BodyHash, Code, Effect, EffectAct, EffectTarget, Generation, LogId, Position, Refusal,
-    StateUpdate, limits,
+    AckPolicy, BodyHash, Code, Effect, EffectAct, EffectTarget, Generation, LogId, LogKind, Position,
+    Refusal, StateUpdate, account::JOINED_MAX, limits,
 };
 
 /// An effect on its way to its target's log.
@@ -99,7 +99,7 @@ impl Core {
     ) -> Result<Next<Option<Generation>>, WriteError> {
         let EffectTarget { log: id, stretch } = effect.target;
         let Some(Some(state)) = &log.state else { return Err(unknown_chat(id).into()) };
-        if state.has_taken(effect) {
+        if state.has_taken(effect) || tells_nobody(effect, state) {
             return Ok(Next::Is(None));
         }
         fits(effect, state)?;
@@ -190,19 +190,41 @@ impl Core {
 /// Whether the log here is what the effect is for.
 fn fits(effect: &Effect, state: &LogState) -> Result<(), Refusal> {
     let EffectTarget { log, stretch } = effect.target;
-    let EffectAct::Erase { offsets } = &effect.act;
-    let held = |offset: &types::Offset| {
-        state.held_around(*offset).is_some()
-            && state.position_at(*offset).is_some_and(|at| at.generation == stretch)
-    };
-    if let Some(offset) = offsets.iter().find(|offset| !held(offset)) {
-        let message = format!("{log} has no entry at offset {offset} here in generation {stretch}");
-        return Err(Refusal::new(Code::BadRequest, message));
+    match &effect.act {
+        EffectAct::Erase { offsets } => {
+            let held = |offset: &types::Offset| {
+                state.held_around(*offset).is_some()
+                    && state.position_at(*offset).is_some_and(|at| at.generation == stretch)
+            };
+            if let Some(offset) = offsets.iter().find(|offset| !held(offset)) {
+                let message = format!("{log} has no entry at offset {offset} here in generation {stretch}");
+                return Err(Refusal::new(Code::BadRequest, message));
+            }
+            let key = (effect.cause_log, stretch);
+            if state.causes.len() >= limits::EFFECT_CAUSES_MAX && !state.causes.contains_key(&key) {
+                let most = limits::EFFECT_CAUSES_MAX;
+                let message = format!("{most} logs have had an effect on {log} already");
+                return Err(Refusal::new(Code::TooLarge, message));
+            }
+            Ok(())
+        }
+        EffectAct::Joined | EffectAct::Left => {
+            let is_chat = matches!(effect.cause_log.kind(), LogKind::Direct | LogKind::Group);
+            if !is_chat || log.kind() != LogKind::Account || !stretch.is_zero() {
+                let message = format!("{} cannot tell {log} of members", effect.cause_log);
+                return Err(Refusal::new(Code::BadRequest, message));
+            }
+            if effect.act == EffectAct::Joined && !state.has_room_to_join(&effect.cause_log) {
+                let message = format!("the user of {log} has {JOINED_MAX} chats, the most there may be");
+                return Err(Refusal::new(Code::TooLarge, message));
+            }
+            Ok(())
+        }
     }
-    let key = (effect.cause_log, stretch);
-    if state.causes.len() >= limits::EFFECT_CAUSES_MAX && !state.causes.contains_key(&key) {
-        let most = limits::EFFECT_CAUSES_MAX;
-        return Err(Refusal::new(Code::TooLarge, format!("{most} logs have had an effect on {log} already")));
-    }
-    Ok(())
+}
+
+/// Whether the effect is for an account that is not in use: it is done by being heard.
+fn tells_nobody(effect: &Effect, state: &LogState) -> bool {
+    matches!(effect.act, EffectAct::Joined | EffectAct::Left)
+        && state.account.as_ref().is_some_and(|account| account.open.is_none())
 }

@@ -172,11 +172,18 @@ impl Effects {
             if !matches!(of.here, Here::Yes(_)) {
                 continue;
             }
-            for (target, line) in &mut of.lines {
+            // The first of each target: the others wait for it.
+            let mut seen = BTreeSet::new();
+            for (lsn, PendingEffect { cause, target, act }) in &*of.pending {
+                if room == 0 || *lsn > replicated {
+                    break;
+                }
+                if !seen.insert(*target) {
+                    continue;
+                }
+                let Some(line) = of.lines.get_mut(target) else { continue };
                 let Line::Resting { until_ms, failures } = *line else { continue };
-                let first = of.pending.iter().find(|(_, effect)| effect.target == *target);
-                let Some((lsn, PendingEffect { cause, target, act })) = first else { continue };
-                if room == 0 || now_ms < until_ms || *lsn > replicated {
+                if now_ms < until_ms {
                     continue;
                 }
                 room -= 1;

@@ -7,6 +7,7 @@ mod effects;
 mod following;
 mod generated;
 mod in_sync;
+mod memberships;
 mod rehoming;
 mod salvage;
 mod sealing;

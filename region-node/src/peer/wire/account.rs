@@ -55,6 +55,7 @@ fn told(account: &Account, brief: bool) -> proto::log::Account {
         open.contacts.clear();
         open.blocked.clear();
         open.chats.clear();
+        open.joined.clear();
         open
     });
     (&Account { open, ..*account }).into()

@@ -14,7 +14,7 @@ fn device(id: u64) -> NewDevice {
     NewDevice { device: DeviceId::new(id), name, token: TokenHash([id as u8; 32]) }
 }
 
-fn registered() -> AccountChange {
+pub(super) fn registered() -> AccountChange {
     let display_name = DisplayName::new("Alice").expect("valid");
     AccountChange::Registered(Box::new(Registration {
         names: Names { username: Username::new("alice").expect("valid"), phone: None },

@@ -42,12 +42,12 @@ impl World {
         ticket
     }
 
-    fn answer_effect(&mut self, effect: &Effect, outcome: EffectOutcome) {
+    pub(super) fn answer_effect(&mut self, effect: &Effect, outcome: EffectOutcome) {
         let Effect { cause_log, cause, target, .. } = *effect;
         self.say(Input::EffectAnswered { log: cause_log, target, cause, outcome });
     }
 
-    fn take(&mut self, effect: Effect) -> Ticket {
+    pub(super) fn take(&mut self, effect: Effect) -> Ticket {
         self.next_ticket += 1;
         let (ticket, deadline_ms) = (Ticket(self.next_ticket), self.now.boot_ms + 4_000);
         self.say(Input::Effect(Box::new(Arrival { ticket, effect, deadline_ms })));
