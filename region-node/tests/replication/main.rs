@@ -1,5 +1,6 @@
 //! Nodes over real connections: register, become home, append, replicate, lose the lease, be fenced, diverge.
 
+mod accounts;
 mod directory;
 mod streams;
 mod world;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use world::{Peer, Pump, TestNode, until};
 
 /// Two nodes, the first of them home, the second following.
-struct Pair {
+pub(crate) struct Pair {
     directory: Directory,
     home: TestNode,
     follower: TestNode,

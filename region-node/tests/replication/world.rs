@@ -92,6 +92,10 @@ pub(crate) fn chat() -> LogId {
     LogId::direct(&UserId::new("alice").expect("a name"), &UserId::new("bob").expect("a name"))
 }
 
+fn account() -> LogId {
+    LogId::account(&UserId::new("alice").expect("a name"))
+}
+
 /// A peer that writes as alice.
 pub(crate) struct Peer {
     requests: mpsc::Sender<wire::PeerRequest>,
@@ -114,8 +118,12 @@ impl Peer {
     }
 
     pub(crate) async fn write(&self, id: u64, body: wire::append::Body, ack: log::AckPolicy) {
+        self.write_to(chat(), id, body, ack).await;
+    }
+
+    async fn write_to(&self, to: LogId, id: u64, body: wire::append::Body, ack: log::AckPolicy) {
         let append = wire::Append {
-            log: Bytes::copy_from_slice(&chat().to_bytes()),
+            log: Bytes::copy_from_slice(&to.to_bytes()),
             partition: PARTITION.get(),
             generation: 1,
             sender: "alice".to_owned(),
@@ -143,6 +151,25 @@ impl Peer {
             allowed_regions: vec![],
         };
         self.write(id, wire::append::Body::Created(created), log::AckPolicy::Home).await;
+    }
+
+    /// Sees that alice's account never begins.
+    pub(crate) async fn void_account(&self, id: u64) {
+        let change = log::account_change::Change::Voided(log::AccountVoided {});
+        let body = wire::append::Body::Account(log::AccountChange { change: Some(change) });
+        self.write_to(account(), id, body, log::AckPolicy::Replicated).await;
+    }
+
+    /// Asks what alice's account is.
+    pub(crate) async fn read_account(&self, id: u64, any_copy: bool) {
+        let read = wire::ReadAccount {
+            log: Bytes::copy_from_slice(&account().to_bytes()),
+            partition: PARTITION.get(),
+            any_copy,
+            brief: true,
+        };
+        let request = Some(peer_request::Request::ReadAccount(read));
+        self.requests.send(wire::PeerRequest { request_id: id, request }).await.expect("open");
     }
 
     /// Asks what a position of the chat is.
