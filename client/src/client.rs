@@ -193,6 +193,17 @@ impl Client {
         }
     }
 
+    /// Tells from now on, as [`Event::Presence`], whether users are there with whom this one has a direct chat.
+    /// At most 256 are watched at a time; those above are passed over.
+    pub async fn watch(&self, users: &[UserId]) {
+        self.tell(Input::Watch { users: users.to_vec(), chat: None }).await;
+    }
+
+    /// Tells it of these users no longer.
+    pub async fn unwatch(&self, users: &[UserId]) {
+        self.tell(Input::Unwatch { users: users.to_vec() }).await;
+    }
+
     /// A chat that exists, by its id.
     pub fn chat(&self, log: LogId) -> Chat {
         Chat { client: self.clone(), log }
@@ -373,6 +384,11 @@ impl Chat {
     /// Tells the others that the user is typing; to be said again while it is true, at most every two seconds.
     pub async fn typing(&self) {
         self.client.tell(Input::Typing { log: self.log }).await;
+    }
+
+    /// [`Client::watch`] for members of this chat.
+    pub async fn watch(&self, members: &[UserId]) {
+        self.client.tell(Input::Watch { users: members.to_vec(), chat: Some(self.log) }).await;
     }
 
     /// How far the members have come, by name, behind `after`: those who have received the chat up to `offset`

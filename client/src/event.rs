@@ -1,6 +1,6 @@
 //! What a session tells its app.
 
-use crate::{Entry, Position, Receipt, Refused, SendError};
+use crate::{Entry, Position, Presence, Receipt, Refused, SendError};
 use types::{LogId, MessageId, UserId};
 
 /// Something happened. Within one chat, events come in the order in which they are true.
@@ -116,6 +116,8 @@ pub enum Event {
         /// How far each has come now.
         receipts: Vec<Receipt>,
     },
+    /// A user who is watched is there, or is not.
+    Presence(Presence),
     /// Somebody is typing.
     Typing {
         /// The chat.

@@ -4,7 +4,7 @@
 //! once by [`BusEvent::Lagged`], behind everything that did fit: then each log followed through it is
 //! read again from where it stood. The log is the truth; the bus only saves the reading.
 
-use crate::live::LiveEvent;
+use crate::live::{LiveEvent, Seen};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -42,6 +42,8 @@ pub enum BusEvent {
     },
     /// Something that concerns those who follow a log now, and is never stored.
     Live(Arc<LiveEvent>),
+    /// Users who are watched through this sink are there, or are not.
+    Presence(Arc<Vec<Seen>>),
     /// Events were dropped: read each followed log again.
     Lagged,
     /// The log is written elsewhere from this generation on: it must be followed where its pin says.

@@ -108,6 +108,10 @@ pub struct Config {
     /// How long a client is heard nothing of before its session ends.
     #[serde(default = "default_session_silence_ms")]
     pub session_silence_ms: u64,
+    /// How long it holds that a device is there after its node has said so, in ms: users of a node that is lost are
+    /// offline then. All nodes of a deployment have the same.
+    #[serde(default = "default_presence_ttl_ms")]
+    pub presence_ttl_ms: u64,
     /// Writes that may be parked while a home is chosen or cannot be reached.
     #[serde(default = "default_parked_max")]
     pub parked_max: usize,
@@ -188,6 +192,9 @@ const fn default_name_rest_ms() -> u64 {
 const fn default_session_silence_ms() -> u64 {
     30_000
 }
+const fn default_presence_ttl_ms() -> u64 {
+    30_000
+}
 const fn default_parked_max() -> usize {
     65_536
 }
@@ -252,6 +259,7 @@ impl Config {
             ("openings-burst", u64::from(self.openings_burst)),
             ("openings-per-s", u64::from(self.openings_per_s)),
             ("session-silence-ms", self.session_silence_ms),
+            ("presence-ttl-ms", self.presence_ttl_ms),
             ("parked-max", self.parked_max as u64),
             ("stall-limit-ms", self.stall_limit_ms),
             ("canary-interval-ms", self.canary_interval_ms),

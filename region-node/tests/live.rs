@@ -2,7 +2,7 @@
 
 mod support;
 
-use proto::client::{self, client_frame::Frame as Ask, server_frame::Frame as Answer};
+use proto::client::{self, client_frame::Frame as Ask, server_frame::Frame as Answer, user_presence::State};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use support::{World, eventually, ws::Client};
@@ -176,6 +176,88 @@ async fn who_does_not_follow_a_chat_says_nothing_in_it() {
     assert_eq!(alice.refusal(marks(&log, "made-up", "")).await.code, "position_malformed");
     let logs = vec![client::LogMark { log: log.clone(), ..Default::default() }; 257];
     assert_eq!(alice.refusal(Ask::MarkCursors(client::MarkCursors { logs })).await.code, "too_large");
+}
+
+impl Client {
+    async fn watch(&mut self, users: &[&str]) -> Vec<client::UserPresence> {
+        let users = users.iter().map(|user| (*user).to_owned()).collect();
+        let watch = client::WatchPresence { users, ..Default::default() };
+        match self.ask(Ask::WatchPresence(watch)).await {
+            Answer::Presence(presence) => presence.users,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next thing that is told of somebody's presence.
+    async fn presence(&mut self) -> client::UserPresence {
+        loop {
+            if let Answer::Presence(mut told) = self.told().await {
+                assert_eq!(told.users.len(), 1, "{told:?}");
+                return told.users.remove(0);
+            }
+        }
+    }
+}
+
+const TTL_MS: u64 = 1_500;
+
+async fn with_short_ttl() -> World {
+    World::start_with(REGIONS, |config| config.presence_ttl_ms = TTL_MS).await
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_is_told_to_watchers_in_another_region_and_to_no_stranger() {
+    let world = with_short_ttl().await;
+    let mut alice = Client::hello(world.nodes[0].address, "alice", 1).await;
+    let mut eve = Client::hello(world.nodes[0].address, "eve", 1).await;
+    alice.open_direct("bob").await;
+    for watcher in [&mut alice, &mut eve] {
+        let known = watcher.watch(&["bob"]).await;
+        assert_eq!((known.len(), known[0].state()), (1, State::Unspecified), "nobody knows yet");
+    }
+    assert_eq!(alice.presence().await.state(), State::Offline);
+    let mut bob = Client::hello(world.nodes[2].address, "bob", 2).await;
+    let seen = alice.presence().await;
+    assert_eq!(seen.state(), State::Online);
+    assert!(seen.last_seen_ms.is_some());
+    let known = alice.watch(&["bob"]).await;
+    assert_eq!(known[0].state(), State::Online, "it is known here");
+    let mut second = Client::hello(world.nodes[1].address, "bob", 3).await;
+    bob.socket.close(None).await.expect("the connection stands");
+    second.socket.close(None).await.expect("the connection stands");
+    assert_eq!(alice.presence().await.state(), State::Offline);
+    let log = eve.open_direct("carol").await;
+    let sent = eve.send(&log, "hi").await;
+    eve.follow(&log, &sent.position).await;
+    eve.send(&log, "nothing of bob came before this").await;
+    assert!(matches!(eve.told().await, Answer::Entries(_)));
+    let users = (0..257).map(|number| format!("user{number}")).collect();
+    let watch = client::WatchPresence { users, ..Default::default() };
+    assert_eq!(eve.refusal(Ask::WatchPresence(watch)).await.code, "too_large");
+}
+
+#[tokio::test]
+async fn nobody_flaps_when_the_home_of_their_presence_fails_over() {
+    let world = with_short_ttl().await;
+    let mut alice = Client::hello(world.nodes[0].address, "alice", 1).await;
+    let mut bob = Client::hello(world.nodes[1].address, "bob", 2).await;
+    let log = alice.open_direct("bob").await;
+    let sent = alice.send(&log, "hi").await;
+    alice.follow(&log, &sent.position).await;
+    alice.watch(&["bob"]).await;
+    assert_eq!(alice.presence().await.state(), State::Online);
+    let account = LogId::account(&types::UserId::new("bob").expect("a valid name"));
+    let number =
+        u64::from_be_bytes(account.key()[..8].try_into().expect("8 bytes")) % u64::from(support::PARTITIONS);
+    let partition = types::PartitionId::new(number as u32);
+    for to in [1, 2, 0] {
+        world.fail_over(partition, to);
+        tokio::time::sleep(std::time::Duration::from_millis(2 * TTL_MS)).await;
+    }
+    alice.send(&log, "nothing of bob came before this").await;
+    assert!(matches!(alice.told().await, Answer::Entries(_)), "bob was there all the time");
+    bob.socket.close(None).await.expect("the connection stands");
+    assert_eq!(alice.presence().await.state(), State::Offline, "and the last home knows it");
 }
 
 /// One request on its own connection: the status and the body.

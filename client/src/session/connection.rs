@@ -53,6 +53,7 @@ impl SessionCore {
             node: welcome.node,
             one_region: welcome.one_region,
         }));
+        self.watch_again(out);
         let mut cx = cx!(self, now_ms, out);
         for log in self.logs.values_mut().filter(|log| log.stage == log::Stage::Detached) {
             log.attach(&mut cx);

@@ -66,6 +66,7 @@ impl SessionCore {
             }
             Some(Frame::Receipts(told)) => self.receipts_told(told, out),
             Some(Frame::ReceiptsPage(page)) => self.receipts_page(request, page, out),
+            Some(Frame::Presence(presence)) => Self::presence_told(presence, out),
             Some(Frame::TypingSeen(seen)) => self.typing_seen(&seen, out),
             Some(Frame::Pong(_)) | None => {}
         }

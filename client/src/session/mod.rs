@@ -23,6 +23,7 @@ mod search;
 mod snapshot;
 mod timeline;
 mod turns;
+mod watching;
 
 pub use calls::{Answer, Page};
 pub use log::From;
@@ -40,9 +41,9 @@ use proto::client::{self as wire, client_frame};
 use requests::{Request, Requests};
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
 };
-use types::{Code, LogId, MessageId, limits};
+use types::{Code, LogId, MessageId, UserId, limits};
 
 /// What a session is told.
 #[derive(Debug, Clone)]
@@ -116,6 +117,18 @@ pub enum Input {
         /// The chat.
         log: LogId,
     },
+    /// Tell from now on whether these users are there, with whom the user shares this chat, or a direct one each.
+    Watch {
+        /// Whom.
+        users: Vec<UserId>,
+        /// As members of this chat; none: of the direct chat with each.
+        chat: Option<LogId>,
+    },
+    /// Tell it no longer.
+    Unwatch {
+        /// Of whom.
+        users: Vec<UserId>,
+    },
     /// Read how far members have come; answered by [`Output::Answer`].
     Receipts {
         /// Fresh for each call.
@@ -170,6 +183,8 @@ pub struct SessionCore {
     ready: VecDeque<LogId>,
     calls: Calls,
     marks: Marks,
+    /// Whom the app watches, and as members of which chat.
+    watched: BTreeMap<UserId, Option<LogId>>,
     outbox_messages: usize,
     outbox_bytes: usize,
     body_max_bytes: usize,
@@ -193,6 +208,7 @@ impl SessionCore {
             ready: VecDeque::new(),
             calls: Calls::default(),
             marks: Marks::default(),
+            watched: BTreeMap::new(),
             outbox_messages: 0,
             outbox_bytes: 0,
             body_max_bytes: limits::BODY_MAX_BYTES,
@@ -243,6 +259,8 @@ impl SessionCore {
             }
             Input::Mark { log, delivered, read } => self.mark(now_ms, log, delivered, read),
             Input::Typing { log } => self.typing(log, out),
+            Input::Watch { users, chat } => self.watch(users, chat, out),
+            Input::Unwatch { users } => self.unwatch(&users, out),
             Input::Receipts { call, read } => {
                 self.call(now_ms, call, Kind::Receipts, client_frame::Frame::ReadReceipts(read), out);
             }

@@ -87,6 +87,7 @@ impl Ledger {
             Event::Connected { .. }
             | Event::Disconnected { .. }
             | Event::Receipts { .. }
+            | Event::Presence(_)
             | Event::Typing { .. }
             | Event::Accepted { .. }
             | Event::Home { .. }

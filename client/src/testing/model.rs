@@ -119,6 +119,7 @@ impl Model {
             Some(Ask::MarkCursors(marks)) => self.mark(session, &marks),
             Some(Ask::ReadReceipts(read)) => self.receipts(session, id, &read),
             Some(Ask::Typing(typing)) => self.typing(session, &typing),
+            Some(Ask::WatchPresence(watch)) => self.watch(session, id, &watch),
             None => self.refuse(session, id, Code::BadRequest, "a frame without content"),
         }
     }
@@ -152,6 +153,7 @@ impl Model {
                 ping_interval_ms: 10_000,
                 receipts_members_max: 64,
                 marks_max: 256,
+                watched_users_max: 256,
             }),
             server_time_ms: 0,
             one_region: self.one_region,

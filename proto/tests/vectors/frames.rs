@@ -40,6 +40,7 @@ pub(crate) const fn client_name(frame: &Ask) -> &'static str {
         Ask::MarkCursors(_) => "markCursors",
         Ask::ReadReceipts(_) => "readReceipts",
         Ask::Typing(_) => "typing",
+        Ask::WatchPresence(_) => "watchPresence",
     }
 }
 
@@ -61,6 +62,7 @@ pub(crate) const fn server_name(frame: &Say) -> &'static str {
         Say::Receipts(_) => "receipts",
         Say::ReceiptsPage(_) => "receiptsPage",
         Say::TypingSeen(_) => "typingSeen",
+        Say::Presence(_) => "presence",
     }
 }
 
@@ -75,6 +77,7 @@ pub(crate) const CLIENT_NAMES: &[&str] = &[
     "markCursors",
     "readReceipts",
     "typing",
+    "watchPresence",
 ];
 pub(crate) const SERVER_NAMES: &[&str] = &[
     "welcome",
@@ -92,6 +95,7 @@ pub(crate) const SERVER_NAMES: &[&str] = &[
     "receipts",
     "receiptsPage",
     "typingSeen",
+    "presence",
 ];
 
 pub(crate) fn client_frames() -> Vec<(&'static str, ClientFrame)> {
@@ -173,6 +177,7 @@ fn session_frames() -> Vec<(&'static str, ServerFrame)> {
         ping_interval_ms: 10_000,
         receipts_members_max: 64,
         marks_max: 256,
+        watched_users_max: 256,
     };
     let welcome = Welcome {
         protocol_version: 1,

@@ -1,12 +1,12 @@
 //! What is live, handed to the sessions that follow its log. What finds no room is dropped: nothing is read again for it.
 
-use super::{Hub, feed::SessionId};
+use super::{Hub, Inner, feed::SessionId};
 use crate::{
     edge::{frame::SharedFrame, queue::SessionQueue},
-    live::{LiveEvent, Receipt, Said, TYPING_TTL_MS},
+    live::{LiveEvent, Receipt, Said, Seen, TYPING_TTL_MS, presence},
 };
 use proto::client::{self, server_frame::Frame};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use types::{LogId, UserId};
 
 pub(super) fn hand(hub: &Hub, event: &LiveEvent) {
@@ -28,6 +28,31 @@ pub(super) fn hand(hub: &Hub, event: &LiveEvent) {
             }
         }
     }
+}
+
+/// Tells those who watch a user.
+pub(super) fn hand_presence(hub: &Hub, delivery: &Inner, seen: &[Seen]) {
+    let mut told: BTreeMap<SessionId, Vec<client::UserPresence>> = BTreeMap::new();
+    for seen in seen {
+        let Some(partition) = presence::partition_of(&delivery.router, &seen.user) else { continue };
+        for (session, seen) in delivery.desk.lock().seen(partition, seen) {
+            told.entry(session).or_default().push(client_presence(&seen));
+        }
+    }
+    for (session, users) in told {
+        if let Some(queue) = hub.queue(session) {
+            // There are few of them: as many as a session may watch, and only changes.
+            queue.answer(0, Frame::Presence(client::Presence { users }));
+        }
+    }
+}
+
+/// Whether a user is there, as clients are told.
+pub(crate) fn client_presence(seen: &Seen) -> client::UserPresence {
+    use client::user_presence::State;
+    let state = if seen.online { State::Online } else { State::Offline };
+    let last_seen_ms = (seen.last_seen_ms > 0).then_some(seen.last_seen_ms);
+    client::UserPresence { user: seen.user.to_string(), state: state.into(), last_seen_ms }
 }
 
 fn follower(hub: &Hub, session: SessionId) -> Option<(&Arc<SessionQueue>, &UserId)> {

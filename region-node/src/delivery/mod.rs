@@ -22,6 +22,7 @@ use crate::{
     bus::{BusEvent, BusReceiver, BusSink, Published, SINK_MAX_EVENTS, bus_sink},
     clock,
     edge::{Farewell, queue::SessionQueue},
+    live::Desk,
     peer::wire::Asked,
     router::{Route, Router},
 };
@@ -30,6 +31,7 @@ use feed::{Era, Feed, Input, Output};
 use frames::frames;
 pub(crate) use frames::token;
 use host::{HashMap, HashSet};
+pub(crate) use live::client_presence;
 use parking_lot::Mutex;
 use proto::client::{self, server_frame::Frame};
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
@@ -62,6 +64,8 @@ struct Inner {
     sink: BusSink,
     hub: Mutex<Hub>,
     reads: Semaphore,
+    /// Whom the sessions watch.
+    desk: Arc<Mutex<Desk>>,
 }
 
 #[derive(Debug, Default)]
@@ -94,11 +98,16 @@ impl Hub {
 
 impl Delivery {
     /// Delivery over a router, and the events that its task is to be given.
-    pub(crate) fn new(router: Router) -> (Self, BusReceiver) {
+    pub(crate) fn new(router: Router, desk: Arc<Mutex<Desk>>) -> (Self, BusReceiver) {
         let (sink, events) = bus_sink(SINK_MAX_EVENTS);
         router.peers().deliver_to(sink.clone());
         let (hub, reads) = (Mutex::default(), Semaphore::new(READS_MAX));
-        (Self(Arc::new(Inner { router, sink, hub, reads })), events)
+        (Self(Arc::new(Inner { router, sink, hub, reads, desk })), events)
+    }
+
+    /// Where events for the sessions of this node go.
+    pub(crate) fn sink(&self) -> BusSink {
+        self.0.sink.clone()
     }
 
     /// Hands events on until `shutdown`.
@@ -180,6 +189,7 @@ impl Delivery {
                     self.publish(&mut hub, &mut published);
                     live::hand(&hub, &event);
                 }
+                BusEvent::Presence(seen) => live::hand_presence(&hub, &self.0, &seen),
                 BusEvent::Lagged => {
                     self.publish(&mut hub, &mut published);
                     metrics::counter!("hearth_edge_bus_lags").increment(1);

@@ -29,7 +29,7 @@ use crate::{
     accounts::Accounts,
     clock,
     delivery::{Delivery, SessionId},
-    live::Live,
+    live::{Desk, Live},
     parts::{PeerReplies, PeerService},
     peer::{self, Peers},
     router::Router,
@@ -89,8 +89,9 @@ impl Edge {
             Peers::new(Arc::clone(&parts.config), Arc::clone(&parts.view), Arc::clone(&parts.identity));
         let router = Router::new(parts.clone(), peers.clone());
         let accounts = Accounts::new(&parts, &router);
-        let (delivery, events) = Delivery::new(router.clone());
-        let live = Live::new(router.clone());
+        let desk = Arc::new(Mutex::new(Desk::new(parts.config.presence_ttl_ms)));
+        let (delivery, events) = Delivery::new(router.clone(), Arc::clone(&desk));
+        let live = Live::new(router.clone(), desk, delivery.sink());
         tokio::spawn(live.clone().run(shutdown.clone()));
         tokio::spawn(peers.run(shutdown.clone()));
         tokio::spawn(router.clone().run(shutdown.clone()));

@@ -130,6 +130,16 @@ pub(crate) fn reached(mark: &client::LogMark) -> Result<(LogId, Reached), Refusa
     Ok((log, Reached { delivered, read, hides_read: false }))
 }
 
+/// Whom a session wants to watch, without repeats, and as members of which chat.
+pub(crate) fn watched(watch: &client::WatchPresence) -> Result<(Vec<UserId>, Option<LogId>), Refusal> {
+    let chat = if watch.log.is_empty() { None } else { Some(log(&watch.log)?) };
+    let mut users: Vec<UserId> =
+        watch.users.iter().map(|name| user("users", name)).collect::<Result<_, _>>()?;
+    users.sort();
+    users.dedup();
+    Ok((users, chat))
+}
+
 /// Which receipts are wanted.
 pub(crate) fn receipts(user: UserId, read: &client::ReadReceipts) -> Result<Asked, Refusal> {
     let after = match read.after_user.as_str() {

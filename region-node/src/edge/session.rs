@@ -20,13 +20,13 @@ use super::{
 use crate::{
     accounts::Bearer,
     delivery::{Join, token},
-    live::{Asked, Page as ReceiptsPage, RECEIPTS_MEMBERS_MAX, Reached},
+    live::{Asked, Page as ReceiptsPage, RECEIPTS_MEMBERS_MAX, Reached, Seen},
     service::{Acked, LocateAnswer, Page, ReadRefusal},
 };
 use greeting::Greeting;
 use log_store::locate::Located;
 use proto::client::{self, ClientFrame, client_frame, resumed, server_frame::Frame};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use types::{Code, DeviceId, LogId, MessageId, PinSegment, Position, Refusal, UserId, limits};
 
 /// Chats being opened and pages being read, of one session at a time.
@@ -79,6 +79,10 @@ pub(crate) enum Finished {
         request_id: u64,
         log: LogId,
         result: Result<Page, ReadRefusal>,
+    },
+    Watched {
+        request_id: u64,
+        known: Vec<(UserId, Option<Seen>)>,
     },
     Receipts {
         request_id: u64,
@@ -149,6 +153,14 @@ pub(crate) enum Output {
         request_id: u64,
         asked: Asked,
     },
+    /// Tell the session of these users, as members of a chat.
+    Watch {
+        request_id: u64,
+        watcher: UserId,
+        users: Vec<UserId>,
+        chat: Option<LogId>,
+    },
+    Unwatch(Vec<UserId>),
     Close {
         code: u16,
         reason: &'static str,
@@ -163,6 +175,8 @@ pub(crate) struct Session {
     greeting: Option<Box<Greeting>>,
     /// The number of the last Subscribe of each followed log; an earlier one's answer is void.
     followed: BTreeMap<LogId, u64>,
+    /// Whom it watches.
+    watched: BTreeSet<UserId>,
     next_follow: u64,
     writes: u32,
     write_bytes: usize,
@@ -178,6 +192,7 @@ impl Session {
             who: None,
             greeting: None,
             followed: BTreeMap::new(),
+            watched: BTreeSet::new(),
             next_follow: 1,
             writes: 0,
             write_bytes: 0,
@@ -185,6 +200,11 @@ impl Session {
             locates: 0,
             heard_ms: now_ms,
         }
+    }
+
+    /// Whose it is, once that is known.
+    pub(crate) fn who(&self) -> Option<(&UserId, DeviceId)> {
+        self.who.as_ref().map(|(user, device)| (user, *device))
     }
 
     /// The logs that it follows.
@@ -274,6 +294,7 @@ impl Session {
             client_frame::Frame::MarkCursors(marks) => self.mark(id, &user, device, &marks, out),
             client_frame::Frame::Typing(typing) => self.typing(id, user, device, &typing, out),
             client_frame::Frame::ReadReceipts(read) => self.read_receipts(id, user, read, out),
+            client_frame::Frame::WatchPresence(watch) => self.watch(id, user, &watch, out),
             client_frame::Frame::Hello(_) | client_frame::Frame::Ping(_) => {}
         }
     }
@@ -380,6 +401,10 @@ impl Session {
                     }
                 }
             }
+            Finished::Watched { request_id, known } => {
+                self.reads = self.reads.saturating_sub(1);
+                out.push(Output::Answer { request_id, frame: live::presence(&known) });
+            }
             Finished::Receipts { request_id, log, result } => {
                 self.reads = self.reads.saturating_sub(1);
                 match result {
@@ -470,6 +495,7 @@ impl Session {
                 ping_interval_ms: silence_ms / 3,
                 receipts_members_max: RECEIPTS_MEMBERS_MAX as u32,
                 marks_max: live::MARKS_MAX as u32,
+                watched_users_max: live::WATCHED_MAX as u32,
             }),
             server_time_ms,
             one_region,

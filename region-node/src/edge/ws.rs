@@ -40,7 +40,7 @@ use std::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite;
-use types::{Code, Position, Record, Refusal, limits};
+use types::{Code, DeviceId, Position, Record, Refusal, UserId, limits};
 
 /// What is kept of a connection's input, for as long as it lasts.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
@@ -129,6 +129,7 @@ async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
         silence_ms: config.session_silence_ms,
     };
     let mut connection = Connected {
+        here: None,
         core: Session::new(clock::boot_ms(), terms),
         edge: edge.clone(),
         seat,
@@ -142,6 +143,9 @@ async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
     };
     poll_fn(|cx| connection.poll(cx)).await;
     edge.0.delivery.exit(connection.seat.id, connection.core.followed());
+    if let Some((user, device)) = &connection.here {
+        edge.0.live.exit(connection.seat.id, user, *device);
+    }
     // What waits is written, if the client reads it; then the connection is closed.
     let rest = poll_fn(|cx| match connection.socket.poll_write(cx, &connection.queue) {
         Poll::Ready(Ok(true)) | Poll::Pending => Poll::Pending,
@@ -152,6 +156,8 @@ async fn run(edge: Edge, seat: Seat, socket: WebSocket, encoding: Encoding) {
 
 struct Connected {
     core: Session,
+    /// Whose session it is, once it has begun: the user is there.
+    here: Option<(UserId, DeviceId)>,
     edge: Edge,
     seat: Seat,
     encoding: Encoding,
@@ -318,6 +324,10 @@ impl Connected {
             Output::Welcome { request_id } => {
                 let frame = self.core.welcome(clock::wall_ms(), edge.router.has_one_region());
                 self.queue.answer(request_id, frame);
+                if let Some((user, device)) = self.core.who() {
+                    edge.live.enter(user, device);
+                    self.here = Some((user.clone(), device));
+                }
             }
             Output::Answer { frame: Frame::Sent(_), .. } if is_cut() => {
                 self.socket.abandon(&self.queue);
@@ -367,6 +377,14 @@ impl Connected {
             }),
             Output::Mark { log, user, device, reached } => edge.live.mark(log, user, device, reached),
             Output::Typing { log, user, device } => edge.live.typing(log, &user, device),
+            Output::Watch { request_id, watcher, users, chat } => {
+                let session = self.seat.id;
+                self.start(async move {
+                    let known = edge.live.watch(session, &watcher, users, chat).await;
+                    Finished::Watched { request_id, known }
+                });
+            }
+            Output::Unwatch(users) => users.iter().for_each(|user| edge.live.unwatch(self.seat.id, user)),
             Output::ReadReceipts { request_id, asked } => self.start(async move {
                 let result = edge.live.receipts(&asked).await;
                 Finished::Receipts { request_id, log: asked.log, result }

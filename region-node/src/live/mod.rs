@@ -1,32 +1,39 @@
-//! What is live and no entry: receipts, and who is typing.
+//! What is live and no entry: receipts, who is typing, and who is there.
 //!
 //! ```text
 //!   sessions ──► outgoing ──one request per home──► board, at the home ──► bus ──► delivery ──► sessions
 //!                                                     └── every 2 s ──► one record of the log
 //!   sessions ──► pace ──► the chat's home ──► pace ──► bus ──► sessions              (typing: nothing is stored)
+//!   sessions ◄─► desk ──beats──► roll, at the home of the user's presence ──► desk of who watches ──► sessions
 //! ```
 //!
-//! [`outgoing`], [`board`] and [`typing`] decide; this module brings what they say to where it belongs. A node has one
+//! [`outgoing`], [`board`], [`typing`], [`desk`] and [`roll`] decide; this module brings what they say to where it belongs. A node has one
 //! of them all: as an edge it sends for its sessions, as a home it takes in for its logs.
 
 mod board;
+pub(crate) mod desk;
 mod event;
 mod outgoing;
+pub(crate) mod presence;
 mod privacy;
 mod receipts;
+mod roll;
 mod typing;
 pub(crate) mod wire;
 
 pub(crate) use board::{Cursor, Reached};
+pub(crate) use desk::Desk;
 pub use event::{LiveEvent, Receipt, Said};
 pub(crate) use outgoing::{OfLog, Refused};
 pub(crate) use receipts::{Asked, Page};
+pub use roll::Seen;
 pub(crate) use typing::TTL_MS as TYPING_TTL_MS;
 
 /// In a chat with more members receipts are pushed to the user's own devices only.
 pub(crate) const RECEIPTS_MEMBERS_MAX: usize = board::TOLD_MEMBERS_MAX;
 
 use crate::{
+    bus::BusSink,
     clock::Now,
     home::core::rules,
     peer::{Channel, client::answer},
@@ -37,7 +44,9 @@ use board::{Board, NotTaken};
 use host::HashMap;
 use outgoing::{Outgoing, Output, Way};
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use presence::Rolls;
+use roll::Roll;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, Semaphore},
     time::{MissedTickBehavior, interval},
@@ -50,6 +59,8 @@ use typing::Pace;
 const TICK: Duration = Duration::from_millis(50);
 /// How often it is looked whether homes have changed, in ticks.
 const LOOK_TICKS: u32 = 10;
+/// How often changes of who is there are told, in ticks.
+const BEAT_TICKS: u32 = 4;
 /// How long a home is waited for.
 const HOME_PATIENCE: Duration = Duration::from_secs(2);
 /// Of those who are typing, how many are told of at a time.
@@ -68,6 +79,11 @@ struct Inner {
     said: Mutex<Pace>,
     heard: Mutex<Pace>,
     telling: Semaphore,
+    shown: privacy::Shown,
+    desk: Arc<Mutex<Desk>>,
+    rolls: Mutex<Rolls>,
+    /// Where this node's own sessions are told.
+    sink: BusSink,
     /// There is something to do.
     wake: Notify,
 }
@@ -89,7 +105,10 @@ impl AtHome {
 }
 
 impl Live {
-    pub(crate) fn new(router: Router) -> Self {
+    /// Over a router, and what delivery knows too: who watches whom, and where its events go.
+    pub(crate) fn new(router: Router, desk: Arc<Mutex<Desk>>, sink: BusSink) -> Self {
+        let ttl_ms = router.parts().config.presence_ttl_ms;
+        let rolls = Rolls { roll: Roll::new(ttl_ms), sinks: BTreeMap::new() };
         Self(Arc::new(Inner {
             router,
             outgoing: Mutex::default(),
@@ -97,6 +116,10 @@ impl Live {
             said: Mutex::default(),
             heard: Mutex::default(),
             telling: Semaphore::new(TELLING_MAX),
+            shown: privacy::Shown::default(),
+            desk,
+            rolls: Mutex::new(rolls),
+            sink,
             wake: Notify::new(),
         }))
     }
@@ -120,6 +143,10 @@ impl Live {
             ticks = ticks.wrapping_add(1);
             if ticks.is_multiple_of(LOOK_TICKS) {
                 self.look();
+                self.tick_rolls();
+            }
+            if ticks.is_multiple_of(BEAT_TICKS) {
+                self.send_beats();
             }
             self.send();
             self.tell_and_write();
@@ -132,13 +159,29 @@ impl Live {
             && inner.home.lock().board.is_empty()
             && inner.said.lock().is_empty()
             && inner.heard.lock().is_empty()
+            && inner.desk.lock().is_empty()
+            && inner.rolls.lock().roll.is_empty()
     }
 
     /// A device has received and read more of a log.
-    pub(crate) fn mark(&self, log: LogId, user: UserId, device: DeviceId, mut reached: Reached) {
-        reached.hides_read |= privacy::hides_reads(&user);
+    pub(crate) fn mark(&self, log: LogId, user: UserId, device: DeviceId, reached: Reached) {
         let now_ms = Now::read().boot_ms;
-        if !self.0.outgoing.lock().say(now_ms, log, Cursor { user, device, reached }) {
+        if let Some(hides_read) = self.0.shown.hides_reads(now_ms, &user) {
+            return self.say(
+                now_ms,
+                log,
+                Cursor { user, device, reached: Reached { hides_read, ..reached } },
+            );
+        }
+        let live = self.clone();
+        tokio::spawn(async move {
+            let hides_read = live.0.shown.look(&live.0.router, now_ms, &user).await;
+            live.say(now_ms, log, Cursor { user, device, reached: Reached { hides_read, ..reached } });
+        });
+    }
+
+    fn say(&self, now_ms: u64, log: LogId, cursor: Cursor) {
+        if !self.0.outgoing.lock().say(now_ms, log, cursor) {
             metrics::counter!("hearth_edge_cursors_dropped_total").increment(1);
         }
         self.0.wake.notify_one();

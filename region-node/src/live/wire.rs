@@ -5,6 +5,7 @@ use super::{
     event::{LiveEvent, Receipt, Said},
     outgoing::{OfLog, Refused},
     receipts::{Asked, Page},
+    roll::{Beat, Seen},
 };
 use crate::{bus::BusEvent, peer::wire as peer, service::ReadRefusal};
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use proto::{
     node::{self, peer_reply::Reply, peer_request::Request},
 };
 use std::sync::Arc;
-use types::{DeviceCursor, DeviceId, Generation, LogId, PartitionId, Position, UserId, limits};
+use types::{DeviceCursor, DeviceId, Generation, LogId, NodeId, PartitionId, Position, UserId, limits};
 
 /// Cursors that one request may bring.
 const CURSORS_MAX: usize = 16_384;
@@ -202,7 +203,74 @@ pub(crate) fn event(reply: &Reply) -> Result<Option<BusEvent>, Malformed> {
             let (_, log, user, device) = typing(wire)?;
             LiveEvent { log, said: Said::Typing { user, device } }
         }
+        Reply::Presence(wire) => {
+            let seen = wire.users.iter().map(seen_from).collect::<Result<_, _>>()?;
+            return Ok(Some(BusEvent::Presence(Arc::new(seen))));
+        }
         _ => return Ok(None),
     };
     Ok(Some(BusEvent::Live(Arc::new(event))))
+}
+
+pub(super) fn beat_request(node: &NodeId, beats: &[(PartitionId, Beat)]) -> Request {
+    let devices = |devices: &[(UserId, DeviceId)]| {
+        let device = |(user, device): &(UserId, DeviceId)| node::UserDevice {
+            user: user.to_string(),
+            device: device.get(),
+        };
+        devices.iter().map(device).collect()
+    };
+    let users = |users: &[UserId]| users.iter().map(UserId::to_string).collect();
+    let of_partition = |(partition, beat): &(PartitionId, Beat)| node::BeatOfPartition {
+        partition: partition.get(),
+        online: devices(&beat.online),
+        gone: devices(&beat.gone),
+        watched: users(&beat.watched),
+        unwatched: users(&beat.unwatched),
+    };
+    let partitions = beats.iter().map(of_partition).collect();
+    Request::Beat(node::PresenceBeat { node: node.to_string(), partitions })
+}
+
+pub(crate) fn beat(wire: &node::PresenceBeat) -> Result<(NodeId, Vec<(PartitionId, Beat)>), Malformed> {
+    let devices = |devices: &[node::UserDevice]| -> Result<Vec<_>, Malformed> {
+        let device =
+            |wire: &node::UserDevice| Ok((user("beat.user", &wire.user)?, DeviceId::new(wire.device)));
+        devices.iter().map(device).collect()
+    };
+    let users = |users: &[String]| -> Result<Vec<_>, Malformed> {
+        users.iter().map(|name| user("beat.user", name)).collect()
+    };
+    let of_partition = |wire: &node::BeatOfPartition| {
+        let (online, gone) = (devices(&wire.online)?, devices(&wire.gone)?);
+        let (watched, unwatched) = (users(&wire.watched)?, users(&wire.unwatched)?);
+        Ok((PartitionId::new(wire.partition), Beat { online, gone, watched, unwatched }))
+    };
+    let node = peer::named("beat.node", NodeId::new(&wire.node))?;
+    Ok((node, wire.partitions.iter().map(of_partition).collect::<Result<_, Malformed>>()?))
+}
+
+pub(crate) fn beat_reply(not_home: &[PartitionId]) -> Reply {
+    Reply::BeatTaken(node::BeatTaken { not_home: not_home.iter().map(|partition| partition.get()).collect() })
+}
+
+/// Of which partitions the receiver is not home; `None` where the answer is none.
+pub(super) fn beat_taken(reply: Reply) -> Option<Vec<PartitionId>> {
+    let Reply::BeatTaken(taken) = reply else { return None };
+    Some(taken.not_home.into_iter().map(PartitionId::new).collect())
+}
+
+/// What watchers are told, on its way to them.
+pub(crate) fn presence_reply(seen: &[Seen]) -> Reply {
+    let user = |seen: &Seen| node::SeenUser {
+        user: seen.user.to_string(),
+        online: seen.online,
+        last_seen_ms: seen.last_seen_ms,
+    };
+    Reply::Presence(node::PresenceSeen { users: seen.iter().map(user).collect() })
+}
+
+fn seen_from(wire: &node::SeenUser) -> Result<Seen, Malformed> {
+    let user = user("presence.user", &wire.user)?;
+    Ok(Seen { user, online: wire.online, last_seen_ms: wire.last_seen_ms })
 }

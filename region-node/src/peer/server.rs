@@ -212,6 +212,11 @@ impl PeerStream {
                 let ((partition, asked), live) = (live::wire::read(&read)?, self.live.clone());
                 async move { (id, live::wire::page_reply(&live.page(partition, &asked).await)) }.boxed()
             }
+            Request::Beat(beat) => {
+                let (node, beats) = live::wire::beat(&beat)?;
+                let refused = self.live.take_beats(&node, beats, &self.sink);
+                return Ok(Some(live::wire::beat_reply(&refused)));
+            }
             Request::Typing(typing) => {
                 let (partition, log, user, device) = live::wire::typing(&typing)?;
                 self.live.hear_typing(partition, log, user, device);
@@ -347,6 +352,7 @@ fn event_reply(event: BusEvent) -> Reply {
             generation: generation.get(),
         }),
         BusEvent::Live(event) => live::wire::event_reply(&event),
+        BusEvent::Presence(seen) => live::wire::presence_reply(&seen),
         BusEvent::Lagged => Reply::Lagged(node::BusLagged {}),
         BusEvent::Ended { partition, epoch } => {
             Reply::Ended(node::BusEnded { partition: partition.get(), epoch: epoch.get() })

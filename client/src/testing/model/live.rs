@@ -1,7 +1,7 @@
 //! Receipts and typing of the server in memory: told at once.
 
 use super::{Log, Model, Say};
-use proto::client as wire;
+use proto::client::{self as wire, user_presence::State};
 use types::{Code, LogId};
 
 impl Model {
@@ -41,6 +41,20 @@ impl Model {
         let receipts = users.map(|(user, _)| receipt(log, user)).collect();
         let page = wire::ReceiptsPage { log: read.log.clone(), receipts, at_end: true };
         self.say(session, id, Say::ReceiptsPage(page));
+    }
+
+    /// Everyone is there who has a session; changes are not told.
+    pub(super) fn watch(&mut self, session: u64, id: u64, watch: &wire::WatchPresence) {
+        if watch.stop {
+            return;
+        }
+        let presence = |user: &String| {
+            let online = self.sessions.values().any(|session| session.user == *user);
+            let state = if online { State::Online } else { State::Offline };
+            wire::UserPresence { user: user.clone(), state: state.into(), last_seen_ms: None }
+        };
+        let users = watch.users.iter().map(presence).collect();
+        self.say(session, id, Say::Presence(wire::Presence { users }));
     }
 
     pub(super) fn typing(&mut self, session: u64, typing: &wire::Typing) {

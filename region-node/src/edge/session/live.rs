@@ -2,15 +2,17 @@
 
 use super::{Output, Session, about, refuse};
 use crate::{
-    delivery::token,
+    delivery::{client_presence, token},
     edge::request,
-    live::{Page, Receipt, not_followed},
+    live::{Page, Receipt, Seen, not_followed},
 };
-use proto::client;
+use proto::client::{self, server_frame::Frame};
 use types::{Code, DeviceId, LogId, Mark, Offset, Position, Refusal, UserId};
 
 /// Chats in one frame of cursors.
 pub(super) const MARKS_MAX: usize = 256;
+/// Users that one session may watch.
+pub(super) const WATCHED_MAX: usize = 256;
 
 impl Session {
     pub(super) fn mark(
@@ -66,10 +68,45 @@ impl Session {
         }
     }
 
+    pub(super) fn watch(
+        &mut self,
+        id: u64,
+        watcher: UserId,
+        watch: &client::WatchPresence,
+        out: &mut Vec<Output>,
+    ) {
+        let (users, chat) = match request::watched(watch) {
+            Ok(watched) => watched,
+            Err(refusal) => return about(id, refusal.into(), &watch.log, "", out),
+        };
+        if watch.stop {
+            self.watched.retain(|watched| !users.contains(watched));
+            return out.push(Output::Unwatch(users));
+        }
+        let more = users.iter().filter(|user| !self.watched.contains(*user)).count();
+        if self.watched.len() + more > WATCHED_MAX {
+            let why = format!("this session would watch more than {WATCHED_MAX} users");
+            return about(id, Refusal::new(Code::TooLarge, why).into(), &watch.log, "", out);
+        }
+        if self.may_read(id, out) {
+            self.watched.extend(users.iter().cloned());
+            out.push(Output::Watch { request_id: id, watcher, users, chat });
+        }
+    }
+
     /// Only what is followed was found to be the user's.
     fn followed_log<T>(&self, (log, said): (LogId, T)) -> Result<(LogId, T), Refusal> {
         if self.followed.contains_key(&log) { Ok((log, said)) } else { Err(not_followed(log)) }
     }
+}
+
+/// What is known of users, as the watching client is told.
+pub(super) fn presence(known: &[(UserId, Option<Seen>)]) -> Frame {
+    let user = |(user, seen): &(UserId, Option<Seen>)| match seen {
+        Some(seen) => client_presence(seen),
+        None => client::UserPresence { user: user.to_string(), ..client::UserPresence::default() },
+    };
+    Frame::Presence(client::Presence { users: known.iter().map(user).collect() })
 }
 
 /// How far a member has come, as clients are told.
