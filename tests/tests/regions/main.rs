@@ -10,6 +10,7 @@ mod following;
 mod history;
 mod killed_client;
 mod leader;
+mod live;
 mod moves;
 mod nodes;
 mod observers;
