@@ -87,7 +87,7 @@ impl Client {
         events: Option<mpsc::Sender<Event>>,
     ) -> Self {
         let (user, bounds) = (config.user.clone(), config.bounds);
-        let socket = Socket::new(config.encoding, Tls::new(config.roots.clone()));
+        let socket = Socket::new(config.encoding, Tls::new(config.roots.clone()), config.credentials.clone());
         let is_kept = keeper.is_some();
         let core = SessionCore::new(config, snapshot, host::random::number());
         let (messages, bytes) = core.outbox_size();

@@ -1,6 +1,6 @@
 //! How a client is set up, with every bound and every wait.
 
-use crate::Roots;
+use crate::{Roots, account::Credentials};
 use serde::{Deserialize, Serialize};
 use types::{DeviceId, UserId};
 
@@ -16,6 +16,9 @@ pub struct Config {
     pub user: UserId,
     /// Which of the user's devices; drawn once and kept, because the dedup of retries counts on it.
     pub device: DeviceId,
+    /// Who shows the device's access token, on each connection. None: nobody is asked for one, which is so in
+    /// development mode only.
+    pub credentials: Option<Credentials>,
     /// Name and version of the app, for operators.
     pub agent: String,
     /// How frames are written.
@@ -34,6 +37,7 @@ impl Config {
             roots: Roots::default(),
             user,
             device,
+            credentials: None,
             agent: concat!("hearth-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             encoding: Encoding::default(),
             timing: Timing::default(),

@@ -20,6 +20,7 @@
 //! faults on demand.
 #![warn(missing_docs)]
 
+pub mod account;
 pub mod bare;
 mod client;
 mod config;

@@ -21,6 +21,12 @@ pub(crate) enum Command {
     Send(commands::send::Args),
     /// Print the messages of a chat as they come, each once and in order.
     Tail(commands::tail::Args),
+    /// Make an account, and log this device in.
+    Register(commands::account::Register),
+    /// Log this device in.
+    Login(commands::account::Login),
+    /// Log this device out.
+    Logout(commands::account::Logout),
     /// Hurt and heal a deployment that `up` runs.
     Lab(commands::lab::Args),
     /// See how a deployment is.
@@ -42,6 +48,9 @@ impl Command {
             Self::Chat(args) => commands::chat::run(args).await,
             Self::Send(args) => commands::send::run(args).await,
             Self::Tail(args) => commands::tail::run(args).await,
+            Self::Register(args) => commands::account::register(args).await,
+            Self::Login(args) => commands::account::log_in(args).await,
+            Self::Logout(args) => commands::account::log_out(args).await,
             Self::Lab(args) => commands::lab::run(args).await,
             Self::Admin(args) => commands::admin::run(args).await,
             Self::Bench(args) => commands::bench::run(args).await,

@@ -218,7 +218,7 @@ impl Driver {
         self.core.handle(now_ms, input, &mut outputs);
         for output in outputs.drain(..) {
             match output {
-                Output::Connect { edge } => self.socket.connect(&edge),
+                Output::Connect { edge, refused_token } => self.socket.connect(&edge, refused_token),
                 Output::Disconnect => self.socket.disconnect(),
                 Output::Frame(frame) => self.socket.write(&frame),
                 Output::Event(event) => self.event(event),

@@ -1,7 +1,12 @@
 //! The WebSocket, or the attempt to open one.
 
 use super::{codec, transport::Transport};
-use crate::{Encoding, session::Input, tls::Tls};
+use crate::{
+    Encoding,
+    account::{AccountError, Credentials},
+    session::Input,
+    tls::Tls,
+};
 use futures_util::{
     FutureExt, Sink, SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
@@ -29,7 +34,30 @@ use tokio_tungstenite::{
 };
 
 type Stream = WebSocketStream<Transport>;
-type Opening = Pin<Box<dyn Future<Output = Result<Stream, Error>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = Result<(Stream, Option<String>), NotOpened>> + Send>>;
+
+/// No connection.
+enum NotOpened {
+    Socket(Error),
+    NoToken(AccountError),
+}
+
+impl NotOpened {
+    /// What the session is told of it.
+    fn told(self) -> Input {
+        match self {
+            Self::Socket(error) => {
+                let reason = error.to_string();
+                match retry_after_ms(&error) {
+                    None => Input::Disconnected { reason },
+                    Some(retry_after_ms) => Input::TurnedAway { reason, retry_after_ms },
+                }
+            }
+            Self::NoToken(AccountError::Refused(error)) if !error.retryable => Input::Barred { error },
+            Self::NoToken(error) => Input::Disconnected { reason: format!("no access token: {error}") },
+        }
+    }
+}
 
 /// Frames that are read at once before the rest of the driver has its turn.
 const READ_BATCH: usize = 64;
@@ -47,19 +75,31 @@ enum State {
 pub(crate) struct Socket {
     encoding: Encoding,
     tls: Arc<Tls>,
+    credentials: Option<Credentials>,
     state: State,
     queue: VecDeque<Message>,
     unflushed: bool,
 }
 
 impl Socket {
-    pub(crate) const fn new(encoding: Encoding, tls: Arc<Tls>) -> Self {
-        Self { encoding, tls, state: State::Closed, queue: VecDeque::new(), unflushed: false }
+    pub(crate) const fn new(encoding: Encoding, tls: Arc<Tls>, credentials: Option<Credentials>) -> Self {
+        Self { encoding, tls, credentials, state: State::Closed, queue: VecDeque::new(), unflushed: false }
     }
 
-    pub(super) fn connect(&mut self, edge: &str) {
+    pub(super) fn connect(&mut self, edge: &str, refused_token: Option<String>) {
         self.disconnect();
-        self.state = State::Opening(Box::pin(open(edge.to_owned(), self.encoding, Arc::clone(&self.tls))));
+        let (edge, encoding, tls) = (edge.to_owned(), self.encoding, Arc::clone(&self.tls));
+        let credentials = self.credentials.clone();
+        let opened = async move {
+            let token = match credentials {
+                Some(credentials) => {
+                    Some(credentials.token(refused_token).await.map_err(NotOpened::NoToken)?)
+                }
+                None => None,
+            };
+            Ok((open(edge, encoding, tls).await.map_err(NotOpened::Socket)?, token))
+        };
+        self.state = State::Opening(Box::pin(opened));
     }
 
     pub(super) fn disconnect(&mut self) {
@@ -79,20 +119,14 @@ impl Socket {
         let ended = match &mut self.state {
             State::Closed => std::future::pending().await,
             State::Opening(opening) => match opening.await {
-                Ok(stream) => {
+                Ok((stream, token)) => {
                     let (writer, reader) = stream.split();
                     self.state = State::Open { reader, writer };
-                    return vec![Input::Connected];
+                    return token.map(Input::Token).into_iter().chain([Input::Connected]).collect();
                 }
                 Err(error) => {
-                    let reason = error.to_string();
-                    match retry_after_ms(&error) {
-                        None => reason,
-                        Some(retry_after_ms) => {
-                            self.disconnect();
-                            return vec![Input::TurnedAway { reason, retry_after_ms }];
-                        }
-                    }
+                    self.disconnect();
+                    return vec![error.told()];
                 }
             },
             State::Open { reader, writer } => {

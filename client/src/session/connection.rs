@@ -12,7 +12,8 @@ const HELLO_CURSORS_MAX: usize = 512;
 impl SessionCore {
     pub(super) fn connect(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         self.link.connect(now_ms, &self.config.timing);
-        out.push(Output::Connect { edge: self.link.edge().to_owned() });
+        let refused_token = self.refused_token.clone();
+        out.push(Output::Connect { edge: self.link.edge().to_owned(), refused_token });
     }
 
     pub(super) fn greet(&mut self, now_ms: u64, out: &mut Vec<Output>) {
@@ -28,7 +29,7 @@ impl SessionCore {
             device: self.config.device.get(),
             cursors: cursors.collect(),
             agent: self.config.agent.clone(),
-            token: String::new(),
+            token: self.token.clone(),
         };
         let frame = Some(client_frame::Frame::Hello(hello));
         out.push(Output::Frame(wire::ClientFrame { request_id, frame }));
@@ -38,6 +39,7 @@ impl SessionCore {
         if !matches!(self.link.stage, Stage::Handshake { .. }) {
             return;
         }
+        self.refused_token = None;
         let limits = welcome.limits.unwrap_or_default();
         self.link.welcomed(now_ms, &self.config.timing, limits.ping_interval_ms);
         if limits.session_writes_max > 0 {

@@ -89,7 +89,12 @@ impl SessionCore {
             }
             Some(Request::Call { call }) => self.call_refused(now_ms, call, error, out),
             Some(Request::Hello) | None if matches!(self.link.stage, Stage::Handshake { .. }) => {
-                match error.retryable {
+                let has_ended =
+                    error.known() == Some(Code::TokenExpired) && self.config.credentials.is_some();
+                if has_ended {
+                    self.refused_token = Some(std::mem::take(&mut self.token));
+                }
+                match error.retryable || has_ended {
                     true => self.lost(now_ms, error.to_string(), true, out),
                     false => self.end(&error, out, now_ms),
                 }

@@ -50,6 +50,13 @@ use types::{Code, LogId, MessageId, UserId, limits};
 pub enum Input {
     /// Start connecting.
     Start,
+    /// What to show on the connection that opens next.
+    Token(String),
+    /// Nobody will be let in: the device has no token any more.
+    Barred {
+        /// Why.
+        error: Refused,
+    },
     /// The driver has opened the connection that [`Output::Connect`] asked for.
     Connected,
     /// The connection, or the attempt to open it, is over.
@@ -149,6 +156,8 @@ pub enum Output {
     Connect {
         /// To this address.
         edge: String,
+        /// The token that an edge has called ended: another one is wanted.
+        refused_token: Option<String>,
     },
     /// Drop the connection or the attempt; not answered.
     Disconnect,
@@ -193,6 +202,9 @@ pub struct SessionCore {
     broken: Option<String>,
     /// What the server said when it sent the session away last.
     sent_away_for: String,
+    token: String,
+    /// Called ended by the last edge.
+    refused_token: Option<String>,
 }
 
 impl SessionCore {
@@ -215,6 +227,8 @@ impl SessionCore {
             one_region: false,
             broken: None,
             sent_away_for: String::new(),
+            token: String::new(),
+            refused_token: None,
         };
         core.restore(snapshot);
         core
@@ -238,6 +252,8 @@ impl SessionCore {
         match input {
             Input::Start if self.link.stage == Stage::Idle => self.connect(now_ms, out),
             Input::Start => {}
+            Input::Token(token) => self.token = token,
+            Input::Barred { error } => self.end(&error, out, now_ms),
             Input::Connected => self.greet(now_ms, out),
             Input::Disconnected { reason } => self.lost(now_ms, reason, false, out),
             Input::TurnedAway { reason, retry_after_ms } => {

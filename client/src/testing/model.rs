@@ -6,7 +6,7 @@ use proto::client::{
     self as wire, client_frame::Frame as Ask, open_chat, read_history, resumed::Answer,
     server_frame::Frame as Say,
 };
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use types::{Code, Epoch, Generation, LogId, MessageId, Offset, PositionToken, Refusal, UserId, limits};
 
 /// A fault that meets the next write.
@@ -33,6 +33,8 @@ pub struct Model {
     pub faults: VecDeque<Fault>,
     /// What meets the next checks of positions.
     pub position_faults: VecDeque<Code>,
+    /// Access tokens that have ended.
+    pub ended_tokens: BTreeSet<String>,
     /// What Welcome says of the deployment.
     pub one_region: bool,
 }
@@ -136,6 +138,9 @@ impl Model {
     fn hello(&mut self, session: u64, id: u64, hello: wire::Hello) {
         if hello.protocol_version != limits::PROTOCOL_VERSION {
             return self.refuse(session, id, Code::UnsupportedVersion, "version");
+        }
+        if self.ended_tokens.contains(&hello.token) {
+            return self.refuse(session, id, Code::TokenExpired, "the token has ended");
         }
         if let Some(session) = self.sessions.get_mut(&session) {
             (session.user, session.device) = (hello.user, hello.device);

@@ -11,7 +11,7 @@ use client::{Chat, Entry, EntryBody, Event, From, Position};
 use std::{
     collections::{HashMap, HashSet},
     io::{BufRead, IsTerminal, Write as _},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 use types::{MessageId, UserId};
@@ -39,10 +39,16 @@ pub struct Args {
 /// The chat cannot be opened or followed.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let begin = args.session.begin().await?;
+    let (own, with) = (begin.config.user.clone(), begin.with.clone());
+    let with_name = begin.with_name.clone();
     let Opened { client, chat, mut events, notes, stands, earlier } =
         session::open(&args.session, begin).await?;
     let mut talk = Talk {
-        own: args.session.user.clone(),
+        own,
+        with,
+        with_name,
+        read: 0,
+        types_until: None,
         json: args.json,
         screen: Screen::new(std::io::stdout(), std::io::stdout().is_terminal()),
         under_way: HashMap::new(),
@@ -53,7 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for message in earlier {
         talk.under_way.insert(message.message_id, String::from_utf8_lossy(&message.body).into_owned());
     }
-    talk.begin(&chat, &args.session.with, stands).await?;
+    talk.begin(&chat, stands).await?;
     let talked = talk.go_on(&chat, &mut events).await;
     drop(client);
     talked
@@ -75,6 +81,13 @@ fn read_lines() -> mpsc::Receiver<String> {
 
 struct Talk {
     own: UserId,
+    /// The other one, and what we call them.
+    with: UserId,
+    with_name: String,
+    /// Up to this offset the other one has read.
+    read: u64,
+    /// Until then the other one is known to be typing.
+    types_until: Option<Instant>,
     json: bool,
     screen: Screen<std::io::Stdout>,
     /// Own messages that are not replicated, by id: their text.
@@ -103,7 +116,7 @@ impl Talk {
                     }
                 },
                 event = events.next() => match event {
-                    Some(event) => self.hear_all(event, events).await?,
+                    Some(event) => self.hear_all(chat, event, events).await?,
                     None => break,
                 },
                 () = &mut deadline, if input_ended => {
@@ -119,22 +132,17 @@ impl Talk {
     }
 
     /// The event, and those that are here already: what was shown is confirmed together.
-    async fn hear_all(&mut self, first: Event, events: &mut Heard) -> anyhow::Result<()> {
+    async fn hear_all(&mut self, chat: &Chat, first: Event, events: &mut Heard) -> anyhow::Result<()> {
         let mut next = Some(first);
         while let Some(event) = next {
-            self.hear(event)?;
+            self.hear(chat, event).await?;
             next = events.try_next();
         }
         events.confirm().await
     }
 
     /// Shows the end of the chat, and follows it from there, or from where an earlier run stood.
-    async fn begin(
-        &mut self,
-        chat: &Chat,
-        with: &UserId,
-        stands: Option<(u64, Position)>,
-    ) -> anyhow::Result<()> {
+    async fn begin(&mut self, chat: &Chat, stands: Option<(u64, Position)>) -> anyhow::Result<()> {
         let page = chat.history_before(&Position::start(), HISTORY_ENTRIES).await?;
         let first = page.entries.first().map_or(0, |first| first.offset);
         // Where more was missed than the page holds, all of it comes by following.
@@ -149,7 +157,10 @@ impl Talk {
             .last()
             .map_or(From::Start, |last| From::After { position: last.position.clone(), offset: last.offset });
         chat.follow(from).await;
-        self.note(&format!("you chat with {with} as {}; the end of the input (Ctrl-D) ends it", self.own))
+        self.note(&format!(
+            "you chat with {} as {}; the end of the input (Ctrl-D) ends it",
+            self.with_name, self.own
+        ))
     }
 
     async fn say(&mut self, chat: &Chat, text: String) -> anyhow::Result<()> {
@@ -179,7 +190,7 @@ impl Talk {
         Ok(())
     }
 
-    fn hear(&mut self, event: Event) -> anyhow::Result<()> {
+    async fn hear(&mut self, chat: &Chat, event: Event) -> anyhow::Result<()> {
         if self.json {
             print_line(&told::event(&event))?;
         } else if let Some(note) = self.notes.of(&event) {
@@ -190,6 +201,25 @@ impl Talk {
                 let is_shown = entry.offset <= self.shown || self.typed.contains(&entry.message_id);
                 if !is_shown && !self.json {
                     self.show_entry(&entry)?;
+                }
+                if entry.sender != self.own {
+                    self.types_until = None;
+                    chat.mark_read(&entry).await;
+                }
+            }
+            Event::Receipts { receipts, .. } if !self.json => {
+                let of_other = receipts.iter().filter(|receipt| receipt.user == self.with);
+                let read = of_other.filter_map(|receipt| receipt.read.as_ref()).map(|read| read.offset).max();
+                if let Some(read) = read.filter(|read| *read > self.read) {
+                    self.read = read;
+                    self.note(&format!("{} has read up to message {read}", self.with_name))?;
+                }
+            }
+            Event::Typing { user, ttl_ms, .. } if user == self.with && !self.json => {
+                let now = Instant::now();
+                let is_known = self.types_until.replace(now + Duration::from_millis(ttl_ms.into()));
+                if is_known.is_none_or(|until| until < now) {
+                    self.note(&format!("{} is typing", self.with_name))?;
                 }
             }
             Event::Home { message_id, last, .. } => {
@@ -243,7 +273,11 @@ impl Talk {
             _ => return Ok(()),
         };
         let text = if entry.salvaged { format!("{text} (came back after a failover)") } else { text };
-        Ok(self.screen.line(Line { sender: entry.sender.to_string(), text })?)
+        let sender = match entry.sender == self.with {
+            true => self.with_name.clone(),
+            false => entry.sender.to_string(),
+        };
+        Ok(self.screen.line(Line { sender, text })?)
     }
 }
 

@@ -1,9 +1,11 @@
 //! One module per command: its arguments, and `run`.
 
+pub mod account;
 pub mod admin;
 pub mod bench;
 pub mod chat;
 pub mod directory;
+mod edges;
 pub mod lab;
 pub mod node;
 pub mod replicator;

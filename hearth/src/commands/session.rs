@@ -1,9 +1,11 @@
 //! What `chat`, `send` and `tail` share: who is who, where to connect, and the chat itself.
 
-use crate::base_port::BasePort;
+use super::edges::EdgeArgs;
 use anyhow::{Context as _, bail};
 use client::{
-    Chat, Client, Config, Event, Events, KeptEvents, Position, Roots, Terms, session::MessageSnapshot,
+    Chat, Client, Config, Event, Events, KeptEvents, Position, Terms,
+    account::{Accounts, Credentials, CredentialsFile},
+    session::MessageSnapshot,
     store::DiskStore,
 };
 use std::path::PathBuf;
@@ -12,31 +14,23 @@ use types::{AckPolicy, DeviceId, LogId, UserId};
 /// Who talks with whom, and through which edges.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct SessionArgs {
-    /// Who you are. In development mode nobody asks for a proof.
-    #[arg(long = "as", value_name = "USER")]
-    pub(super) user: UserId,
-    /// The other user of the direct chat.
+    /// Who you are, in development mode, where nobody asks for a proof.
+    #[arg(long = "as", value_name = "USER", required_unless_present = "credentials")]
+    user: Option<UserId>,
+    /// The other user of the direct chat; with --credentials by username.
     #[arg(long, value_name = "USER")]
-    pub(super) with: UserId,
-    /// Where you are: the nearest ready region of a running `hearth up` serves you [default: its first region].
-    #[arg(long, value_name = "REGION")]
-    pub(super) region: Option<String>,
-    /// Connect to these addresses instead, in this order: `ws://` or `http://`, or with TLS `wss://` or `https://`;
-    /// without a path it is /v1/ws.
-    #[arg(long, value_name = "URL", value_delimiter = ',', value_parser = parse_edge)]
-    pub(super) edge: Vec<String>,
-    /// Trust the certificate authorities of this PEM file, and no others, for addresses with TLS [default: those that
-    /// the platform trusts].
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
+    with: String,
     #[command(flatten)]
-    base_port: BasePort,
+    edges: EdgeArgs,
+    /// Connect as the device that `hearth register` or `hearth login` has put into this file.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["user", "device"])]
+    credentials: Option<PathBuf>,
     /// When messages of the chat count as acked, where it is new; one that exists must be so [default: home].
     #[arg(long, value_name = "home|replicated", value_parser = parse_ack)]
     chat_ack: Option<AckPolicy>,
     /// The number of this device [default: that of --state, or drawn anew].
     #[arg(long, value_name = "NUMBER")]
-    pub(super) device: Option<u64>,
+    device: Option<u64>,
     /// Keep what is not sent yet, and where you are in the chat, in this file, and go on with what it holds: the
     /// program may be killed at any moment. It is made where there is none; one program at a time uses it.
     #[arg(long, value_name = "FILE")]
@@ -47,45 +41,43 @@ pub(super) struct SessionArgs {
 pub(super) struct Begin {
     pub(super) config: Config,
     store: Option<DiskStore>,
+    /// The other user.
+    pub(super) with: UserId,
+    pub(super) with_name: String,
 }
 
 impl SessionArgs {
     /// The settings of a client, and its store.
     ///
     /// # Errors
-    /// No deployment answers, or it has no such region, or the store cannot be opened.
+    /// No deployment answers, or it has no such region or user, or the store cannot be opened.
     pub(super) async fn begin(&self) -> anyhow::Result<Begin> {
-        let edges = if self.edge.is_empty() { self.find_edges().await? } else { self.edge.clone() };
-        let device = self.device.map(DeviceId::new);
-        let open = |path: &PathBuf| DiskStore::open(path, &self.user, device);
+        let (edges, roots) = (self.edges.edges().await?, self.edges.roots()?);
+        let (user, device, with, credentials) = match (&self.credentials, &self.user) {
+            (Some(path), _) => {
+                let accounts = Accounts::new(edges.iter().cloned(), roots.clone());
+                let file = CredentialsFile::open(path, accounts.clone())?;
+                let (user, device) = (file.user().clone(), Some(file.device()));
+                let credentials = Credentials::new(file);
+                let token = credentials.token(None).await?;
+                let with = accounts.find(&token, &self.with).await.context("cannot find --with")?.user;
+                (user, device, with, Some(credentials))
+            }
+            (None, Some(user)) => {
+                let with = UserId::new(&self.with).context("--with")?;
+                (user.clone(), self.device.map(DeviceId::new), with, None)
+            }
+            (None, None) => bail!("neither --as nor --credentials says who you are"),
+        };
+        let open = |path: &PathBuf| DiskStore::open(path, &user, device);
         let store = self.state.as_ref().map(open).transpose()?;
         let device = store.as_ref().map(DiskStore::device).or(device);
         let device = device.unwrap_or_else(|| DeviceId::new(draw_device()));
-        let mut config = Config::new(edges, self.user.clone(), device);
-        if let Some(path) = &self.ca {
-            let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            config.roots = Roots::Pem(pem);
-        }
+        let mut config = Config::new(edges, user, device);
+        config.roots = roots;
+        config.credentials = credentials;
         config.agent = concat!("hearth/", env!("CARGO_PKG_VERSION")).to_owned();
-        Ok(Begin { config, store })
-    }
-
-    /// The front of one's own place first; then each region, the nearest first.
-    async fn find_edges(&self) -> anyhow::Result<Vec<String>> {
-        let deployment = lab::control::Client::new(self.base_port.base_port).describe().await?;
-        let names =
-            || deployment.regions.iter().map(|place| place.region.to_string()).collect::<Vec<_>>().join(", ");
-        let place = match &self.region {
-            None => deployment.regions.first().context("the deployment has no regions")?,
-            Some(name) => deployment
-                .regions
-                .iter()
-                .find(|place| place.region.as_str() == name)
-                .with_context(|| format!("no region is called {name:?}; there are {}", names()))?,
-        };
-        let mut edges = vec![place.front.clone()];
-        edges.extend(place.edges.iter().map(|edge| edge.url.clone()));
-        Ok(edges)
+        Ok(Begin { config, store, with, with_name: self.with.clone() })
     }
 }
 
@@ -146,8 +138,14 @@ pub(super) struct Opened {
 /// # Errors
 /// Wrong settings, or the chat cannot be opened.
 pub(super) async fn open(args: &SessionArgs, begin: Begin) -> anyhow::Result<Opened> {
-    eprintln!("hearth: development mode: messages are not encrypted, and nobody proves who they are");
-    let Begin { config, store } = begin;
+    let Begin { config, store, with, .. } = begin;
+    match config.credentials {
+        None => {
+            eprintln!("hearth: development mode: messages are not encrypted, and nobody proves who they are")
+        }
+        Some(_) => eprintln!("hearth: messages are not encrypted"),
+    }
+    let log = LogId::direct(&config.user, &with);
     let (client, mut events) = match store {
         None => {
             let client = Client::connect(config)?;
@@ -160,7 +158,6 @@ pub(super) async fn open(args: &SessionArgs, begin: Begin) -> anyhow::Result<Ope
         }
     };
     let kept = client.snapshot().await.context("the client has ended")?;
-    let log = LogId::direct(&args.user, &args.with);
     let logs = kept.logs.iter().map(|kept| kept.log).chain(kept.outbox.iter().map(|kept| kept.log));
     if let Some(other) = logs.into_iter().find(|of| *of != log) {
         bail!("the state file is that of another chat, {other}: use one for each");
@@ -171,7 +168,7 @@ pub(super) async fn open(args: &SessionArgs, begin: Begin) -> anyhow::Result<Ope
         false => client.chat(log),
         true => {
             let terms = Terms { ack: args.chat_ack, ..Terms::default() };
-            let opening = client.open_direct_on(&args.with, terms);
+            let opening = client.open_direct_on(&with, terms);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
@@ -220,42 +217,10 @@ fn draw_device() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().0
 }
 
-/// The address of the WebSocket that an address means.
-fn parse_edge(text: &str) -> Result<String, String> {
-    let (scheme, rest) = match text.split_once("://") {
-        Some(("ws" | "http", rest)) => ("ws", rest),
-        Some(("wss" | "https", rest)) => ("wss", rest),
-        _ => return Err(format!("{text:?} begins with none of ws://, http://, wss:// and https://")),
-    };
-    match rest.split_once('/') {
-        None => Ok(format!("{scheme}://{rest}/v1/ws")),
-        Some((host, "")) => Ok(format!("{scheme}://{host}/v1/ws")),
-        Some(_) => Ok(format!("{scheme}://{rest}")),
-    }
-}
-
 fn parse_ack(text: &str) -> Result<AckPolicy, String> {
     match text {
         "home" => Ok(AckPolicy::Home),
         "replicated" => Ok(AckPolicy::Replicated),
         other => Err(format!("{other:?} is neither home nor replicated")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_mean_a_websocket() {
-        for (given, meant) in [
-            ("ws://127.0.0.1:7411/v1/ws", "ws://127.0.0.1:7411/v1/ws"),
-            ("http://127.0.0.1:7411", "ws://127.0.0.1:7411/v1/ws"),
-            ("https://chat.example/", "wss://chat.example/v1/ws"),
-            ("wss://chat.example/a/b", "wss://chat.example/a/b"),
-        ] {
-            assert_eq!(parse_edge(given).as_deref(), Ok(meant));
-        }
-        parse_edge("chat.example").expect_err("no scheme");
     }
 }

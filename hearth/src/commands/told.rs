@@ -1,6 +1,6 @@
 //! What happens in a chat as JSON, one object a line. Fields are added, never renamed.
 
-use client::{Entry, EntryBody, Event};
+use client::{Entry, EntryBody, Event, Reached, Receipt};
 use serde_json::{Value, json};
 use types::{AckPolicy, LogId};
 
@@ -44,9 +44,21 @@ pub(super) fn event(event: &Event) -> Value {
             json!({ "event": "unfollowed", "log": log, "code": error.code, "error": error.message })
         }
         Event::Ended { error } => json!({ "event": "ended", "code": error.code, "error": error.message }),
+        Event::Receipts { log, receipts } => json!({
+            "event": "receipts", "log": log, "receipts": receipts.iter().map(receipt).collect::<Vec<_>>(),
+        }),
+        Event::Typing { log, user, ttl_ms } => {
+            json!({ "event": "typing", "log": log, "user": user, "ttl_ms": ttl_ms })
+        }
         // Something that a newer library tells.
         _ => json!({ "event": "unknown" }),
     }
+}
+
+fn receipt(receipt: &Receipt) -> Value {
+    let place = |place: &Reached| json!({ "position": place.position.as_str(), "offset": place.offset, "at_ms": place.at_ms });
+    let (delivered, read) = (receipt.delivered.as_ref().map(place), receipt.read.as_ref().map(place));
+    json!({ "user": receipt.user, "delivered": delivered, "read": read })
 }
 
 /// An entry as a line: `text` where the body is text, `bytes` otherwise.
