@@ -2,6 +2,7 @@
 
 mod accounts;
 mod chat_list;
+mod command_line_accounts;
 mod damage;
 mod diverged;
 mod effects;
