@@ -114,3 +114,43 @@ impl Ledger {
         changes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entry, EntryBody, Position};
+    use types::{DeviceId, UserId};
+
+    const LOG: LogId = LogId::group([1; 16]);
+
+    fn entry(era: &str, offset: u64, id: u8) -> Entry {
+        Entry {
+            position: format!("{era}.{offset}").into(),
+            offset,
+            sender: UserId::new("bob").expect("a valid name"),
+            device: DeviceId::new(1),
+            message_id: MessageId::from_bytes([id; 16]),
+            accepted_at_ms: 0,
+            expires_at_ms: None,
+            salvaged: false,
+            body: EntryBody::Erased,
+        }
+    }
+
+    #[test]
+    fn what_was_taken_back_is_kept_until_it_returns() {
+        let mut ledger = Ledger::new(&Snapshot::default(), 64);
+        ledger.hear(&Event::Following { log: LOG, position: Position::start(), offset: 0 });
+        let read = [entry("a", 1, 1), entry("a", 2, 2), entry("a", 3, 3)];
+        read.iter().for_each(|entry| ledger.hear(&Event::Entry { log: LOG, entry: entry.clone() }));
+        let undone = vec![read[1].message_id, read[2].message_id];
+        ledger.hear(&Event::Diverged { log: LOG, common_offset: 1, undone, forgotten: false });
+        ledger.hear(&Event::Following { log: LOG, position: "a.1".into(), offset: 1 });
+        ledger.hear(&Event::Moved { log: LOG, entry: entry("b", 2, 3) });
+        let [Change::Stand { positions, undone, .. }] = &ledger.changes()[..] else { panic!("it stands") };
+        let ends = &positions[positions.len() - 2..];
+        assert_eq!(ends, [(1, "a.1".into()), (2, "b.2".into())]);
+        assert_eq!(undone.as_deref(), Some(&[read[1].key()][..]));
+        assert_eq!(ledger.changes(), [], "nothing is new");
+    }
+}
