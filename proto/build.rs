@@ -4,8 +4,10 @@ use std::{env, fs, path::PathBuf};
 
 const FILES: &[&str] = &[
     "hearth/log/v1/account.proto",
+    "hearth/log/v1/chat.proto",
     "hearth/log/v1/log.proto",
     "hearth/client/v1/account.proto",
+    "hearth/client/v1/chat.proto",
     "hearth/client/v1/client.proto",
     "hearth/directory/v1/directory.proto",
     "hearth/directory/v1/homes.proto",

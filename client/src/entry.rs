@@ -1,10 +1,10 @@
 //! What stands in a chat.
 
-use crate::Position;
+use crate::{ChatChange, Position};
 use bytes::Bytes;
 use proto::client as wire;
 use serde::{Deserialize, Serialize};
-use types::{AckPolicy, DeviceId, IdError, MessageId, UserId};
+use types::{AckPolicy, DeviceId, IdError, MessageId, UserId, chat::MessageKind};
 
 /// One entry of a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct Entry {
     pub expires_at_ms: Option<u64>,
     /// A failover undid it where it stood first, and it came back from the store that held it, to this position.
     pub salvaged: bool,
+    /// Of a message: which kind it is. A kind of a newer server is a text.
+    pub kind: MessageKind,
+    /// Of a message: what it replies to, reacts to or edits.
+    pub refers_to: Option<EntryKey>,
     /// What it says.
     pub body: EntryBody,
 }
@@ -42,6 +46,8 @@ pub enum EntryBody {
     },
     /// A message.
     Message(Bytes),
+    /// The chat changed.
+    Changed(ChatChange),
     /// The bodies at these offsets were deleted.
     Deleted(Vec<u64>),
     /// A message whose body was deleted or has expired.
@@ -74,6 +80,9 @@ impl TryFrom<wire::Entry> for Entry {
                 ack: proto::ack_policy_from_client(created.ack_policy).unwrap_or_default(),
             },
             Some(wire::entry::Body::Ciphertext(ciphertext)) => EntryBody::Message(ciphertext),
+            Some(wire::entry::Body::Chat(change)) => {
+                EntryBody::Changed(change.try_into().map_err(unreadable)?)
+            }
             Some(wire::entry::Body::Deleted(deleted)) => EntryBody::Deleted(deleted.offsets),
             Some(wire::entry::Body::Erased(_)) => EntryBody::Erased,
             // The session follows chats only.
@@ -88,6 +97,8 @@ impl TryFrom<wire::Entry> for Entry {
             accepted_at_ms: entry.accepted_at_ms,
             expires_at_ms: entry.expires_at_ms,
             salvaged: entry.salvaged,
+            kind: proto::parse_kind("kind", &entry.kind).unwrap_or_default(),
+            refers_to: entry.refers_to.map(EntryKey::try_from).transpose().map_err(unreadable)?,
             body,
         })
     }
@@ -104,8 +115,17 @@ pub struct EntryKey {
     pub message_id: MessageId,
 }
 
+impl TryFrom<wire::Reference> for EntryKey {
+    type Error = IdError;
+    fn try_from(wire: wire::Reference) -> Result<Self, IdError> {
+        let (sender, device) = (UserId::new(&wire.sender)?, DeviceId::new(wire.device));
+        Ok(Self { sender, device, message_id: wire.message_id.parse()? })
+    }
+}
+
 impl Entry {
-    pub(crate) fn key(&self) -> EntryKey {
+    /// What makes it one entry.
+    pub fn key(&self) -> EntryKey {
         EntryKey { sender: self.sender.clone(), device: self.device, message_id: self.message_id }
     }
 }

@@ -22,6 +22,7 @@
 
 pub mod account;
 pub mod bare;
+mod chat;
 mod client;
 mod config;
 mod driver;
@@ -38,6 +39,7 @@ mod terms;
 pub mod testing;
 mod tls;
 
+pub use chat::{ChatChange, SettingsChange};
 pub use client::{Chat, Client, Events, Replicating, Sending};
 pub use config::{Bounds, Config, ConfigError, Encoding, Timing};
 pub use entry::{Entry, EntryBody, EntryKey, UnreadableEntry};
@@ -51,3 +53,4 @@ pub use session::{From, Page, Snapshot};
 pub use store::StoreError;
 pub use terms::Terms;
 pub use tls::Roots;
+pub use types::{MemberRole, chat::MessageKind};

@@ -63,6 +63,7 @@ async fn main() -> Result<()> {
                         message_id: MessageId::from_bytes(random.random()),
                         expires_at_ms: None,
                         salvaged: false,
+                        about: None,
                         body: EntryBody::Message { ciphertext: bytes.slice(from..from + BODY_BYTES) },
                     }),
                 }

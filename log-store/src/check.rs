@@ -15,6 +15,7 @@ use host::{
 use std::collections::{HashMap, HashSet, hash_map};
 use types::{
     Body, DedupKey, Entry, EntryBody, Epoch, Generation, LogId, PartitionId, PartitionPosition, Record,
+    chat::{ChatChange, MEMBER_CHANGES_MAX, NAME_MAX_BYTES},
     limits,
 };
 
@@ -115,6 +116,21 @@ fn broken_rule(entry: &Entry) -> Option<&'static str> {
             } else {
                 None
             }
+        }
+        EntryBody::Chat(change) => change_rule(change),
+        _ => None,
+    }
+}
+
+fn change_rule(change: &ChatChange) -> Option<&'static str> {
+    match change {
+        ChatChange::Members(changes) if changes.is_empty() || changes.len() > MEMBER_CHANGES_MAX => {
+            Some("it changes no member, or too many")
+        }
+        ChatChange::Settings(change)
+            if change.name.as_ref().is_some_and(|name| name.len() > NAME_MAX_BYTES) =>
+        {
+            Some("the name is over its limit")
         }
         _ => None,
     }

@@ -9,7 +9,7 @@
 
 use crate::fold::LogState;
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
-use types::{DeviceCursor, DeviceId, Marks, MemberRole, UserId};
+use types::{DeviceCursor, DeviceId, Marks, UserId, chat::Member};
 
 /// Devices of one user that are told apart.
 pub const DEVICES_PER_USER_MAX: usize = 8;
@@ -80,8 +80,15 @@ impl Cursors {
         }
     }
 
+    /// Forgets who is no member any more.
+    pub(crate) fn forget(this: &mut Arc<Self>, gone: &[&UserId]) {
+        if gone.iter().any(|user| this.devices_of(user).next().is_some()) {
+            Arc::make_mut(this).0.retain(|(user, _), _| !gone.contains(&user));
+        }
+    }
+
     /// Tells the devices of no user apart any more, and forgets who is no member.
-    fn collapse(&mut self, members: &BTreeMap<UserId, MemberRole>) {
+    fn collapse(&mut self, members: &BTreeMap<UserId, Member>) {
         let mut users = BTreeMap::<(UserId, DeviceId), Marks>::new();
         for ((user, _), marks) in std::mem::take(&mut self.0) {
             if members.contains_key(&user) {
@@ -147,7 +154,7 @@ impl LogState {
 mod tests {
     use super::*;
     use proptest::prelude::{Strategy, any, prop, prop_assert, prop_assert_eq, proptest};
-    use types::{Epoch, Generation, Mark, Offset, Position};
+    use types::{Epoch, Generation, Mark, MemberRole, Offset, Position};
 
     fn user(number: u16) -> UserId {
         UserId::new(&format!("user{number}")).expect("a valid name")
@@ -162,9 +169,10 @@ mod tests {
     }
 
     fn chat(members: u16, head: u64) -> LogState {
+        let member = |number| (user(number), Member::since(MemberRole::Member, Offset::FIRST));
         LogState {
             head: Position::new(Generation::FIRST, Epoch::FIRST, Offset::new(head)),
-            members: Arc::new((0..members).map(|number| (user(number), MemberRole::Member)).collect()),
+            members: Arc::new((0..members).map(member).collect()),
             ..LogState::default()
         }
     }

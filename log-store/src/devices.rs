@@ -101,6 +101,7 @@ mod tests {
             message_id: message_id(id),
             expires_at_ms: None,
             salvaged: false,
+            about: None,
             body: EntryBody::Message { ciphertext: Bytes::new() },
         }
     }

@@ -19,7 +19,10 @@ const fn is_erasable(body: &EntryBody) -> bool {
     match body {
         EntryBody::Message { .. } => true,
         EntryBody::Account(change) => !matches!(**change, AccountChange::Voided | AccountChange::Closed),
-        EntryBody::Created { .. } | EntryBody::Deleted { .. } | EntryBody::Erased { .. } => false,
+        EntryBody::Created { .. }
+        | EntryBody::Chat(_)
+        | EntryBody::Deleted { .. }
+        | EntryBody::Erased { .. } => false,
     }
 }
 
@@ -42,6 +45,7 @@ pub fn erased_by(record: &Record) -> Cow<'_, [Offset]> {
             }
             EntryBody::Created { .. }
             | EntryBody::Account(_)
+            | EntryBody::Chat(_)
             | EntryBody::Message { .. }
             | EntryBody::Erased { .. } => Cow::default(),
         },

@@ -6,8 +6,10 @@
 use crate::{account, cursors::Cursors, devices::Devices, effects::Pending};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use types::{
-    AckPolicy, Body, EffectAct, EntryBody, Generation, Import, LogId, Lsn, MemberRole, Offset,
-    PartitionPosition, Position, Record, RegionId, RehomeId, StateUpdate, UserId, account::Account,
+    AckPolicy, Body, EffectAct, EntryBody, Generation, Import, LogId, Lsn, Offset, PartitionPosition,
+    Position, Record, RegionId, RehomeId, StateUpdate, UserId,
+    account::Account,
+    chat::{Chat, Member},
 };
 
 pub use types::EraBegin;
@@ -145,7 +147,7 @@ pub struct LogState {
     /// The `accepted_at` of the last record, in ms since 1970.
     pub accepted_at_ms: u64,
     /// Who may read and write.
-    pub members: Arc<BTreeMap<UserId, MemberRole>>,
+    pub members: Arc<BTreeMap<UserId, Member>>,
     /// When content is acked.
     pub ack_policy: AckPolicy,
     /// The regions that may hold the log; empty means all.
@@ -161,6 +163,8 @@ pub struct LogState {
     pub causes: Arc<BTreeMap<(LogId, Generation), Position>>,
     /// What an account log says of its user; `None` in a chat.
     pub account: Option<Arc<Account>>,
+    /// What the changes of a chat add up to; `None`: it is as it was created.
+    pub chat: Option<Arc<Chat>>,
 }
 
 /// A record does not follow the state that it is folded into.
@@ -236,11 +240,18 @@ impl LogState {
                     account::fold(account, change, record.accepted_at_ms);
                 }
                 if let EntryBody::Created { members, ack_policy, allowed_regions } = &entry.body {
-                    self.members = Arc::new(members.iter().cloned().collect());
+                    let member =
+                        |(user, role): &(UserId, _)| (user.clone(), Member::since(*role, entry.offset));
+                    self.members = Arc::new(members.iter().map(member).collect());
                     self.ack_policy = *ack_policy;
                     self.allowed_regions.clone_from(allowed_regions);
                     let joined = members.iter().map(|(user, _)| (user, EffectAct::Joined));
                     self.cause_memberships(record.lsn, position, joined);
+                }
+                if let EntryBody::Chat(change) = &entry.body {
+                    let before = Arc::clone(&self.members);
+                    self.change_chat(entry, change, record.accepted_at_ms);
+                    self.tell_who_came_and_went(record.lsn, position, &before);
                 }
                 if let EntryBody::Deleted { offsets } = &entry.body {
                     self.cause_erasures(record.log, record.lsn, position, offsets);
@@ -280,6 +291,7 @@ impl LogState {
         self.allowed_regions.clone_from(&import.allowed_regions);
         self.cursors = Arc::new(import.cursors.iter().cloned().collect());
         self.account.clone_from(&import.account);
+        self.chat.clone_from(&import.chat);
         self.devices = Arc::new(Devices::new(import.devices.clone(), import.devices_floor));
     }
 
@@ -293,7 +305,7 @@ impl LogState {
             created_at_ms: self.created_at_ms,
             head_at_ms: self.head_at_ms,
             accepted_at_ms: self.accepted_at_ms,
-            members: self.members.iter().map(|(user, role)| (user.clone(), *role)).collect(),
+            members: self.members.iter().map(|(user, member)| (user.clone(), *member)).collect(),
             ack_policy: self.ack_policy,
             allowed_regions: self.allowed_regions.clone(),
             cursors: self.export_cursors(),
@@ -302,6 +314,7 @@ impl LogState {
             effects,
             causes,
             account: self.account.clone(),
+            chat: self.chat.clone(),
         }
     }
 
@@ -386,6 +399,7 @@ mod tests {
                 message_id: MessageId::from_bytes([lsn as u8; 16]),
                 expires_at_ms: None,
                 salvaged: false,
+                about: None,
                 body: EntryBody::Message { ciphertext: Bytes::from_static(b"x") },
             }),
         }

@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 pub mod account;
+mod chat;
 pub mod check;
 mod contract;
 pub mod cursors;

@@ -52,6 +52,7 @@ fn page() -> Vec<Record> {
             message_id: MessageId::from_bytes(u128::from(offset).to_be_bytes()),
             expires_at_ms: None,
             salvaged: false,
+            about: None,
             body: EntryBody::Message { ciphertext: Bytes::from(vec![offset as u8; 400]) },
         }),
     };

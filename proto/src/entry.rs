@@ -1,7 +1,12 @@
 //! Entries and refusals as clients see them.
 
-use crate::{Malformed, account::client_account_change, client};
-use types::{AckPolicy, Body, EntryBody, MemberRole, PositionToken, Record, Refusal, RegionId};
+use crate::{
+    Malformed,
+    account::client_account_change,
+    chat::{about_to_client, client_chat_change, role_name},
+    client,
+};
+use types::{AckPolicy, Body, EntryBody, PositionToken, Record, Refusal, RegionId};
 
 /// An entry as clients see it; a record that is no entry is none.
 pub fn client_entry(record: &Record) -> Option<client::Entry> {
@@ -25,8 +30,10 @@ pub fn client_entry(record: &Record) -> Option<client::Entry> {
             offsets: offsets.iter().map(|offset| offset.get()).collect(),
         }),
         EntryBody::Account(change) => client::entry::Body::Account(client_account_change(change)),
+        EntryBody::Chat(change) => client::entry::Body::Chat(client_chat_change(change)),
         EntryBody::Erased { .. } => client::entry::Body::Erased(client::Erased {}),
     };
+    let (kind, refers_to) = entry.about.as_deref().map(about_to_client).unwrap_or_default();
     Some(client::Entry {
         position: PositionToken::seal(record.log, position).into(),
         offset: entry.offset.get(),
@@ -36,16 +43,10 @@ pub fn client_entry(record: &Record) -> Option<client::Entry> {
         accepted_at_ms: record.accepted_at_ms,
         expires_at_ms: entry.expires_at_ms,
         salvaged: entry.salvaged,
+        kind,
+        refers_to,
         body: Some(body),
     })
-}
-
-const fn role_name(role: MemberRole) -> &'static str {
-    match role {
-        MemberRole::Member => "member",
-        MemberRole::Admin => "admin",
-        MemberRole::Owner => "owner",
-    }
 }
 
 /// A refusal as clients see it.

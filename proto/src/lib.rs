@@ -34,6 +34,7 @@ pub use hearth::{client::v1 as client, directory::v1 as directory, log::v1 as lo
 
 mod account;
 mod batch;
+mod chat;
 mod convert;
 mod entry;
 pub mod outbox;
@@ -43,6 +44,10 @@ mod record;
 
 pub use account::{decode_account, encode_account, encode_account_change};
 pub use batch::{batch_records, epoch_runs};
+pub use chat::{
+    decode_chat, encode_chat, encode_chat_change, kind_name, member, parse_kind, parse_role, role_name,
+    wire_member,
+};
 pub use convert::{Malformed, log_id, message_id, request_id, store_id};
 pub use entry::{ack_policy_from_client, ack_policy_to_client, client_entry, client_error};
 pub use page::{history_page, history_page_json};

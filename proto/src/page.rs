@@ -32,7 +32,9 @@ pub fn history_page_json(log: LogId, records: &[Record], at_end: bool) -> serde_
         into.extend_from_slice(before.as_bytes());
         before = ",";
         match &entry.body {
-            EntryBody::Message { ciphertext } => message(&mut into, record, entry, ciphertext),
+            EntryBody::Message { ciphertext } if entry.about.is_none() => {
+                message(&mut into, record, entry, ciphertext);
+            }
             _ => serde_json::to_writer(&mut into, &client_entry(record))?,
         }
     }
@@ -92,11 +94,13 @@ fn push(into: &mut Vec<u8>, what: impl std::fmt::Display) {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use types::chat::{About, MessageKind};
     use types::{
         AckPolicy, BodyHash, DeviceId, Epoch, Generation, Lsn, MemberRole, MessageId, Offset, UserId,
     };
 
     fn record(offset: u64, device: u64, expires_at_ms: Option<u64>, body: EntryBody) -> Record {
+        let kind = MessageKind::Media;
         Record {
             lsn: Lsn::new(offset),
             epoch: Epoch::new(3),
@@ -110,6 +114,7 @@ mod tests {
                 message_id: MessageId::from_bytes([5; 16]),
                 expires_at_ms,
                 salvaged: offset.is_multiple_of(2),
+                about: offset.is_multiple_of(7).then(|| Box::new(About { kind, refers_to: None })),
                 body,
             }),
         }
@@ -128,6 +133,7 @@ mod tests {
             record(4, 9, Some(1_800_000_000_000), message(&[0xFF; 100])),
             record(5, 1, None, EntryBody::Deleted { offsets: vec![Offset::new(1)] }),
             record(6, 1, None, EntryBody::Erased { hash: BodyHash([1; 16]) }),
+            record(7, 1, None, message(b"seen")),
         ];
         for (records, at_end) in [(&records[..], true), (&records[1..], false), (&[], true)] {
             let log = LogId::group([3; 16]);

@@ -87,6 +87,7 @@ impl From<&Entry> for log::Entry {
             message_id: Bytes::copy_from_slice(entry.message_id.as_bytes()),
             expires_at_ms: entry.expires_at_ms,
             salvaged: entry.salvaged,
+            about: entry.about.as_deref().map(Into::into),
             body: Some((&entry.body).into()),
         }
     }
@@ -102,6 +103,7 @@ impl TryFrom<log::Entry> for Entry {
             message_id: message_id("entry.message_id", &wire.message_id)?,
             expires_at_ms: wire.expires_at_ms,
             salvaged: wire.salvaged,
+            about: wire.about.map(|about| about.try_into().map(Box::new)).transpose()?,
             body: require("entry.body", wire.body)?.try_into()?,
         })
     }
@@ -113,12 +115,17 @@ impl From<&EntryBody> for log::entry::Body {
             EntryBody::Created { members, ack_policy, allowed_regions } => Self::Created(log::Created {
                 members: members
                     .iter()
-                    .map(|(user, role)| log::Member { user: user.to_string(), role: *role as i32 })
+                    .map(|(user, role)| log::Member {
+                        user: user.to_string(),
+                        role: *role as i32,
+                        ..log::Member::default()
+                    })
                     .collect(),
                 ack_policy: *ack_policy as i32,
                 allowed_regions: allowed_regions.iter().map(RegionId::to_string).collect(),
             }),
             EntryBody::Account(change) => Self::Account((&**change).into()),
+            EntryBody::Chat(change) => Self::Chat((&**change).into()),
             EntryBody::Message { ciphertext } => {
                 Self::Message(log::Message { ciphertext: ciphertext.clone() })
             }
@@ -136,6 +143,7 @@ impl TryFrom<log::entry::Body> for EntryBody {
         match wire {
             log::entry::Body::Created(created) => created.try_into(),
             log::entry::Body::Account(change) => Ok(Self::Account(Box::new(change.try_into()?))),
+            log::entry::Body::Chat(change) => Ok(Self::Chat(Box::new(change.try_into()?))),
             log::entry::Body::Message(message) => message.try_into(),
             log::entry::Body::Deleted(deleted) => deleted.try_into(),
             log::entry::Body::Erased(erased) => {
@@ -202,6 +210,7 @@ pub fn entry_body(wire: Option<crate::node::append::Body>) -> Result<EntryBody, 
         Wire::Message(message) => message.try_into(),
         Wire::Deleted(deleted) => deleted.try_into(),
         Wire::Account(change) => Ok(EntryBody::Account(Box::new(change.try_into()?))),
+        Wire::Chat(change) => Ok(EntryBody::Chat(Box::new(change.try_into()?))),
     }
 }
 
@@ -217,7 +226,7 @@ pub fn ack_policy(number: i32) -> Result<AckPolicy, Malformed> {
     }
 }
 
-fn role(number: i32) -> Result<MemberRole, Malformed> {
+pub(crate) fn role(number: i32) -> Result<MemberRole, Malformed> {
     match log::Role::try_from(number) {
         Ok(log::Role::Member) => Ok(MemberRole::Member),
         Ok(log::Role::Admin) => Ok(MemberRole::Admin),
@@ -287,6 +296,7 @@ impl TryFrom<log::StateUpdate> for StateUpdate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use types::chat::{About, MessageKind, Reference};
     use types::{DeviceId, LogId, MessageId, UserId};
 
     fn message(body: Bytes) -> Record {
@@ -303,6 +313,7 @@ mod tests {
                 message_id: MessageId::from_bytes([5; 16]),
                 expires_at_ms: Some(0),
                 salvaged: true,
+                about: None,
                 body: EntryBody::Message { ciphertext: body },
             }),
         }
@@ -359,6 +370,14 @@ mod tests {
             (entry.device, entry.expires_at_ms) = (DeviceId::new(0), None);
             records.push(record.clone());
             (record.lsn, record.generation, record.accepted_at_ms) = (Lsn::ZERO, Generation::new(0), 0);
+            records.push(record);
+        }
+        for mut record in records.clone() {
+            let Body::Entry(entry) = &mut record.body else { continue };
+            let (sender, id) = (entry.sender.clone(), MessageId::from_bytes([6; 16]));
+            let refers_to = Some(Reference::new(sender, DeviceId::new(2), id, Offset::new(2)));
+            entry.about = Some(Box::new(About { kind: MessageKind::Edit, refers_to }));
+            assert_eq!(decode_record(encode_record(&record)), Ok(record.clone()));
             records.push(record);
         }
         for record in records {

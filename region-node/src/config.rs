@@ -3,7 +3,7 @@
 use crate::{accounts::AccountRates, home::core::FollowWhen};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
-use types::{NodeId, RegionId};
+use types::{NodeId, RegionId, limits};
 
 /// Which engine holds the partition logs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,9 @@ pub struct Config {
     /// How long the names of an account that has ended rest, until others can have them.
     #[serde(default = "default_name_rest_ms")]
     pub name_rest_ms: u64,
+    /// The most members of a chat that is homed here; at most 1,024.
+    #[serde(default = "default_members_max")]
+    pub members_max: usize,
     /// How long a client is heard nothing of before its session ends.
     #[serde(default = "default_session_silence_ms")]
     pub session_silence_ms: u64,
@@ -189,6 +192,9 @@ const fn default_openings_per_s() -> u32 {
 const fn default_name_rest_ms() -> u64 {
     30 * 24 * 3_600_000
 }
+const fn default_members_max() -> usize {
+    limits::MEMBERS_MAX
+}
 const fn default_session_silence_ms() -> u64 {
     30_000
 }
@@ -250,6 +256,10 @@ impl Config {
         }
         for (node, url) in self.client_urls.iter().filter(|(_, url)| !url.starts_with("ws://")) {
             mistakes.push(format!("client-urls: that of {node} is {url:?}, and does not start with ws://"));
+        }
+        if !(2..=limits::MEMBERS_MAX).contains(&self.members_max) {
+            let max = limits::MEMBERS_MAX;
+            mistakes.push(format!("members-max is {}, not 2 to {max}", self.members_max));
         }
         let at_least_one = [
             ("sessions-max", self.sessions_max as u64),

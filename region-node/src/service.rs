@@ -21,11 +21,13 @@ use crate::{
 };
 use async_trait::async_trait;
 use log_store::{Deduped, fold::LogState};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 use types::{
     AckPolicy, BodyHash, DedupKey, DeviceCursor, DeviceId, Effect, EntryBody, Epoch, Generation, LogId,
-    MessageId, NodeId, PartitionId, Pin, Position, Record, Refusal, RegionId, UserId, account::Account,
+    MessageId, NodeId, Offset, PartitionId, Pin, Position, Record, Refusal, RegionId, UserId,
+    account::Account,
+    chat::{About, Chat, Member},
 };
 
 /// One write for a log that is homed here.
@@ -59,6 +61,17 @@ pub struct Write {
     pub origin: Option<RegionId>,
     /// It stood in a log before, and is put back from an archive.
     pub salvage: Option<Salvaged>,
+    /// What it says outside of its body.
+    pub beside: Beside,
+}
+
+/// What a write says outside of its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Of a message: what it is. `None`: a text that refers to nothing.
+    pub about: Option<Box<About>>,
+    /// Of a deletion without offsets: what it deletes. The home knows where that stands.
+    pub deletes: Vec<DedupKey>,
 }
 
 /// What a write is told beside itself where it is put back from an archive.
@@ -66,6 +79,8 @@ pub struct Write {
 pub struct Salvaged {
     /// Of a deletion: what it deletes. The offsets in its body are those of then.
     pub targets: Vec<Target>,
+    /// In which era it was written.
+    pub era: (Generation, Epoch),
 }
 
 /// A message that an archived deletion deletes, wherever it stands now and whether it stands there yet.
@@ -156,6 +171,8 @@ pub struct LocateAnswer {
     pub epoch: Epoch,
     /// Up to which generation the log is known not to be written here any more; zero: to none.
     pub closed: Generation,
+    /// The asker is no member any more, and reads nothing behind this offset: for that one the log ends there.
+    pub until: Option<Offset>,
 }
 
 /// Which entries to read.
@@ -174,6 +191,23 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Nothing lies beyond it in the direction asked for, as far as this replica knows.
     pub at_end: bool,
+    /// The highest generation in which this replica knows the log.
+    pub generation: Generation,
+    /// Up to which generation the log is known not to be written here any more; zero: to none.
+    pub closed: Generation,
+    /// The reader is no member any more, and reads nothing behind this offset: for that one the log ends there.
+    pub until: Option<Offset>,
+}
+
+/// What a chat is now, for one of its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatState {
+    /// Who is in it.
+    pub members: Arc<BTreeMap<UserId, Member>>,
+    /// What its changes add up to beside them; `None`: it is as it was created.
+    pub chat: Option<Arc<Chat>>,
+    /// When it was created, in ms since 1970.
+    pub created_at_ms: u64,
     /// The highest generation in which this replica knows the log.
     pub generation: Generation,
     /// Up to which generation the log is known not to be written here any more; zero: to none.
@@ -334,6 +368,10 @@ pub trait Replicas: Send + Sync + 'static {
         logs: &[LogId],
         count: bool,
     ) -> Result<Vec<Glance>, ReadRefusal>;
+
+    /// What a chat is, as far as this replica knows.
+    async fn chat(&self, partition: PartitionId, log: LogId, user: &UserId)
+    -> Result<ChatState, ReadRefusal>;
 
     /// Locates a position with this replica's knowledge.
     async fn locate(

@@ -52,6 +52,10 @@ codes! {
     UnknownDevice = "unknown_device",
     /// It was changed meanwhile: look again.
     Conflict = "conflict",
+    /// There is no such message in the chat.
+    UnknownMessage = "unknown_message",
+    /// There is no such invite, or it can't be used any more.
+    UnknownInvite = "unknown_invite",
     /// No region has this name.
     UnknownRegion = "unknown_region",
     /// A body, frame or list is over its limit.

@@ -1,8 +1,10 @@
 //! What a log's records add up to, as one partition hands it to the next when the log is re-homed.
 
 use crate::{
-    AckPolicy, DeviceCursor, DeviceId, Epoch, Generation, LogId, MemberRole, MessageId, Offset,
-    PendingEffect, Position, RegionId, RehomeId, UserId, account::Account,
+    AckPolicy, DeviceCursor, DeviceId, Epoch, Generation, LogId, MessageId, Offset, PendingEffect, Position,
+    RegionId, RehomeId, UserId,
+    account::Account,
+    chat::{Chat, Member},
 };
 use std::sync::Arc;
 
@@ -51,13 +53,15 @@ pub struct Import {
     /// The `accepted_at` of the last record, in ms since 1970.
     pub accepted_at_ms: u64,
     /// Who may read and write, by name.
-    pub members: Vec<(UserId, MemberRole)>,
+    pub members: Vec<(UserId, Member)>,
     /// When content is acked.
     pub ack_policy: AckPolicy,
     /// The regions that may hold the log; empty means all.
     pub allowed_regions: Vec<RegionId>,
     /// What an account log says of its user; `None` in a chat.
     pub account: Option<Arc<Account>>,
+    /// What the changes of a chat add up to; `None`: it is as it was created.
+    pub chat: Option<Arc<Chat>>,
     /// Up to where each device has received and read.
     pub cursors: Vec<DeviceCursor>,
     /// The newest message ids of the devices that write, ascending by device and sender.

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod account;
+pub mod chat;
 mod cursor;
 mod effect;
 mod error;

@@ -8,7 +8,7 @@ pub const BODY_MAX_BYTES: usize = 64 * 1024;
 pub const FRAME_MAX_BYTES: usize = 128 * 1024;
 /// The largest gRPC message between nodes, in bytes.
 pub const WIRE_MESSAGE_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The most members of one chat.
+/// The most members of one chat; a deployment may allow fewer.
 pub const MEMBERS_MAX: usize = 1_024;
 /// The most regions of a deployment, and so of a residency list.
 pub const REGIONS_MAX: usize = 64;

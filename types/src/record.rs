@@ -6,7 +6,9 @@
 
 use crate::{
     DeviceCursor, DeviceId, Effect, EffectTarget, Epoch, Generation, Import, LogId, Lsn, MessageId, MoveId,
-    Offset, PartitionPosition, Position, RegionId, RehomeId, UserId, account::AccountChange,
+    Offset, PartitionPosition, Position, RegionId, RehomeId, UserId,
+    account::AccountChange,
+    chat::{About, ChatChange},
 };
 use bytes::Bytes;
 use std::fmt;
@@ -84,6 +86,8 @@ pub struct Entry {
     pub expires_at_ms: Option<u64>,
     /// It was written before, at a position that a failover undid, and put back from there by salvage.
     pub salvaged: bool,
+    /// Of a message: what it is beside its body. `None`: a text that refers to nothing.
+    pub about: Option<Box<About>>,
     /// What it says.
     pub body: EntryBody,
 }
@@ -114,6 +118,8 @@ pub enum EntryBody {
     },
     /// A user's account changes. In account logs only. Control.
     Account(Box<AccountChange>),
+    /// The chat changes: its members, its terms, its invites. Control.
+    Chat(Box<ChatChange>),
     /// The bodies at these offsets are erased, from every store. Control.
     Deleted {
         /// Offsets below this entry's own; ascending, without repeats.
@@ -131,7 +137,7 @@ impl EntryBody {
     pub const fn class(&self) -> Class {
         match self {
             Self::Message { .. } | Self::Erased { .. } => Class::Content,
-            Self::Created { .. } | Self::Deleted { .. } | Self::Account(_) => Class::Control,
+            Self::Created { .. } | Self::Deleted { .. } | Self::Account(_) | Self::Chat(_) => Class::Control,
         }
     }
 
@@ -158,6 +164,10 @@ impl EntryBody {
             }
             Self::Account(change) => {
                 hash.update(b"a");
+                change.feed(&mut hash);
+            }
+            Self::Chat(change) => {
+                hash.update(b"g");
                 change.feed(&mut hash);
             }
             Self::Deleted { offsets } => {
@@ -192,9 +202,9 @@ impl fmt::Debug for BodyHash {
 pub enum MemberRole {
     /// Reads and writes.
     Member = 1,
-    /// Also changes the members.
+    /// Also removes members, changes the chat, and deletes what others wrote.
     Admin = 2,
-    /// Also changes the admins.
+    /// Also changes the roles.
     Owner = 3,
 }
 

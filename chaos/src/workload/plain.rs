@@ -104,6 +104,7 @@ impl Plain {
             ack: ack.into(),
             deadline_ms: DEADLINE_MS,
             after_message_id: String::new(),
+            ..Send::default()
         };
         (self.sent, Frame::Send(send))
     }

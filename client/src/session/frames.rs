@@ -59,6 +59,11 @@ impl SessionCore {
                     Ok(())
                 });
             }
+            Some(Frame::Removed(removed)) => {
+                let message = format!("the user is no member since offset {}", removed.offset);
+                let error = local(Code::Forbidden, message);
+                self.on_named_log(now_ms, &removed.log, out, |log, cx| log.follow_refused(error, cx));
+            }
             Some(Frame::GoAway(away)) => {
                 let (after_ms, within_ms) = (away.reconnect_after_ms.into(), away.within_ms.into());
                 self.link.send_away(now_ms, after_ms, within_ms, away.addresses);
@@ -68,7 +73,8 @@ impl SessionCore {
             Some(Frame::ReceiptsPage(page)) => self.receipts_page(request, page, out),
             Some(Frame::Presence(presence)) => Self::presence_told(presence, out),
             Some(Frame::TypingSeen(seen)) => self.typing_seen(&seen, out),
-            Some(Frame::Pong(_)) | None => {}
+            Some(Frame::Pong(_) | Frame::ChatInfo(_) | Frame::MembersPage(_) | Frame::InvitesPage(_))
+            | None => {}
         }
     }
 

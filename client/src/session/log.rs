@@ -387,6 +387,7 @@ impl LogSession {
             ack: ack.into(),
             deadline_ms: cx.config.timing.write_deadline_ms,
             after_message_id: after.map(|id| id.to_string()).unwrap_or_default(),
+            ..wire::Send::default()
         };
         let request = Request::Send { log: self.id, message_id: message.id };
         cx.ask(request, Frame::Send(send));

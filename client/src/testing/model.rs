@@ -122,6 +122,7 @@ impl Model {
             Some(Ask::ReadReceipts(read)) => self.receipts(session, id, &read),
             Some(Ask::Typing(typing)) => self.typing(session, &typing),
             Some(Ask::WatchPresence(watch)) => self.watch(session, id, &watch),
+            Some(_) => self.refuse(session, id, Code::BadRequest, "a frame that this server does not know"),
             None => self.refuse(session, id, Code::BadRequest, "a frame without content"),
         }
     }
@@ -324,9 +325,8 @@ impl Model {
             device,
             message_id: message_id.to_owned(),
             accepted_at_ms: 1_700_000_000_000 + offset,
-            expires_at_ms: None,
-            salvaged: false,
             body: Some(body),
+            ..wire::Entry::default()
         };
         known.written.insert((message_id.to_owned(), user.to_owned(), device), offset);
         known.entries.push(Stored { epoch, entry });

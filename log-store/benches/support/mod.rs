@@ -24,6 +24,7 @@ pub(crate) fn message(lsn: u64, log: u64, offset: u64, device: u64) -> Record {
             message_id: MessageId::from_bytes(u128::from(lsn).to_be_bytes()),
             expires_at_ms: None,
             salvaged: false,
+            about: None,
             body: EntryBody::Message { ciphertext: vec![lsn as u8; BODY_BYTES].into() },
         }),
     }

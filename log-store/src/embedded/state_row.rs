@@ -14,7 +14,7 @@ use crate::{
 use std::{collections::BTreeMap, sync::Arc};
 use types::{
     AckPolicy, DeviceCursor, DeviceId, DeviceMark, Epoch, Generation, Lsn, Mark, Marks, MemberRole,
-    MessageId, Offset, PartitionPosition, Position, RegionId, UserId, account::Account,
+    MessageId, Offset, PartitionPosition, Position, RegionId, UserId, chat::Member,
 };
 
 /// One version: the log's last LSN in it, and the encoded state.
@@ -74,9 +74,11 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
     number(&mut into, state.accepted_at_ms);
     into.push(state.ack_policy as u8);
     number(&mut into, state.members.len() as u64);
-    for (user, role) in &*state.members {
+    for (user, member) in &*state.members {
         text(&mut into, user.as_str());
-        into.push(*role as u8);
+        into.push(member.role as u8);
+        number(&mut into, member.joined_at.get());
+        number(&mut into, member.changed_at.get());
     }
     number(&mut into, state.allowed_regions.len() as u64);
     for region in &state.allowed_regions {
@@ -94,7 +96,8 @@ pub(crate) fn encode(state: &LogState) -> Vec<u8> {
     }
     put_devices(&mut into, &state.devices);
     effects::put(&mut into, state);
-    put_account(&mut into, state.account.as_deref());
+    put_blob(&mut into, &state.account.as_deref().map(proto::encode_account).unwrap_or_default());
+    put_blob(&mut into, &state.chat.as_deref().map(proto::encode_chat).unwrap_or_default());
     into
 }
 
@@ -110,10 +113,10 @@ fn put_devices(into: &mut Vec<u8>, devices: &Devices) {
     }
 }
 
-fn put_account(into: &mut Vec<u8>, account: Option<&Account>) {
-    let bytes = account.map(proto::encode_account).unwrap_or_default();
+/// Accounts and chats always say something: no bytes are none.
+fn put_blob(into: &mut Vec<u8>, bytes: &[u8]) {
     into.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-    into.extend_from_slice(&bytes);
+    into.extend_from_slice(bytes);
 }
 
 /// Names are at most 64 bytes long.
@@ -148,7 +151,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
         2 => AckPolicy::Replicated,
         _ => return None,
     };
-    let members = (0..cursor.u64()?).map(|_| Some((user(&mut cursor)?, role(cursor.u8()?)?)));
+    let members = (0..cursor.u64()?).map(|_| Some((user(&mut cursor)?, member(&mut cursor)?)));
     state.members = Arc::new(members.collect::<Option<BTreeMap<_, _>>>()?);
     for _ in 0..cursor.u64()? {
         state.allowed_regions.push(RegionId::new(read_text(&mut cursor)?).ok()?);
@@ -161,8 +164,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<LogState> {
     state.devices = Arc::new(devices(&mut cursor)?);
     (state.effects, state.causes) =
         (Arc::new(effects::pending(&mut cursor)?), Arc::new(effects::causes(&mut cursor)?));
-    let account = cursor.u32()? as usize;
-    state.account = read_account(cursor.bytes(account)?)?;
+    state.account = read_blob(&mut cursor, |bytes| proto::decode_account(bytes).ok())?;
+    state.chat = read_blob(&mut cursor, |bytes| proto::decode_chat(bytes).ok())?;
     cursor.0.is_empty().then_some(state)
 }
 
@@ -180,12 +183,20 @@ fn devices(cursor: &mut Cursor<'_>) -> Option<Devices> {
     Some(Devices { known: known.collect::<Option<Vec<_>>>()?, floor })
 }
 
-/// Every account says something: no bytes are no account.
-fn read_account(bytes: &[u8]) -> Option<Option<Arc<Account>>> {
-    if bytes.is_empty() {
-        return Some(None);
+fn read_blob<T>(cursor: &mut Cursor<'_>, decode: impl FnOnce(&[u8]) -> Option<T>) -> Option<Option<Arc<T>>> {
+    let len = cursor.u32()? as usize;
+    match cursor.bytes(len)? {
+        [] => Some(None),
+        bytes => decode(bytes).map(|it| Some(Arc::new(it))),
     }
-    proto::decode_account(bytes).ok().map(|account| Some(Arc::new(account)))
+}
+
+fn member(cursor: &mut Cursor<'_>) -> Option<Member> {
+    Some(Member {
+        role: role(cursor.u8()?)?,
+        joined_at: Offset::new(cursor.u64()?),
+        changed_at: Offset::new(cursor.u64()?),
+    })
 }
 
 fn message_id(cursor: &mut Cursor<'_>) -> Option<MessageId> {
@@ -223,7 +234,8 @@ fn mark(cursor: &mut Cursor<'_>) -> Option<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::account::AccountStanding;
+    use types::account::{Account, AccountStanding};
+    use types::chat::{Chat, Invite, InviteHash, Settings};
     use types::{EffectAct, EffectTarget, LogId, PendingEffect};
 
     #[test]
@@ -234,6 +246,12 @@ mod tests {
             cause: position,
             target: EffectTarget { log: LogId::group([9; 16]), stretch: Generation::FIRST },
             act: EffectAct::Erase { offsets: vec![Offset::FIRST, Offset::new(3)] },
+        };
+        let invite = Invite { made_by: alice.clone(), expires_at_ms: 7, uses_max: 3, uses: 1 };
+        let chat = Chat {
+            settings: Settings { name: "sealed".into(), expiry_ms: 9, ..Settings::default() },
+            left: [(UserId::new("bob").expect("a valid name"), Offset::new(3))].into(),
+            invites: [(InviteHash([6; 32]), invite)].into(),
         };
         let state = LogState {
             eras: vec![EraBegin {
@@ -249,7 +267,7 @@ mod tests {
             head_at_ms: 6,
             last: PartitionPosition::new(Epoch::new(3), Lsn::new(9)),
             accepted_at_ms: 17,
-            members: Arc::new([(alice.clone(), MemberRole::Owner)].into()),
+            members: Arc::new([(alice.clone(), Member::since(MemberRole::Owner, Offset::new(4)))].into()),
             ack_policy: AckPolicy::Replicated,
             allowed_regions: vec![RegionId::new("us-east").expect("a valid name")],
             cursors: Arc::new(
@@ -270,6 +288,7 @@ mod tests {
             effects: Arc::new(vec![(Lsn::new(8), effect)]),
             causes: Arc::new([((LogId::group([9; 16]), Generation::FIRST), position)].into()),
             account: Some(Arc::new(Account { standing: AccountStanding::Voided, open: None })),
+            chat: Some(Arc::new(chat)),
         };
         let default = encode(&LogState::default());
         let row = row([(Lsn::new(1), &default[..]), (Lsn::new(9), &encode(&state)[..])]);

@@ -402,7 +402,19 @@ impl<B: Bed> Run<B> {
         let key = self.key(id);
         let (device, message_id) = (key.device, key.message_id);
         let salvaged = false;
-        (generation, Body::Entry(Entry { offset, sender, device, message_id, expires_at_ms, salvaged, body }))
+        (
+            generation,
+            Body::Entry(Entry {
+                offset,
+                sender,
+                device,
+                message_id,
+                expires_at_ms,
+                salvaged,
+                about: None,
+                body,
+            }),
+        )
     }
 
     /// The name of a message: each id is always of the same device.

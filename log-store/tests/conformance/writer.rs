@@ -105,6 +105,7 @@ impl Writer {
             message_id: MessageId::from_bytes(self.ids.to_be_bytes()),
             expires_at_ms: None,
             salvaged: false,
+            about: None,
             body,
         };
         self.record(log, Body::Entry(entry))

@@ -51,6 +51,7 @@ pub(crate) fn entry(lsn: u64, epoch: u64, log: LogId, offset: u64, body: EntryBo
         message_id: MessageId::from_bytes(id),
         expires_at_ms: None,
         salvaged: false,
+        about: None,
         body,
     };
     record(lsn, epoch, log, Body::Entry(entry))

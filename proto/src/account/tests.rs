@@ -156,6 +156,7 @@ proptest! {
                 device: DeviceId::new(1),
                 message_id: MessageId::from_bytes([5; 16]),
                 expires_at_ms: None,
+                about: None,
                 salvaged: false,
                 body: EntryBody::Account(Box::new(change.clone())),
             }),

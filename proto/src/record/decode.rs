@@ -1,7 +1,7 @@
 //! Messages from bytes, without the generated types between: every page, copy and replay decodes them.
 //!
-//! Only what [`super::encode`] makes of a message is read here: known fields in ascending order, in their
-//! bounds. For all else the answer is `None`, and the generated code decodes it or says what is wrong.
+//! Only what [`super::encode`] makes of a text that refers to nothing is read here: known fields in ascending order,
+//! in their bounds. For all else the answer is `None`, and the generated code decodes it or says what is wrong.
 
 use super::fields::{entry, record};
 use bytes::Bytes;
@@ -38,7 +38,7 @@ fn message_entry(bytes: &Bytes, mut fields: Fields<'_>) -> Option<Entry> {
         return None;
     }
     let body = EntryBody::Message { ciphertext: bytes.slice_ref(ciphertext) };
-    Some(Entry { offset, sender, device, message_id, expires_at_ms, salvaged, body })
+    Some(Entry { offset, sender, device, message_id, expires_at_ms, salvaged, about: None, body })
 }
 
 /// Fields in ascending order, as far as they are not yet read.

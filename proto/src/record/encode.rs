@@ -4,8 +4,9 @@
 use super::fields::{entry, record};
 use crate::log;
 use bytes::BufMut;
+use prost::Message as _;
 use prost::encoding::{
-    WireType, encode_key, encode_varint, encoded_len_varint, fixed64, key_len, uint32, uint64,
+    WireType, encode_key, encode_varint, encoded_len_varint, fixed64, key_len, message, uint32, uint64,
 };
 use types::{Entry, EntryBody, LogId, Record};
 
@@ -15,7 +16,8 @@ pub(super) fn record_of_entry(of: &Record, body: &Entry) -> Vec<u8> {
         EntryBody::Message { .. } => None,
         other => Some(log::entry::Body::from(other)),
     };
-    let entry_bytes = entry_len(body, other.as_ref());
+    let about = body.about.as_deref().map(log::About::from);
+    let entry_bytes = entry_len(body, other.as_ref(), about.as_ref());
     let mut into = Vec::with_capacity(record_len(of, entry_bytes));
     number(record::LSN, of.lsn.get(), &mut into);
     number(record::EPOCH, of.epoch.get(), &mut into);
@@ -25,7 +27,7 @@ pub(super) fn record_of_entry(of: &Record, body: &Entry) -> Vec<u8> {
     blob(record::LOG, &of.log.to_bytes(), &mut into);
     number(record::ACCEPTED_AT_MS, of.accepted_at_ms, &mut into);
     begin(record::ENTRY, entry_bytes, &mut into);
-    put_entry(body, other.as_ref(), &mut into);
+    put_entry(body, other.as_ref(), about.as_ref(), &mut into);
     into
 }
 
@@ -38,7 +40,7 @@ fn record_len(of: &Record, entry_bytes: usize) -> usize {
         + nested_len(record::ENTRY, entry_bytes)
 }
 
-fn put_entry(body: &Entry, other: Option<&log::entry::Body>, into: &mut Vec<u8>) {
+fn put_entry(body: &Entry, other: Option<&log::entry::Body>, about: Option<&log::About>, into: &mut Vec<u8>) {
     number(entry::OFFSET, body.offset.get(), into);
     blob(entry::SENDER, body.sender.as_str().as_bytes(), into);
     if body.device.get() != 0 {
@@ -57,9 +59,12 @@ fn put_entry(body: &Entry, other: Option<&log::entry::Body>, into: &mut Vec<u8>)
         (_, None) => {}
     }
     number(entry::SALVAGED, body.salvaged.into(), into);
+    if let Some(about) = about {
+        message::encode(entry::ABOUT, about, into);
+    }
 }
 
-fn entry_len(body: &Entry, other: Option<&log::entry::Body>) -> usize {
+fn entry_len(body: &Entry, other: Option<&log::entry::Body>, about: Option<&log::About>) -> usize {
     let device = if body.device.get() == 0 { 0 } else { key_len(entry::DEVICE) + 8 };
     let expires = body.expires_at_ms.map_or(0, |at_ms| uint64::encoded_len(entry::EXPIRES_AT_MS, &at_ms));
     let said = match (&body.body, other) {
@@ -75,6 +80,7 @@ fn entry_len(body: &Entry, other: Option<&log::entry::Body>) -> usize {
         + expires
         + said
         + number_len(entry::SALVAGED, body.salvaged.into())
+        + about.map_or(0, |about| nested_len(entry::ABOUT, about.encoded_len()))
 }
 
 /// A number; its default is left out.

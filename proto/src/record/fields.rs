@@ -19,5 +19,6 @@ pub(super) mod entry {
     pub(crate) const EXPIRES_AT_MS: u32 = 5;
     pub(crate) const MESSAGE: u32 = 7;
     pub(crate) const SALVAGED: u32 = 10;
+    pub(crate) const ABOUT: u32 = 31;
     pub(crate) const CIPHERTEXT: u32 = 1;
 }

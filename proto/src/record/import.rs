@@ -1,7 +1,8 @@
 //! The fold of a log, as it goes from one partition to the next.
 
-use super::{ack_policy, bounded, effect, role};
+use super::{ack_policy, bounded, effect};
 use crate::{
+    chat,
     convert::{Malformed, device, id, message_id, require, user},
     log,
 };
@@ -9,8 +10,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use std::sync::Arc;
 use types::{
-    DeviceMark, Epoch, EraBegin, Generation, Import, MessageId, Offset, RegionId, RehomeId, UserId,
-    account::Account, limits,
+    DeviceMark, Epoch, EraBegin, Generation, Import, MessageId, Offset, RegionId, RehomeId, account::Account,
+    chat::Chat, limits,
 };
 
 /// Encodes a fold, to be handed on.
@@ -30,7 +31,6 @@ pub fn decode_import(bytes: &Bytes) -> Result<Import, Malformed> {
 
 impl From<&Import> for log::LogImported {
     fn from(import: &Import) -> Self {
-        let member = |(user, role): &(UserId, _)| log::Member { user: user.to_string(), role: *role as i32 };
         Self {
             rehome: import.rehome.get(),
             head: Some(import.head.into()),
@@ -38,7 +38,7 @@ impl From<&Import> for log::LogImported {
             created_at_ms: import.created_at_ms,
             head_at_ms: import.head_at_ms,
             accepted_at_ms: import.accepted_at_ms,
-            members: import.members.iter().map(member).collect(),
+            members: import.members.iter().map(|(user, member)| chat::wire_member(user, *member)).collect(),
             ack_policy: import.ack_policy as i32,
             allowed_regions: import.allowed_regions.iter().map(RegionId::to_string).collect(),
             cursors: import.cursors.iter().map(Into::into).collect(),
@@ -47,6 +47,7 @@ impl From<&Import> for log::LogImported {
             effects: import.effects.iter().map(Into::into).collect(),
             causes: import.causes.iter().map(effect::wire_cause).collect(),
             account: import.account.as_deref().map(Into::into),
+            chat: import.chat.as_deref().map(Into::into),
         }
     }
 }
@@ -55,7 +56,6 @@ impl TryFrom<log::LogImported> for Import {
     type Error = Malformed;
     fn try_from(wire: log::LogImported) -> Result<Self, Malformed> {
         bounded("log_imported", wire.encoded_len(), limits::IMPORT_MAX_BYTES)?;
-        let member = |member: log::Member| Ok((user("member.user", &member.user)?, role(member.role)?));
         let region = |region: &String| id("log_imported.allowed_regions", RegionId::new(region));
         Ok(Self {
             rehome: RehomeId::new(wire.rehome),
@@ -64,7 +64,7 @@ impl TryFrom<log::LogImported> for Import {
             created_at_ms: wire.created_at_ms,
             head_at_ms: wire.head_at_ms,
             accepted_at_ms: wire.accepted_at_ms,
-            members: wire.members.into_iter().map(member).collect::<Result<_, Malformed>>()?,
+            members: wire.members.iter().map(chat::member).collect::<Result<_, Malformed>>()?,
             ack_policy: ack_policy(wire.ack_policy)?,
             allowed_regions: wire.allowed_regions.iter().map(region).collect::<Result<_, Malformed>>()?,
             cursors: wire.cursors.iter().map(TryInto::try_into).collect::<Result<_, Malformed>>()?,
@@ -73,6 +73,7 @@ impl TryFrom<log::LogImported> for Import {
             effects: wire.effects.into_iter().map(effect::pending).collect::<Result<_, _>>()?,
             causes: wire.causes.into_iter().map(effect::cause).collect::<Result<_, _>>()?,
             account: wire.account.map(Account::try_from).transpose()?.map(Arc::new),
+            chat: wire.chat.map(Chat::try_from).transpose()?.map(Arc::new),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! At least one example of every frame, each with all of its fields set to something that is not a default.
 
+mod chats;
 mod live;
 
 use proto::client::{
@@ -41,6 +42,15 @@ pub(crate) const fn client_name(frame: &Ask) -> &'static str {
         Ask::ReadReceipts(_) => "readReceipts",
         Ask::Typing(_) => "typing",
         Ask::WatchPresence(_) => "watchPresence",
+        Ask::ChangeMembers(_) => "changeMembers",
+        Ask::ChangeSettings(_) => "changeSettings",
+        Ask::MakeInvite(_) => "makeInvite",
+        Ask::RevokeInvite(_) => "revokeInvite",
+        Ask::JoinChat(_) => "joinChat",
+        Ask::DeleteMessages(_) => "deleteMessages",
+        Ask::ReadChat(_) => "readChat",
+        Ask::ReadMembers(_) => "readMembers",
+        Ask::ReadInvites(_) => "readInvites",
     }
 }
 
@@ -63,6 +73,10 @@ pub(crate) const fn server_name(frame: &Say) -> &'static str {
         Say::ReceiptsPage(_) => "receiptsPage",
         Say::TypingSeen(_) => "typingSeen",
         Say::Presence(_) => "presence",
+        Say::Removed(_) => "removed",
+        Say::ChatInfo(_) => "chatInfo",
+        Say::MembersPage(_) => "membersPage",
+        Say::InvitesPage(_) => "invitesPage",
     }
 }
 
@@ -78,6 +92,15 @@ pub(crate) const CLIENT_NAMES: &[&str] = &[
     "readReceipts",
     "typing",
     "watchPresence",
+    "changeMembers",
+    "changeSettings",
+    "makeInvite",
+    "revokeInvite",
+    "joinChat",
+    "deleteMessages",
+    "readChat",
+    "readMembers",
+    "readInvites",
 ];
 pub(crate) const SERVER_NAMES: &[&str] = &[
     "welcome",
@@ -96,6 +119,10 @@ pub(crate) const SERVER_NAMES: &[&str] = &[
     "receiptsPage",
     "typingSeen",
     "presence",
+    "removed",
+    "chatInfo",
+    "membersPage",
+    "invitesPage",
 ];
 
 pub(crate) fn client_frames() -> Vec<(&'static str, ClientFrame)> {
@@ -134,6 +161,8 @@ pub(crate) fn client_frames() -> Vec<(&'static str, ClientFrame)> {
                 ack: AckPolicy::Replicated.into(),
                 deadline_ms: 20_000,
                 after_message_id: FIRST.to_owned(),
+                kind: "edit".to_owned(),
+                refers_to: Some(chats::reference()),
             }),
         ),
         ("read history forwards", Ask::ReadHistory(read(read_history::From::After(token(7))))),
@@ -144,7 +173,7 @@ pub(crate) fn client_frames() -> Vec<(&'static str, ClientFrame)> {
     let frame = |(at, (name, frame)): (usize, (_, _))| {
         (name, ClientFrame { request_id: at as u64 + 1, frame: Some(frame) })
     };
-    frames.into_iter().enumerate().map(frame).collect()
+    frames.into_iter().chain(chats::asked()).enumerate().map(frame).collect()
 }
 
 fn open(chat: open_chat::Chat) -> OpenChat {
@@ -162,6 +191,7 @@ fn read(from: read_history::From) -> ReadHistory {
 pub(crate) fn server_frames() -> Vec<(&'static str, ServerFrame)> {
     let mut frames = session_frames();
     frames.extend(log_frames());
+    frames.extend(chats::answers());
     frames.extend(refusals());
     frames.extend(live::frames());
     frames
@@ -271,15 +301,13 @@ fn entries() -> Vec<Entry> {
         ack_policy: AckPolicy::Home.into(),
         allowed_regions: vec!["us-east".to_owned()],
     };
-    [
+    let bodies = [
         entry::Body::Created(created),
         entry::Body::Ciphertext(b"hello".to_vec().into()),
         entry::Body::Deleted(Deleted { offsets: vec![2] }),
         entry::Body::Erased(Erased {}),
-    ]
-    .into_iter()
-    .zip(1..)
-    .map(|(body, offset)| Entry {
+    ];
+    let entry = |(body, offset)| Entry {
         position: token(offset),
         offset,
         sender: "alice".to_owned(),
@@ -288,7 +316,9 @@ fn entries() -> Vec<Entry> {
         accepted_at_ms: AT_MS,
         expires_at_ms: Some(AT_MS + 86_400_000),
         salvaged: false,
+        kind: if offset == 4 { "reaction".to_owned() } else { String::new() },
+        refers_to: (offset == 4).then(chats::reference),
         body: Some(body),
-    })
-    .collect()
+    };
+    bodies.into_iter().chain(chats::changes()).zip(1..).map(entry).collect()
 }

@@ -12,7 +12,9 @@ use std::{collections::BTreeSet, fmt::Debug, fs, path::PathBuf};
 use types::{
     AckPolicy, Body, BodyHash, DeviceCursor, DeviceId, DeviceMark, Effect, EffectAct, EffectTarget, Entry,
     EntryBody, Epoch, EraBegin, Generation, Import, LogId, Lsn, MemberRole, MessageId, MoveId, Offset,
-    Position, PositionToken, Record, RegionId, RehomeId, StateUpdate, UserId, account::AccountChange,
+    Position, PositionToken, Record, RegionId, RehomeId, StateUpdate, UserId,
+    account::AccountChange,
+    chat::{About, ChatChange, Member, MemberChange, MessageKind, Reference},
 };
 
 fn compare(name: &str, vectors: &Value) {
@@ -171,6 +173,8 @@ fn records() {
         Body::Update(StateUpdate::Effect(Box::new(effect()))),
         Body::Update(StateUpdate::EffectDone { target: effect().target, cause: effect().cause }),
         entry(6, EntryBody::Account(Box::new(AccountChange::Blocked(user("bob"))))),
+        entry(7, EntryBody::Chat(Box::new(removed()))),
+        entry(EDIT_OFFSET, EntryBody::Message { ciphertext: vec![8].into() }),
     ];
     let vectors: Vec<Value> = bodies
         .into_iter()
@@ -210,7 +214,7 @@ fn import() -> Import {
         created_at_ms: 1_795_000_000_400,
         head_at_ms: 1_795_000_000_450,
         accepted_at_ms: 1_795_000_000_450,
-        members: vec![(sender.clone(), MemberRole::Owner)],
+        members: vec![(sender.clone(), Member::since(MemberRole::Owner, Offset::FIRST))],
         ack_policy: AckPolicy::Home,
         allowed_regions: vec![RegionId::new("us-east").expect("a valid name")],
         cursors: vec![cursor(1)],
@@ -225,12 +229,18 @@ fn import() -> Import {
         effects: Vec::new(),
         causes: Vec::new(),
         account: None,
+        chat: None,
     }
 }
 
 /// How far bob's device has come.
 fn cursor(offset: u64) -> DeviceCursor {
     DeviceCursor::read(user("bob"), DeviceId::new(9), Offset::new(offset), 1_795_000_000_460)
+}
+
+/// A change of a chat.
+fn removed() -> ChatChange {
+    ChatChange::Members(vec![MemberChange { user: user("bob"), role: None }])
 }
 
 /// A deletion of what an earlier partition of the chat holds.
@@ -245,6 +255,8 @@ fn effect() -> Effect {
 
 /// The entry at this offset was put back by salvage.
 const SALVAGED_OFFSET: u64 = 5;
+/// The entry at this offset says what that at offset 2 says from now on.
+const EDIT_OFFSET: u64 = 8;
 
 fn entry(offset: u64, body: EntryBody) -> Body {
     Body::Entry(Entry {
@@ -254,8 +266,15 @@ fn entry(offset: u64, body: EntryBody) -> Body {
         message_id: MessageId::from_bytes([offset as u8; 16]),
         expires_at_ms: (offset == 2).then_some(1_795_086_400_450),
         salvaged: offset == SALVAGED_OFFSET,
+        about: (offset == EDIT_OFFSET).then(edit),
         body,
     })
+}
+
+fn edit() -> Box<About> {
+    let id = MessageId::from_bytes([2; 16]);
+    let refers_to = Reference::new(user("alice"), DeviceId::new(7_301), id, Offset::new(2));
+    Box::new(About { kind: MessageKind::Edit, refers_to: Some(refers_to) })
 }
 
 /// A record in the words of log.proto.
@@ -286,6 +305,11 @@ fn describe(record: &Record) -> Value {
                     let AccountChange::Blocked(user) = &**change else { panic!("{change:?} has no vector") };
                     ("account", json!({"blocked": {"user": user}}))
                 }
+                EntryBody::Chat(change) => {
+                    let ChatChange::Members(changes) = &**change else { panic!("{change:?} has no vector") };
+                    let change = |change: &MemberChange| json!({"user": change.user, "role": 0});
+                    ("chat", json!({"members": changes.iter().map(change).collect::<Vec<_>>()}))
+                }
                 EntryBody::Erased { hash } => ("erased", json!({"hashHex": hex(&hash.0)})),
             };
             described["entry"] = json!({
@@ -296,6 +320,14 @@ fn describe(record: &Record) -> Value {
                 "expiresAtMs": entry.expires_at_ms.map(|at_ms| at_ms.to_string()),
                 kind: body,
             });
+            if let Some(About { kind, refers_to: Some(refers_to) }) = entry.about.as_deref() {
+                described["entry"]["about"] = json!({
+                    "kind": *kind as u8, "refersTo": {
+                        "sender": refers_to.key.sender, "device": refers_to.key.device.get().to_string(),
+                        "messageId": refers_to.key.message_id, "offset": refers_to.offset.get().to_string(),
+                    },
+                });
+            }
             if entry.salvaged {
                 described["entry"]["salvaged"] = true.into();
             }

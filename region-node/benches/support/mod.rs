@@ -5,7 +5,7 @@ use log_store::PartitionEnd;
 use region_node::{
     clock::Now,
     home::core::{Context, Core, FollowWhen, Input, IsrSet, Loaded, Membership, Open, Output, Row, Ticket},
-    service::Write,
+    service::{Beside, Write},
 };
 use types::{
     AckPolicy, Body, DeviceId, Entry, EntryBody, Epoch, Generation, LogId, Lsn, MemberRole, MessageId,
@@ -37,6 +37,7 @@ pub(crate) fn record(offset: u64) -> Record {
             message_id: MessageId::from_bytes(u128::from(offset).to_be_bytes()),
             expires_at_ms: None,
             salvaged: false,
+            about: None,
             body: EntryBody::Message { ciphertext: BODY },
         }),
     }
@@ -74,6 +75,7 @@ impl Home {
                 hold_ms: 3_600_000,
                 weight_min: 32,
             },
+            members_max: 1_024,
         };
         let mut home = Self { core: Core::new(open, NOW), out: Vec::new(), next: 0 };
         let members = vec![(user("alice"), MemberRole::Member), (user("bob"), MemberRole::Member)];
@@ -107,6 +109,7 @@ impl Home {
             deadline: tokio::time::Instant::now(),
             origin: None,
             salvage: None,
+            beside: Beside::default(),
         };
         let append =
             Input::Append { ticket: Ticket(self.next), write: Box::new(write), deadline_ms: u64::MAX };

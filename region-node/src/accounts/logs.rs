@@ -1,6 +1,9 @@
 //! Account logs, as the accounts write and read them.
 
-use crate::router::{Draft, Router};
+use crate::{
+    router::{Draft, Router},
+    service::Beside,
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use types::{
@@ -45,6 +48,7 @@ impl AccountLogs {
             body: EntryBody::Account(Box::new(change)),
             ack: AckPolicy::Replicated,
             deadline: Instant::now() + Duration::from_millis(limits::DEADLINE_DEFAULT_MS),
+            beside: Beside::default(),
         };
         self.router.write(draft).await.map(drop)
     }

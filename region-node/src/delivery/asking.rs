@@ -4,16 +4,17 @@ use super::{
     Delivery, FILL_MAX_ENTRIES, HOME_PATIENCE, Hub, REFUSED_PAUSE,
     feed::{FillId, Input, SessionId},
     frames::{Shared, frames},
+    removed::{self, Removals},
 };
 use crate::{
     edge::queue::SessionQueue,
     peer::{Channel, client::answer, wire, wire::Asked},
     router::Route,
-    service::{ReadFrom, Subscribed},
+    service::{Page, ReadFrom, ReadRefusal, Subscribed},
 };
 use std::sync::Arc;
 use tokio::time::sleep;
-use types::{Generation, LogId, PartitionId, Position, UserId};
+use types::{Code, Generation, LogId, PartitionId, Position, UserId};
 
 impl Delivery {
     /// Reads the pin of a log that is written in `generation` by now.
@@ -123,28 +124,63 @@ impl Delivery {
             return;
         }
         let from = ReadFrom::After(read.after);
-        let page = self.0.router.read(log, &read.user, from, FILL_MAX_ENTRIES, read.known_head).await;
-        let mut hub = self.0.hub.lock();
-        match page {
-            Ok(page) => {
-                let frames = frames(log, page.records.iter());
-                for &(session, fill) in to {
-                    if !hub.feeds.get(&log).is_some_and(|feed| feed.awaits(session, fill)) {
-                        continue;
-                    }
-                    let Some(queue) = hub.queue(session) else { continue };
-                    let (to, is_all) = hand(queue, &frames, read.after);
-                    let at_end = page.at_end && is_all;
-                    self.drive(&mut hub, log, Input::Filled { session, fill, to, at_end });
-                }
-            }
+        let (mut to, mut user) = (to.to_vec(), Some(read.user.clone()));
+        // As a rule one page is for all of them.
+        while let Some(reader) = user {
+            let page = self.0.router.read(log, &reader, from, FILL_MAX_ENTRIES, read.known_head).await;
+            let mut hub = self.0.hub.lock();
+            to = self.hand_page(&mut hub, log, to, &reader, read.after, page);
+            user = to.iter().find_map(|(session, _)| hub.user(*session));
+        }
+    }
+
+    /// Hands a page that was read on behalf of a user to sessions; answers those for which it does not count.
+    fn hand_page(
+        &self,
+        hub: &mut Hub,
+        log: LogId,
+        to: Vec<(SessionId, FillId)>,
+        reader: &UserId,
+        after: Position,
+        page: Result<Page, ReadRefusal>,
+    ) -> Vec<(SessionId, FillId)> {
+        let is_own = |hub: &Hub, session| hub.user(session).as_ref() == Some(reader);
+        let page = match page {
+            Ok(page) => page,
             Err(why) => {
-                tracing::debug!(%log, after = %read.after, %why, "sessions could not be filled");
-                for &(session, fill) in to {
-                    self.drive(&mut hub, log, Input::NotFilled { session, fill, why: why.clone() });
+                tracing::debug!(%log, %after, %why, "sessions could not be filled");
+                let is_of_reader =
+                    matches!(&why, ReadRefusal::Refused(refusal) if refusal.code == Code::Forbidden);
+                let (told, others): (Vec<_>, Vec<_>) =
+                    to.into_iter().partition(|(session, _)| !is_of_reader || is_own(hub, *session));
+                for (session, fill) in told {
+                    self.drive(hub, log, Input::NotFilled { session, fill, why: why.clone() });
                 }
+                return others;
+            }
+        };
+        let removals = Removals::of(page.records.iter());
+        let frames = frames(log, page.records.iter());
+        let mut others = Vec::new();
+        for (session, fill) in to {
+            if !hub.feeds.get(&log).is_some_and(|feed| feed.awaits(session, fill)) {
+                continue;
+            }
+            let (Some(queue), Some(user)) = (hub.queue(session), hub.user(session)) else { continue };
+            if user != *reader && (page.until.is_some() || removals.get(&user).is_some()) {
+                others.push((session, fill));
+                continue;
+            }
+            let (has, is_all) = hand(queue, &frames, after);
+            let at_end = page.at_end && is_all;
+            if at_end && page.until.is_some() {
+                removed::tell(hub, session, log, has);
+                self.drive(hub, log, Input::Leave(session));
+            } else {
+                self.drive(hub, log, Input::Filled { session, fill, to: has, at_end });
             }
         }
+        others
     }
 
     fn is_awaited(&self, log: LogId, to: &[(SessionId, FillId)]) -> bool {

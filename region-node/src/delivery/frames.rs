@@ -49,6 +49,7 @@ fn shared(log: LogId, entries: Vec<client::Entry>, reaches: Position) -> Shared 
 pub(super) fn bytes_of(record: &Record) -> usize {
     match record.entry().map(|entry| &entry.body) {
         Some(EntryBody::Message { ciphertext }) => ENTRY_BYTES + ciphertext.len(),
+        Some(EntryBody::Chat(change)) => ENTRY_BYTES + proto::encode_chat_change(change).len(),
         _ => ENTRY_BYTES,
     }
 }

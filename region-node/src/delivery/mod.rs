@@ -11,6 +11,7 @@ mod fan_out;
 mod feed;
 mod frames;
 mod live;
+mod removed;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use host::{HashMap, HashSet};
 pub(crate) use live::client_presence;
 use parking_lot::Mutex;
 use proto::client::{self, server_frame::Frame};
+use removed::Removals;
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -290,41 +292,51 @@ impl Delivery {
                 (false, false) => {}
             }
             let partition = feed.partition();
-            let mut overflowed: Vec<(SessionId, Position)> = Vec::new();
+            let mut out = Out::default();
             for output in outputs.drain(..) {
-                self.act(hub, log, partition, output, &mut overflowed);
+                self.act(hub, log, partition, output, &mut out);
             }
-            inputs.extend(overflowed.into_iter().map(|(session, has)| Input::Overflowed { session, has }));
+            let overflowed = out.overflowed.into_iter();
+            inputs.extend(overflowed.map(|(session, has)| Input::Overflowed { session, has }));
+            inputs.extend(out.removed.into_iter().map(Input::Leave));
         }
     }
 
-    fn act(
-        &self,
-        hub: &mut Hub,
-        log: LogId,
-        partition: PartitionId,
-        output: Output,
-        overflowed: &mut Vec<(SessionId, Position)>,
-    ) {
+    fn act(&self, hub: &mut Hub, log: LogId, partition: PartitionId, output: Output, out: &mut Out) {
         match output {
             Output::Deliver { entries, after, to } => {
-                let frames = frames(log, entries.iter().map(|entry| &entry.record));
+                let all = frames(log, entries.iter().map(|entry| &entry.record));
+                let removals = Removals::of(entries.iter().map(|entry| &entry.record));
                 for session in to {
-                    if overflowed.iter().any(|(other, _)| *other == session) {
+                    if out.has(session) {
                         continue;
                     }
                     let Some(queue) = hub.queue(session) else { continue };
-                    let (has, is_all) = hand(queue, &frames, after);
-                    if !is_all {
-                        overflowed.push((session, has));
+                    let user = hub.user(session).filter(|_| !removals.is_empty());
+                    let removal = user.and_then(|user| removals.get(&user));
+                    let Some(removal) = removal else {
+                        let (has, is_all) = hand(queue, &all, after);
+                        if !is_all {
+                            out.overflowed.push((session, has));
+                        }
+                        continue;
+                    };
+                    let until = entries[..=removal].iter().map(|entry| &entry.record);
+                    let (has, is_all) = hand(queue, &frames(log, until), after);
+                    match is_all {
+                        true => {
+                            removed::tell(hub, session, log, has);
+                            out.removed.push(session);
+                        }
+                        false => out.overflowed.push((session, has)),
                     }
                 }
             }
             Output::Replicated { position, has, to } => {
                 for session in to {
-                    let is_out = overflowed.iter().any(|(other, _)| *other == session);
+                    let is_out = out.has(session);
                     if !is_out && hub.queue(session).is_some_and(|queue| !queue.offer_tick(log, position)) {
-                        overflowed.push((session, has));
+                        out.overflowed.push((session, has));
                     }
                 }
             }
@@ -355,6 +367,21 @@ impl Delivery {
                 hub.restless.remove(&log);
             }
         }
+    }
+}
+
+/// Sessions that get no more of what a feed says, and have to leave it.
+#[derive(Debug, Default)]
+struct Out {
+    /// Their queues were full; what each of them has.
+    overflowed: Vec<(SessionId, Position)>,
+    /// Their users are no members any more.
+    removed: Vec<SessionId>,
+}
+
+impl Out {
+    fn has(&self, session: SessionId) -> bool {
+        self.removed.contains(&session) || self.overflowed.iter().any(|(other, _)| *other == session)
     }
 }
 

@@ -47,6 +47,7 @@ impl Log {
                 message_id: MessageId::from_bytes([0; 16]),
                 expires_at_ms: None,
                 salvaged: false,
+                about: None,
                 body: EntryBody::Message { ciphertext: Bytes::from_static(b"x") },
             }),
         };
@@ -296,6 +297,7 @@ impl Model {
             generation: Generation::FIRST,
             epoch: self.epoch,
             closed: Generation::ZERO,
+            until: None,
         }
     }
 

@@ -6,7 +6,7 @@
 use super::request::{self, Opening};
 use crate::{
     router::{Draft, Router},
-    service::{ReadFrom, ReadRefusal},
+    service::{Beside, ReadFrom, ReadRefusal},
 };
 use proto::client;
 use std::{collections::BTreeSet, time::Duration};
@@ -46,6 +46,7 @@ impl Router {
             body: opening.body(),
             ack: AckPolicy::Replicated,
             deadline,
+            beside: Beside::default(),
         };
         match self.write(draft).await {
             Ok(acked) => Ok((log, acked.position)),

@@ -41,7 +41,11 @@ pub(crate) const fn status(code: Code) -> StatusCode {
             StatusCode::UNAUTHORIZED
         }
         Code::Forbidden => StatusCode::FORBIDDEN,
-        Code::UnknownChat | Code::UnknownAccount | Code::UnknownDevice => StatusCode::NOT_FOUND,
+        Code::UnknownChat
+        | Code::UnknownAccount
+        | Code::UnknownDevice
+        | Code::UnknownMessage
+        | Code::UnknownInvite => StatusCode::NOT_FOUND,
         Code::ChatExists
         | Code::AccountExists
         | Code::NameTaken

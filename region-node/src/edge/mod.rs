@@ -12,6 +12,7 @@ mod door;
 pub(crate) mod errors;
 mod farewell;
 pub(crate) mod frame;
+mod groups;
 mod listener;
 mod openings;
 pub(crate) mod queue;

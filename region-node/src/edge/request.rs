@@ -2,15 +2,20 @@
 //!
 //! Every refusal names the field and the value that is wrong.
 
+pub(crate) mod changes;
+
 use crate::{
     live::{Asked, Reached},
-    service::ReadFrom,
+    service::{Beside, ReadFrom},
 };
 use proto::client::{self, open_chat::Chat, read_history};
 use types::{
     AckPolicy, Code, EntryBody, LogId, MemberRole, MessageId, Offset, Position, PositionToken, Refusal,
     RegionId, TokenError, UserId, limits,
 };
+
+/// What a message that is to be deleted takes until it is looked up, about.
+const DELETED_BYTES: usize = 128;
 
 /// A message that a client wants written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +26,15 @@ pub(crate) struct Message {
     pub(crate) body: EntryBody,
     pub(crate) ack: AckPolicy,
     pub(crate) deadline_ms: u64,
+    pub(crate) beside: Beside,
 }
 
 impl Message {
     pub(crate) fn body_bytes(&self) -> usize {
         match &self.body {
             EntryBody::Message { ciphertext } => ciphertext.len(),
-            _ => 0,
+            EntryBody::Chat(change) => proto::encode_chat_change(change).len(),
+            _ => self.beside.deletes.len() * DELETED_BYTES,
         }
     }
 }
@@ -120,6 +127,7 @@ pub(crate) fn message(send: client::Send) -> Result<Message, Refusal> {
         body: EntryBody::Message { ciphertext: send.ciphertext },
         ack: ack(send.ack)?.unwrap_or_default(),
         deadline_ms,
+        beside: Beside { about: changes::about(&send.kind, send.refers_to)?, deletes: Vec::new() },
     })
 }
 

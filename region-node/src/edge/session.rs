@@ -7,9 +7,11 @@
 //! Each request is answered once. What a session may have under way is bounded: unanswered writes, reads,
 //! followed logs. What is over a bound is refused, typed, and the session goes on.
 
+mod chats;
 mod greeting;
 mod live;
 
+pub(crate) use chats::AskOfChat;
 pub(crate) use greeting::closing;
 pub(crate) use live::{client_receipt, receipts_page};
 
@@ -89,6 +91,11 @@ pub(crate) enum Finished {
         log: LogId,
         result: Result<ReceiptsPage, ReadRefusal>,
     },
+    ToldOfChat {
+        request_id: u64,
+        log: LogId,
+        result: Result<Frame, Refusal>,
+    },
     Located {
         request_id: u64,
         log: LogId,
@@ -128,6 +135,12 @@ pub(crate) enum Output {
         request_id: u64,
         user: UserId,
         reading: Reading,
+    },
+    AskOfChat {
+        request_id: u64,
+        user: UserId,
+        log: LogId,
+        ask: AskOfChat,
     },
     Locate {
         request_id: u64,
@@ -266,7 +279,10 @@ impl Session {
         out: &mut Vec<Output>,
     ) {
         match frame {
-            client_frame::Frame::Send(send) => self.send(id, user, device, send, out),
+            client_frame::Frame::Send(send) => {
+                let about = (send.log.clone(), send.message_id.clone());
+                self.write(id, (user, device), about, request::message(send), out);
+            }
             client_frame::Frame::Subscribe(subscribe) => {
                 self.follow(id, &user, &subscribe.log, &subscribe.position, out);
             }
@@ -296,13 +312,21 @@ impl Session {
             client_frame::Frame::ReadReceipts(read) => self.read_receipts(id, user, read, out),
             client_frame::Frame::WatchPresence(watch) => self.watch(id, user, &watch, out),
             client_frame::Frame::Hello(_) | client_frame::Frame::Ping(_) => {}
+            frame => self.chat_request(id, (user, device), frame, out),
         }
     }
 
-    fn send(&mut self, id: u64, user: UserId, device: DeviceId, send: client::Send, out: &mut Vec<Output>) {
-        let (log, message_id) = (send.log.clone(), send.message_id.clone());
-        let bytes = send.ciphertext.len();
-        match request::message(send) {
+    /// Starts a write to a log under a message id, if it is one.
+    pub(super) fn write(
+        &mut self,
+        id: u64,
+        (user, device): (UserId, DeviceId),
+        (log, message_id): (String, String),
+        message: Result<Message, Refusal>,
+        out: &mut Vec<Output>,
+    ) {
+        let bytes = message.as_ref().map_or(0, Message::body_bytes);
+        match message {
             Err(refusal) => about(id, refusal.into(), &log, &message_id, out),
             Ok(_) if self.writes >= self.terms.writes_max => {
                 let why =
@@ -324,7 +348,7 @@ impl Session {
         }
     }
 
-    fn may_read(&mut self, id: u64, out: &mut Vec<Output>) -> bool {
+    pub(super) fn may_read(&mut self, id: u64, out: &mut Vec<Output>) -> bool {
         if self.reads >= READS_MAX {
             let why = format!("{READS_MAX} reads of this session are unanswered, the most there may be");
             refuse(id, Refusal::new(Code::Overloaded, why), out);
@@ -417,6 +441,13 @@ impl Session {
                     }
                 }
             }
+            Finished::ToldOfChat { request_id, log, result } => {
+                self.reads = self.reads.saturating_sub(1);
+                match result {
+                    Ok(frame) => out.push(Output::Answer { request_id, frame }),
+                    Err(refusal) => about(request_id, refusal.into(), &log.to_string(), "", out),
+                }
+            }
             Finished::Located { request_id, log, follow, position, result } => {
                 self.locates = self.locates.saturating_sub(1);
                 if self.followed.get(&log) == Some(&follow) {
@@ -467,6 +498,12 @@ impl Session {
                 return resumed(id, &name, resumed::Answer::Error(error), out);
             }
         };
+        if let Some(until) = answer.until.filter(|until| from.offset >= *until) {
+            self.followed.remove(&log);
+            let why = format!("the user is no member of chat {log} since offset {until}");
+            let error = proto::client_error(&Refusal::new(Code::Forbidden, why));
+            return resumed(id, &name, resumed::Answer::Error(error), out);
+        }
         resumed(id, &name, answer_frame, out);
         let Some((user, _)) = &self.who else { return };
         out.push(Output::Join(Join {

@@ -9,7 +9,7 @@ use super::{
     errors::{Problem, close},
     frame::Encoding,
     queue::{Errands, SessionQueue},
-    session::{Finished, Input, Output, Session, Terms, closing},
+    session::{AskOfChat, Finished, Input, Output, Session, Terms, closing},
     socket::{Broken, Socket},
 };
 use crate::{
@@ -40,7 +40,7 @@ use std::{
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_tungstenite::tungstenite;
-use types::{Code, DeviceId, Position, Record, Refusal, UserId, limits};
+use types::{Code, DeviceId, LogId, Position, Record, Refusal, UserId, limits};
 
 /// What is kept of a connection's input, for as long as it lasts.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
@@ -347,6 +347,7 @@ impl Connected {
                     body: message.body,
                     ack: message.ack,
                     deadline: began + Duration::from_millis(message.deadline_ms),
+                    beside: message.beside,
                 };
                 let queue = Arc::clone(&self.queue);
                 let seconds = edge.write_seconds.clone();
@@ -368,6 +369,10 @@ impl Connected {
                     Finished::Read { request_id, log, result }
                 });
             }
+            Output::AskOfChat { request_id, user, log, ask } => self.start(async move {
+                let result = tell_of_chat(&edge.router, log, &user, ask).await;
+                Finished::ToldOfChat { request_id, log, result }
+            }),
             Output::Locate { request_id, user, log, follow, position } => self.start(async move {
                 let result = async {
                     let answer = edge.router.locate(log, &user, position).await?;
@@ -405,6 +410,21 @@ impl Connected {
     fn start(&mut self, task: impl Future<Output = Finished> + Send + 'static) {
         self.tasks.push(task.boxed());
     }
+}
+
+async fn tell_of_chat(
+    router: &crate::router::Router,
+    log: LogId,
+    user: &UserId,
+    ask: AskOfChat,
+) -> Result<Frame, Refusal> {
+    Ok(match ask {
+        AskOfChat::Info => Frame::ChatInfo(router.chat_info(log, user).await?),
+        AskOfChat::Members { after, limit } => {
+            Frame::MembersPage(router.chat_members(log, user, after, limit).await?)
+        }
+        AskOfChat::Invites => Frame::InvitesPage(router.chat_invites(log, user, clock::wall_ms()).await?),
+    })
 }
 
 fn wire_farewell(farewell: &Farewell) -> client::GoAway {

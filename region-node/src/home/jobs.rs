@@ -121,6 +121,7 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
     let store = Arc::clone(&deps.store);
     let (isr_lag_ms, isr_pressure_ms) = (deps.config.isr_lag_ms, deps.config.isr_pressure_ms());
     let follow_when = deps.config.follow_when();
+    let members_max = deps.config.members_max;
     let (partition, epoch, start_lsn) = (row.partition, row.epoch, row.start_lsn());
     let watermark = deps.followers.watermark(partition);
     let OpenWish { row, me, lease } = wish;
@@ -144,6 +145,7 @@ pub(super) fn open(deps: &HomeDeps, row: &PartitionRow, wish: OpenWish) -> BoxFu
                     isr_pressure_ms,
                     follow_when,
                     effect_logs,
+                    members_max,
                 };
                 Ok(Box::new(open))
             }

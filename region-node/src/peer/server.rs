@@ -258,6 +258,15 @@ impl PeerStream {
                 }
                 .boxed()
             }
+            Request::ReadChat(read) => {
+                let asked = wire::chat(&read)?;
+                let replicas = Arc::clone(&self.parts.replicas);
+                async move {
+                    let wire::Asked { log, partition, user } = &asked;
+                    (id, wire::chat_reply(&replicas.chat(*partition, *log, user).await))
+                }
+                .boxed()
+            }
             Request::Subscribe(subscribe) => return self.subscribe(id, &subscribe),
             Request::Unsubscribe(unsubscribe) => {
                 let log = proto::log_id("unsubscribe.log", &unsubscribe.log)?;

@@ -9,16 +9,19 @@ pub(crate) use glance::{
 };
 
 use crate::service::{
-    Acked, LocateAnswer, NotHome, Page, ReadFrom, ReadRefusal, Subscribed, Write, WriteError,
+    Acked, Beside, ChatState, LocateAnswer, NotHome, Page, ReadFrom, ReadRefusal, Subscribed, Write,
+    WriteError,
 };
 use bytes::Bytes;
 use log_store::{Deduped, locate::Located};
-use proto::{Malformed, node, node::peer_reply::Reply, node::peer_request::Request};
-use std::time::Duration;
+use proto::{Malformed, log, node, node::peer_reply::Reply, node::peer_request::Request};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use types::{
-    AckPolicy, BodyHash, Code, DedupKey, DeviceId, Effect, Epoch, Generation, IdError, LogId, Lsn, NodeId,
-    PartitionId, Position, Record, Refusal, RegionId, UserId, limits,
+    AckPolicy, BodyHash, Code, DedupKey, DeviceId, Effect, EntryBody, Epoch, Generation, IdError, LogId, Lsn,
+    NodeId, Offset, PartitionId, Position, Record, Refusal, RegionId, UserId,
+    chat::{About, Reference},
+    limits,
 };
 
 /// A peer's read.
@@ -38,11 +41,15 @@ fn log_bytes(log: LogId) -> Bytes {
 }
 
 pub(crate) fn append_request(write: &Write) -> Request {
+    let Beside { about, deletes } = &write.beside;
     let body = match proto::log::entry::Body::from(&write.body) {
         proto::log::entry::Body::Created(created) => Some(node::append::Body::Created(created)),
         proto::log::entry::Body::Message(message) => Some(node::append::Body::Message(message)),
+        // The home finds out which offsets those are.
+        proto::log::entry::Body::Deleted(_) if !deletes.is_empty() => None,
         proto::log::entry::Body::Deleted(deleted) => Some(node::append::Body::Deleted(deleted)),
         proto::log::entry::Body::Account(change) => Some(node::append::Body::Account(change)),
+        proto::log::entry::Body::Chat(change) => Some(node::append::Body::Chat(change)),
         // Nobody writes an erased body: it only comes to be in a store. The peer refuses it by name.
         proto::log::entry::Body::Erased(_) => None,
     };
@@ -63,6 +70,8 @@ pub(crate) fn append_request(write: &Write) -> Request {
         after_message_id: write
             .after
             .map_or_else(Bytes::new, |after| Bytes::copy_from_slice(after.as_bytes())),
+        about: about.as_deref().map(Into::into),
+        deletes: deletes.iter().map(Into::into).collect(),
     })
 }
 
@@ -73,6 +82,11 @@ pub(crate) fn write(append: node::Append, origin: Option<&RegionId>) -> Result<W
         [] => None,
         bytes => Some(proto::message_id("append.after_message_id", bytes)?),
     };
+    let beside = beside(append.about, append.deletes)?;
+    let body = match append.body {
+        None if !beside.deletes.is_empty() => EntryBody::Deleted { offsets: Vec::new() },
+        body => proto::entry_body(body)?,
+    };
     Ok(Write {
         log: proto::log_id("append.log", &append.log)?,
         partition: PartitionId::new(append.partition),
@@ -82,12 +96,25 @@ pub(crate) fn write(append: node::Append, origin: Option<&RegionId>) -> Result<W
         device: DeviceId::new(append.device),
         message_id: proto::message_id("append.message_id", &append.message_id)?,
         after,
-        body: proto::entry_body(append.body)?,
+        body,
         expires_at_ms: append.expires_at_ms,
         ack: proto::ack_policy(append.ack)?,
         deadline: Instant::now() + Duration::from_millis(deadline_ms),
         origin: origin.cloned(),
         salvage: None,
+        beside,
+    })
+}
+
+fn beside(about: Option<log::About>, deletes: Vec<log::Reference>) -> Result<Beside, Malformed> {
+    if deletes.len() > limits::DELETED_OFFSETS_MAX {
+        let value = format!("{} long", deletes.len());
+        return Err(Malformed::Value { field: "append.deletes", value, why: "it is over its limit" });
+    }
+    let key = |wire| Reference::try_from(wire).map(|reference| reference.key);
+    Ok(Beside {
+        about: about.map(|about| About::try_from(about).map(Box::new)).transpose()?,
+        deletes: deletes.into_iter().map(key).collect::<Result<_, _>>()?,
     })
 }
 
@@ -254,6 +281,7 @@ pub(crate) fn page_reply(result: &Result<Page, ReadRefusal>) -> Reply {
             at_end: page.at_end,
             generation: page.generation.get(),
             closed_generation: page.closed.get(),
+            until_offset: page.until.map_or(0, Offset::get),
         }),
         Err(error) => read_refused(error),
     }
@@ -277,6 +305,7 @@ pub(crate) fn located_reply(result: &Result<LocateAnswer, ReadRefusal>) -> Reply
         generation: answer.generation.get(),
         epoch: answer.epoch.get(),
         closed_generation: answer.closed.get(),
+        until_offset: answer.until.map_or(0, Offset::get),
     })
 }
 
@@ -303,7 +332,8 @@ pub(crate) fn page(reply: Reply) -> Result<Page, ReadRefusal> {
     let records =
         wire.records.into_iter().map(Record::try_from).collect::<Result<_, _>>().map_err(unreadable)?;
     let (generation, closed) = (Generation::new(wire.generation), Generation::new(wire.closed_generation));
-    Ok(Page { records, at_end: wire.at_end, generation, closed })
+    let until = until(wire.until_offset);
+    Ok(Page { records, at_end: wire.at_end, generation, closed, until })
 }
 
 pub(crate) fn located(reply: Reply) -> Result<LocateAnswer, ReadRefusal> {
@@ -324,7 +354,54 @@ pub(crate) fn located(reply: Reply) -> Result<LocateAnswer, ReadRefusal> {
         generation: Generation::new(wire.generation),
         epoch: Epoch::new(wire.epoch),
         closed: Generation::new(wire.closed_generation),
+        until: until(wire.until_offset),
     })
+}
+
+pub(crate) fn chat_request(asked: &Asked) -> Request {
+    Request::ReadChat(node::ReadChat {
+        log: log_bytes(asked.log),
+        partition: asked.partition.get(),
+        user: asked.user.to_string(),
+    })
+}
+
+pub(crate) fn chat(wire: &node::ReadChat) -> Result<Asked, Malformed> {
+    Ok(Asked {
+        log: proto::log_id("read_chat.log", &wire.log)?,
+        partition: PartitionId::new(wire.partition),
+        user: named("read_chat.user", UserId::new(&wire.user))?,
+    })
+}
+
+pub(crate) fn chat_reply(result: &Result<ChatState, ReadRefusal>) -> Reply {
+    match result {
+        Ok(state) => Reply::ChatState(node::ChatState {
+            members: state.members.iter().map(|(user, member)| proto::wire_member(user, *member)).collect(),
+            chat: state.chat.as_deref().map(Into::into),
+            created_at_ms: state.created_at_ms,
+            generation: state.generation.get(),
+            closed_generation: state.closed.get(),
+        }),
+        Err(error) => read_refused(error),
+    }
+}
+
+pub(crate) fn chat_state(reply: Reply) -> Result<ChatState, ReadRefusal> {
+    let Reply::ChatState(wire) = reply else { return Err(read_refusal(reply)) };
+    let members = wire.members.iter().map(proto::member).collect::<Result<_, _>>().map_err(unreadable)?;
+    let chat = wire.chat.map(|chat| chat.try_into().map(Arc::new)).transpose().map_err(unreadable)?;
+    Ok(ChatState {
+        members: Arc::new(members),
+        chat,
+        created_at_ms: wire.created_at_ms,
+        generation: Generation::new(wire.generation),
+        closed: Generation::new(wire.closed_generation),
+    })
+}
+
+fn until(offset: u64) -> Option<Offset> {
+    (offset != 0).then(|| Offset::new(offset))
 }
 
 pub(crate) fn subscribe_request(partition: PartitionId, log: LogId) -> Request {

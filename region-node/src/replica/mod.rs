@@ -10,7 +10,7 @@ use crate::{
     follower::Followers,
     home::{Feed, OpenHomes, core::rules, not_home},
     ready::Identity,
-    service::{AccountAnswer, Glance, LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas},
+    service::{AccountAnswer, ChatState, Glance, LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas},
 };
 use async_trait::async_trait;
 use log_store::{
@@ -93,7 +93,7 @@ impl Replicas for NodeReplicas {
         limit: usize,
     ) -> Result<Page, ReadRefusal> {
         let knowledge = self.knowledge(partition).await?;
-        let state = readable_state(&*self.store, partition, log, user).await?;
+        let (state, until) = readable_state(&*self.store, partition, log, user).await?;
         let known = (generation_of(&state), knowledge.epoch);
         let position = match from {
             ReadFrom::After(position) | ReadFrom::Before(Some(position)) => position,
@@ -105,7 +105,28 @@ impl Replicas for NodeReplicas {
             Located::Ahead => return Err(ReadRefusal::Ahead),
         }
         let limit = limit.clamp(1, limits::PAGE_MAX_ENTRIES);
-        page(&*self.store, partition, log, &state, scan_of(from), limit).await
+        let Some(until) = until else {
+            return page(&*self.store, partition, log, &state, scan_of(from), limit).await;
+        };
+        let scan = match scan_of(from) {
+            Scan::Before(offset) => Scan::Before(offset.min(until.plus(1))),
+            after => after,
+        };
+        Ok(cut(page(&*self.store, partition, log, &state, scan, limit).await?, scan, until))
+    }
+
+    async fn chat(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+    ) -> Result<ChatState, ReadRefusal> {
+        self.knowledge(partition).await?;
+        let (state, _) = readable_state(&*self.store, partition, log, user).await?;
+        rules::role_of(log, &state, user)?;
+        let (members, chat) = (Arc::clone(&state.members), state.chat.clone());
+        let (generation, closed) = (generation_of(&state), state.standing().closed());
+        Ok(ChatState { members, chat, created_at_ms: state.created_at_ms, generation, closed })
     }
 
     async fn read_stretch(
@@ -193,25 +214,40 @@ async fn answer(
     user: &UserId,
     position: Position,
 ) -> Result<LocateAnswer, ReadRefusal> {
-    let state = readable_state(store, partition, log, user).await?;
+    let (state, until) = readable_state(store, partition, log, user).await?;
     let generation = generation_of(&state);
     let located = locate(&state, (generation, knowledge.epoch), position);
     let replicated = replicated(store, partition, log, &state, knowledge.watermark).await?;
-    let (head, epoch, closed) = (state.head, knowledge.epoch, state.standing().closed());
-    Ok(LocateAnswer { located, head, replicated, generation, epoch, closed })
+    let (epoch, closed) = (knowledge.epoch, state.standing().closed());
+    let end = until.and_then(|until| state.position_at(until)).unwrap_or(state.head);
+    let replicated = if replicated.offset > end.offset { end } else { replicated };
+    Ok(LocateAnswer { located, head: end, replicated, generation, epoch, closed, until })
 }
 
-/// The state of a log that a user may read.
+/// The state of a log that a user may read, and up to where.
 async fn readable_state(
     store: &dyn LogStore,
     partition: PartitionId,
     log: LogId,
     user: &UserId,
-) -> Result<Arc<LogState>, ReadRefusal> {
+) -> Result<(Arc<LogState>, Option<Offset>), ReadRefusal> {
     let state = store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
     let state = state.ok_or_else(|| rules::unknown_chat(log))?;
-    rules::role_of(log, &state, user)?;
-    Ok(state)
+    let until = rules::reads_until(log, &state, user)?;
+    Ok((state, until))
+}
+
+/// A page without what comes behind an offset, for whom the log ends there.
+fn cut(mut page: Page, scan: Scan, until: Offset) -> Page {
+    let offset = |record: &Record| record.entry().map_or(Offset::ZERO, |entry| entry.offset);
+    let read = page.records.len();
+    page.records.retain(|record| offset(record) <= until);
+    if let Scan::After(_) = scan {
+        let reaches_end = page.records.last().is_none_or(|last| offset(last) >= until);
+        page.at_end |= reaches_end || page.records.len() < read;
+    }
+    page.until = Some(until);
+    page
 }
 
 fn generation_of(state: &LogState) -> Generation {
@@ -275,7 +311,8 @@ async fn page(
         records.reverse();
     }
     let standing = state.standing();
-    Ok(Page { records, at_end, generation: standing.generation(), closed: standing.closed() })
+    let (generation, closed) = (standing.generation(), standing.closed());
+    Ok(Page { records, at_end, generation, closed, until: None })
 }
 
 /// What the durable records of a log add up to.

@@ -43,6 +43,7 @@ fn record(number: u64, epoch: u64) -> Record {
             message_id: MessageId::from_bytes([number as u8; 16]),
             expires_at_ms: None,
             salvaged: false,
+            about: None,
             body,
         }),
     }

@@ -28,7 +28,7 @@ use crate::{
     Parts, clock,
     peer::{Answer, Channel, Peers, wire},
     reply::{Outcome, Reply},
-    service::{Acked, Write, WriteError},
+    service::{Acked, Beside, Write, WriteError},
 };
 use host::RandomState;
 use parking_lot::Mutex;
@@ -71,6 +71,8 @@ pub(crate) struct Draft {
     pub(crate) ack: AckPolicy,
     /// Until when the write may be held.
     pub(crate) deadline: Instant,
+    /// What it says outside of its body.
+    pub(crate) beside: Beside,
 }
 
 /// Where a draft's outcome goes: an error where the write was refused; nothing was written then, unless it
@@ -333,6 +335,7 @@ fn write(draft: Draft) -> Write {
         deadline: draft.deadline,
         origin: None,
         salvage: None,
+        beside: draft.beside,
     }
 }
 

@@ -10,6 +10,8 @@
 //! whoever holds the seal at its end, and never changes any more. An answer that shows that the log may have
 //! moved on makes the pin be read anew.
 
+mod chat;
+
 use super::{Router, pins::Stretch};
 use crate::{
     peer::{Channel, client::answer, wire, wire::Asked},
@@ -143,8 +145,8 @@ impl Router {
         loop {
             let (current, stretches) = self.stretches_above(log, before(pin.generation)).await?;
             let asked = Asked { log, partition: current.partition, user: user.clone() };
-            if let Some(stretch) = earlier_stretch(stretches.as_deref(), from) {
-                return self.read_earlier(&asked, position, stretch, from, limit).await;
+            if let Some(stretches) = stretches.as_deref().filter(|stretches| is_earlier(stretches, from)) {
+                return self.read_earlier(&asked, position, stretches, from, limit).await;
             }
             let page = self.read_present(&asked, current.generation, from, limit, known_head).await;
             if let Some(later) = self.pin_beyond(log, current, closed_in(&page, |page| page.closed)).await? {
@@ -154,10 +156,10 @@ impl Router {
             let is_start = matches!(from, ReadFrom::Before(None));
             match (&page, stretches.as_deref()) {
                 // Nothing was written since the log came to where it is: its end is in the stretch before.
-                (Ok(Page { records, .. }), Some([.., last, present]))
+                (Ok(Page { records, .. }), Some(stretches @ [_, .., present]))
                     if is_start && records.is_empty() && present.first > Offset::FIRST =>
                 {
-                    return self.read_earlier(&asked, position, *last, from, limit).await;
+                    return self.read_earlier(&asked, position, stretches, from, limit).await;
                 }
                 _ => return page,
             }
@@ -201,21 +203,34 @@ impl Router {
         &self,
         asked: &Asked,
         position: Position,
-        stretch: Stretch,
+        stretches: &[Stretch],
         from: ReadFrom,
         limit: usize,
     ) -> Result<Page, ReadRefusal> {
-        let (log, head) = match self.locate(asked.log, &asked.user, position).await? {
-            LocateAnswer { located: Located::Continue, head, .. } => (asked.log, head),
+        let (log, head, until) = match self.locate(asked.log, &asked.user, position).await? {
+            LocateAnswer { located: Located::Continue, head, until, .. } => (asked.log, head, until),
             LocateAnswer { located: Located::Diverged { common }, .. } => {
                 return Err(ReadRefusal::Diverged { common });
             }
             LocateAnswer { located: Located::Ahead, .. } => return Err(behind(asked.log).into()),
         };
-        let until = Position { offset: stretch.last.plus(1), ..Position::START };
+        let earlier = stretches.split_last().map_or(&[][..], |(_, earlier)| earlier);
+        // For a user who has left, the log ends where that happened.
+        let last = earlier.last().map_or(Offset::ZERO, |stretch| stretch.last.min(head.offset));
+        let wanted = match from {
+            ReadFrom::After(position) => position.offset.plus(1),
+            ReadFrom::Before(Some(position)) => position.offset.prev().min(last),
+            ReadFrom::Before(None) => last,
+        };
+        let holds = |stretch: &&Stretch| (stretch.first..=stretch.last).contains(&wanted);
+        let Some(stretch) = earlier.iter().find(holds).filter(|_| wanted <= last).copied() else {
+            let (generation, closed) = (Generation::ZERO, Generation::ZERO);
+            return Ok(Page { records: Vec::new(), at_end: true, generation, closed, until });
+        };
+        let end = Position { offset: stretch.last.min(head.offset).plus(1), ..Position::START };
         let from = match from {
-            ReadFrom::Before(Some(position)) if position.offset <= until.offset => from,
-            ReadFrom::Before(_) => ReadFrom::Before(Some(until)),
+            ReadFrom::Before(Some(position)) if position.offset <= end.offset => from,
+            ReadFrom::Before(_) => ReadFrom::Before(Some(end)),
             ReadFrom::After(_) => from,
         };
         let (partition, generation) = (stretch.partition, stretch.generation);
@@ -236,7 +251,7 @@ impl Router {
                 }
             }
         };
-        Ok(within(page, stretch, from, head))
+        Ok(Page { until, ..within(page, stretch, from, head) })
     }
 
     /// The pin by which a position is asked for: one of its own generation, or a later one.
@@ -383,21 +398,22 @@ impl Router {
     }
 }
 
-/// The stretch before the present one that a read begins in, if it does.
-fn earlier_stretch(stretches: Option<&[Stretch]>, from: ReadFrom) -> Option<Stretch> {
-    let (_, earlier) = stretches?.split_last()?;
+/// Whether a read begins in a stretch before the present one.
+fn is_earlier(stretches: &[Stretch], from: ReadFrom) -> bool {
+    let Some((_, earlier)) = stretches.split_last() else { return false };
     let wanted = match from {
         ReadFrom::After(position) => position.offset.plus(1),
         ReadFrom::Before(Some(position)) => position.offset.prev(),
-        ReadFrom::Before(None) => return None,
+        ReadFrom::Before(None) => return false,
     };
-    earlier.iter().rev().find(|stretch| (stretch.first..=stretch.last).contains(&wanted)).copied()
+    earlier.iter().any(|stretch| (stretch.first..=stretch.last).contains(&wanted))
 }
 
 /// A page of an earlier stretch without what does not belong to it: a copy of its partition may hold more.
 fn within(mut page: Page, stretch: Stretch, from: ReadFrom, head: Position) -> Page {
     let offset = |record: &Record| record.entry().map_or(Offset::ZERO, |entry| entry.offset);
-    page.records.retain(|record| (stretch.first..=stretch.last).contains(&offset(record)));
+    let last = stretch.last.min(head.offset);
+    page.records.retain(|record| (stretch.first..=last).contains(&offset(record)));
     page.at_end = match from {
         ReadFrom::After(_) => page.records.last().is_none_or(|last| offset(last) >= head.offset),
         ReadFrom::Before(_) => page.records.first().is_none_or(|first| offset(first) == Offset::FIRST),

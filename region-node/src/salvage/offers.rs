@@ -3,7 +3,7 @@
 use crate::{
     home::NodeHomes,
     reply::Reply,
-    service::{Acked, Homes as _, Salvaged, Target, Write, WriteError},
+    service::{Acked, Beside, Homes as _, Salvaged, Target, Write, WriteError},
 };
 use futures_util::{
     FutureExt as _,
@@ -89,7 +89,9 @@ fn again(log: LogId) -> Answer {
 
 fn write(partition: PartitionId, offer: wire::SalvageOffer, deadline: Instant) -> Result<Write, Malformed> {
     let record = proto::decode_record(offer.record)?;
-    let Body::Entry(Entry { sender, device, message_id, expires_at_ms, body, .. }) = record.body else {
+    let era = (record.generation, record.epoch);
+    let Body::Entry(Entry { sender, device, message_id, expires_at_ms, about, body, .. }) = record.body
+    else {
         let value = format!("an update at lsn {}", record.lsn);
         return Err(Malformed::Value { field: "offer.record", value, why: "only entries are put back" });
     };
@@ -108,7 +110,8 @@ fn write(partition: PartitionId, offer: wire::SalvageOffer, deadline: Instant) -
         ack: AckPolicy::Replicated,
         deadline,
         origin: None,
-        salvage: Some(Salvaged { targets }),
+        salvage: Some(Salvaged { targets, era }),
+        beside: Beside { about, ..Beside::default() },
     })
 }
 

@@ -140,6 +140,7 @@ mod tests {
             message_id: MessageId::from_bytes([0; 16]),
             expires_at_ms: None,
             salvaged: false,
+            about: None,
             body: EntryBody::Deleted { offsets: (1..=targets as u64).map(Offset::new).collect() },
         };
         Record {

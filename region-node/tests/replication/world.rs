@@ -144,7 +144,11 @@ impl Peer {
     }
 
     pub(crate) async fn create(&self, id: u64) {
-        let member = |user: &str| log::Member { user: user.to_owned(), role: log::Role::Member.into() };
+        let member = |user: &str| log::Member {
+            user: user.to_owned(),
+            role: log::Role::Member.into(),
+            ..log::Member::default()
+        };
         let created = log::Created {
             members: vec![member("alice"), member("bob")],
             ack_policy: log::AckPolicy::Home.into(),

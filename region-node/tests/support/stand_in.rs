@@ -14,8 +14,8 @@ use region_node::{
     bus::{BusEvent, BusSink, Published, SinkId},
     live::LiveEvent,
     service::{
-        AccountAnswer, Acked, Glance, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom, ReadRefusal,
-        Replicas, Subscribed, Write, WriteError, WriteReply,
+        AccountAnswer, Acked, ChatState, Glance, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom,
+        ReadRefusal, Replicas, Subscribed, Write, WriteError, WriteReply,
     },
 };
 use std::{
@@ -225,6 +225,7 @@ impl Store {
                 message_id: write.message_id,
                 expires_at_ms: None,
                 salvaged: false,
+                about: write.beside.about.clone(),
                 body: write.body.clone(),
             }),
         };
@@ -259,7 +260,7 @@ impl Store {
     fn log(&self, partition: PartitionId, log: LogId, user: &UserId) -> Result<&LogState, Refusal> {
         let unknown = || Refusal::new(Code::UnknownChat, format!("there is no chat {log}"));
         let state = self.copies.get(&partition).and_then(|copy| copy.logs.get(&log)).ok_or_else(unknown)?;
-        if !state.members.contains_key(user) {
+        if !state.members.contains_key(user) && state.left_at(user).is_none() {
             return Err(Refusal::new(Code::Forbidden, format!("{user} is no member of {log}")));
         }
         Ok(state)
@@ -275,13 +276,16 @@ impl Store {
     ) -> Result<LocateAnswer, ReadRefusal> {
         let state = self.log(partition, log, user)?;
         let known = (Generation::FIRST, epoch);
+        let end = state.left_at(user).and_then(|until| state.position_at(until));
+        let head = end.unwrap_or(state.head);
         Ok(LocateAnswer {
             located: locate(state, known, position),
-            head: state.head,
-            replicated: state.head,
+            head,
+            replicated: head,
             generation: Generation::FIRST,
             epoch,
             closed: Generation::ZERO,
+            until: state.left_at(user),
         })
     }
 }
@@ -428,6 +432,8 @@ impl Replicas for StandIn {
         };
         let start = if let ReadFrom::After(position) = from { position.offset } else { Offset::ZERO };
         let mut records = copy.entries(log);
+        let until = store.log(partition, log, user)?.left_at(user);
+        let end = end.min(until.map_or(end, |until| until.plus(1)));
         records.retain(|record| {
             record.position().is_some_and(|position| position.offset > start && position.offset < end)
         });
@@ -436,7 +442,28 @@ impl Replicas for StandIn {
             ReadFrom::After(_) => records.truncate(limit),
             ReadFrom::Before(_) => drop(records.drain(..records.len().saturating_sub(limit))),
         }
-        Ok(Page { records, at_end, generation: Generation::FIRST, closed: Generation::ZERO })
+        let (generation, closed) = (Generation::FIRST, Generation::ZERO);
+        Ok(Page { records, at_end, generation, closed, until })
+    }
+
+    async fn chat(
+        &self,
+        partition: PartitionId,
+        log: LogId,
+        user: &UserId,
+    ) -> Result<ChatState, ReadRefusal> {
+        let state = self.state.lock();
+        let state = state.stores[&self.name].log(partition, log, user)?.clone();
+        if !state.members.contains_key(user) {
+            return Err(Refusal::new(Code::Forbidden, format!("{user} is no member of {log}")).into());
+        }
+        Ok(ChatState {
+            members: state.members,
+            chat: state.chat,
+            created_at_ms: state.created_at_ms,
+            generation: Generation::FIRST,
+            closed: Generation::ZERO,
+        })
     }
 
     async fn glance(

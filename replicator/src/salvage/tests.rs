@@ -54,6 +54,7 @@ fn archived(at: usize, kind: Kind) -> wire::ArchivedRecord {
         message_id: MessageId::from_bytes((at as u128).to_be_bytes()),
         expires_at_ms: None,
         salvaged: false,
+        about: None,
         body,
     };
     told(at, log, Body::Entry(entry))

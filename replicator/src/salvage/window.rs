@@ -20,7 +20,10 @@
 use bytes::Bytes;
 use proto::node as wire;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use types::{Body, Code, EntryBody, LogId, Lsn, NodeId, PartitionId, PinSegment, account::AccountChange};
+use types::{
+    Body, Code, EntryBody, LogId, Lsn, NodeId, PartitionId, PinSegment, account::AccountChange,
+    chat::ChatChange,
+};
 
 /// Where a log is written now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +113,11 @@ impl Window {
                     EntryBody::Account(change) if !matches!(*change, AccountChange::DevicesRevoked(_)) => {
                         State::Refused(format!("control: a change of account {log} was never acked"))
                     }
+                    EntryBody::Chat(change) if !takes_away(&change) => {
+                        State::Refused(format!("control: a change of chat {log} was never acked"))
+                    }
                     EntryBody::Account(_)
+                    | EntryBody::Chat(_)
                     | EntryBody::Message { .. }
                     | EntryBody::Deleted { .. }
                     | EntryBody::Erased { .. } => State::Open { log, record: archived.record, targets },
@@ -188,6 +195,15 @@ impl Window {
             self.first = self.first.plus(1);
         }
         (self.after > after).then_some(Step { after, through: self.after, salvaged, refused })
+    }
+}
+
+/// Whether a change only takes something away: of what was never acked that alone is put back.
+fn takes_away(change: &ChatChange) -> bool {
+    match change {
+        ChatChange::Members(changes) => changes.iter().all(|change| change.role.is_none()),
+        ChatChange::InviteRevoked(_) => true,
+        ChatChange::Settings(_) | ChatChange::InviteMade(_) | ChatChange::Joined(_) => false,
     }
 }
 

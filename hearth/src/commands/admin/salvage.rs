@@ -241,6 +241,7 @@ fn what(entry: &Entry) -> String {
         EntryBody::Deleted { offsets } => format!("deletion of {}", offsets.len()),
         EntryBody::Erased { .. } => "message, erased".to_owned(),
         EntryBody::Account(_) => "change of an account".to_owned(),
+        EntryBody::Chat(_) => "change of the chat".to_owned(),
     }
 }
 

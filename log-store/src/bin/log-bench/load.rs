@@ -87,6 +87,7 @@ impl Home {
                 message_id: message_id(accepted_at_ms, self.rng.random()),
                 expires_at_ms: None,
                 salvaged: false,
+                about: None,
                 body: EntryBody::Message { ciphertext: self.random.slice(from..from + self.body_bytes) },
             }),
         }

@@ -274,6 +274,7 @@ fn thousands_that_come_while_there_is_no_home_cost_no_look_at_each_other_and_are
         generation,
         epoch,
         closed: Generation::ZERO,
+        until: None,
     };
     assert_eq!(handle(&mut feed, Input::Checked(at(1, 1), Ok(stands))), []);
     assert!(feed.is_settled(), "all are level");

@@ -59,6 +59,7 @@ async fn send(
         body: message.body,
         ack: message.ack,
         deadline: Instant::now() + Duration::from_millis(message.deadline_ms),
+        beside: message.beside,
     };
     let acked = edge.0.router.write(draft).await?;
     match sent(log, message_id, &acked) {

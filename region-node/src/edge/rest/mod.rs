@@ -8,6 +8,7 @@ mod caller;
 mod chat_list;
 mod chats;
 mod devices;
+mod groups;
 mod people;
 mod receipts;
 mod request_id;
@@ -30,6 +31,7 @@ pub(super) fn routes(edge: &Edge) -> Router {
     Router::new()
         .merge(chats::routes())
         .merge(chat_list::routes())
+        .merge(groups::routes())
         .merge(sign_in::routes())
         .merge(devices::routes())
         .merge(account::routes())

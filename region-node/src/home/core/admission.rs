@@ -116,7 +116,7 @@ impl Core {
         for (key, refusal) in loaded.failed {
             log.asked.keys.remove(&key);
             let needs_it = |item: &mut Item| match item {
-                Item::Write(write) => write.key() == key || write.predecessor_key().as_ref() == Some(&key),
+                Item::Write(write) => write.needs(&key),
                 Item::Subscribe(_) | Item::Rehome(_) | Item::Effect(_) | Item::Cursors(_) => false,
             };
             if let Some(Item::Write(write)) = log.queue.pop_front_if(needs_it) {

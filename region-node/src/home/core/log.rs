@@ -4,7 +4,9 @@ use super::{Arrival, Ticket, recent::Known, rehoming::Rehoming};
 use crate::service::Write;
 use log_store::fold::{LogState, Standing};
 use std::collections::{HashMap, HashSet, VecDeque};
-use types::{BodyHash, DedupKey, DeviceCursor, Generation, Lsn, Offset, Position, Refusal, UserId};
+use types::{
+    BodyHash, DedupKey, DeviceCursor, Generation, Lsn, Offset, Position, Refusal, UserId, chat::MessageKind,
+};
 
 /// What the home needs to know of a log from outside of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,6 +55,27 @@ impl Queued {
     pub(super) fn predecessor_key(&self) -> Option<DedupKey> {
         let message_id = self.write.after?;
         Some(DedupKey { sender: self.write.sender.clone(), device: self.write.device, message_id })
+    }
+
+    /// The key of the message that this one edits, which has to be in the log.
+    pub(super) fn edited_key(&self) -> Option<&DedupKey> {
+        let about = self.write.beside.about.as_deref().filter(|_| self.write.salvage.is_none())?;
+        let refers_to = about.refers_to.as_ref().filter(|_| about.kind == MessageKind::Edit)?;
+        Some(&refers_to.key)
+    }
+
+    /// The keys of other messages that have to be looked up for it, without its predecessor's.
+    fn others(&self) -> impl Iterator<Item = &DedupKey> {
+        let salvaged = self.write.salvage.iter().flat_map(|salvaged| &salvaged.targets);
+        let deletes = self.write.beside.deletes.iter();
+        salvaged.map(|target| &target.key).chain(deletes).chain(self.edited_key())
+    }
+
+    /// Whether what stands under a message id has to be known to decide about it.
+    pub(super) fn needs(&self, key: &DedupKey) -> bool {
+        self.key() == *key
+            || self.predecessor_key().as_ref() == Some(key)
+            || self.others().any(|other| other == key)
     }
 }
 
@@ -148,8 +171,8 @@ impl Log {
         if let Some(key) = queued.predecessor_key() {
             self.lookups.remove(&key);
         }
-        for target in queued.write.salvage.iter().flat_map(|salvaged| &salvaged.targets) {
-            self.lookups.remove(&target.key);
+        for other in queued.others() {
+            self.lookups.remove(other);
         }
     }
 

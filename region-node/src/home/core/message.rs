@@ -61,6 +61,8 @@ pub struct Open {
     pub follow_when: FollowWhen,
     /// The logs that have effects pending.
     pub effect_logs: Vec<LogId>,
+    /// The most members of a chat.
+    pub members_max: usize,
 }
 
 /// What of the partition's row matters to its home while it is home.

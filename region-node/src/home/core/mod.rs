@@ -85,6 +85,8 @@ pub struct Core {
     start_lsn: Lsn,
     isr_lag_ms: u64,
     isr_pressure_ms: u64,
+    /// The most members of a chat.
+    members_max: usize,
     pressure: Pressure,
     /// How far the in-sync set was behind when that was last looked at.
     lag_ms: u64,
@@ -146,6 +148,7 @@ impl Core {
             isr_pressure_ms,
             follow_when,
             effect_logs,
+            members_max,
         } = open;
         let last = end.last.lsn;
         let sealing = row.moving.map_or(Sealing::Open, Sealing::Finishing);
@@ -155,6 +158,7 @@ impl Core {
             start_lsn,
             isr_lag_ms,
             isr_pressure_ms,
+            members_max,
             pressure: Pressure::None,
             lag_ms: 0,
             waiting: row.waiting,

@@ -7,7 +7,7 @@ use super::{
     rules::too_much_pending,
     sequence::Step,
 };
-use crate::service::{Salvaged, Target, Write};
+use crate::service::{Beside, Salvaged, Target, Write};
 use std::collections::BTreeSet;
 use types::{AckPolicy, Code, DedupKey, EntryBody, Generation, Refusal};
 
@@ -60,7 +60,8 @@ impl Core {
                     let Target { key: DedupKey { sender, device, message_id }, hash } = target;
                     let body = EntryBody::Erased { hash };
                     let salvage = Some(Salvaged::default());
-                    let erased = Write { sender, device, message_id, body, salvage, ..write.clone() };
+                    let beside = Beside::default();
+                    let erased = Write { sender, device, message_id, body, salvage, beside, ..write.clone() };
                     self.sequence(cx, erased, generation, log, out)?.0
                 }
             };

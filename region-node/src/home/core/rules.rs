@@ -1,16 +1,18 @@
 //! Whether a write may be appended to its log: the rules of Hearth's chats, as pure functions.
 
 mod account;
+pub(crate) mod chat;
 
 use crate::service::Write;
 use log_store::fold::LogState;
 use std::collections::BTreeMap;
 use types::{
-    AckPolicy, Class, Code, EntryBody, LogId, LogKind, MemberRole, Offset, Refusal, RegionId, UserId, limits,
+    AckPolicy, Class, Code, DedupKey, EntryBody, LogId, LogKind, MemberRole, Offset, Refusal, RegionId,
+    UserId, chat::MessageKind, limits,
 };
 
 /// When a deletion for which there was no room should be tried again, in ms.
-const PENDING_RETRY_MS: u64 = 2_000;
+pub(super) const PENDING_RETRY_MS: u64 = 2_000;
 
 /// What a write does to its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +26,12 @@ pub(super) enum Verdict {
 }
 
 /// Judges a write against the state of its log; `None`: the log has no record.
-pub(super) fn judge(write: &Write, state: Option<&LogState>, now_ms: u64) -> Result<Verdict, Refusal> {
+pub(super) fn judge(
+    write: &Write,
+    state: Option<&LogState>,
+    now_ms: u64,
+    members_max: usize,
+) -> Result<Verdict, Refusal> {
     if write.salvage.is_some() && write.expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
         let message = format!("the time of message {} in {} is over", write.message_id, write.log);
         return Err(Refusal::new(Code::Expired, message));
@@ -35,6 +42,7 @@ pub(super) fn judge(write: &Write, state: Option<&LogState>, now_ms: u64) -> Res
     }
     match (&write.body, state) {
         (EntryBody::Account(change), state) => account::judge(write, change, state),
+        (EntryBody::Chat(change), state) => chat::judge(write, change, state, now_ms, members_max),
         (EntryBody::Created { .. }, _) if write.salvage.is_some() => {
             let message = format!("the creation of {} was never acked, and is not put back", write.log);
             Err(Refusal::new(Code::BadRequest, message))
@@ -47,10 +55,11 @@ pub(super) fn judge(write: &Write, state: Option<&LogState>, now_ms: u64) -> Res
         }
         (EntryBody::Created { members, ack_policy, allowed_regions }, state) => {
             let wanted = well_formed(write, members, allowed_regions)?;
+            chat::has_room(write.log, wanted.len(), members_max)?;
             match state {
                 None => Ok(Verdict::Append),
                 Some(state)
-                    if *state.members == wanted
+                    if has_roles(state, &wanted)
                         && state.ack_policy == *ack_policy
                         && state.allowed_regions == *allowed_regions =>
                 {
@@ -67,7 +76,7 @@ pub(super) fn judge(write: &Write, state: Option<&LogState>, now_ms: u64) -> Res
         }
         (_, None) => Err(unknown_chat(write.log)),
         (EntryBody::Message { ciphertext }, Some(state)) => {
-            role_of(write.log, state, &write.sender)?;
+            writer(write, state)?;
             let bytes = ciphertext.len();
             if bytes > limits::BODY_MAX_BYTES {
                 let most = limits::BODY_MAX_BYTES;
@@ -94,7 +103,44 @@ pub(crate) fn role_of(log: LogId, state: &LogState, user: &UserId) -> Result<Mem
     if log.kind() == LogKind::Account {
         return if LogId::account(user) == log { Ok(MemberRole::Owner) } else { Err(no_member()) };
     }
-    state.members.get(user).copied().ok_or_else(no_member)
+    state.members.get(user).map(|member| member.role).ok_or_else(no_member)
+}
+
+/// Up to where a user reads a log; `None`: all of it.
+///
+/// # Errors
+/// `forbidden` for who is no member, and was none of late.
+pub(crate) fn reads_until(log: LogId, state: &LogState, user: &UserId) -> Result<Option<Offset>, Refusal> {
+    match role_of(log, state, user) {
+        Ok(_) => Ok(None),
+        Err(refusal) => state.left_at(user).map(Some).ok_or(refusal),
+    }
+}
+
+fn has_roles(state: &LogState, wanted: &BTreeMap<UserId, MemberRole>) -> bool {
+    let roles = state.members.iter().map(|(user, member)| (user, &member.role));
+    roles.eq(wanted)
+}
+
+/// Who writes a message may; and edits only what is the user's own.
+fn writer(write: &Write, state: &LogState) -> Result<(), Refusal> {
+    if write.salvage.is_some() {
+        return role_of(write.log, state, &write.sender).map(drop);
+    }
+    chat::allow(write.log, state, &write.sender, chat::Act::Write)?;
+    let Some(about) = write.beside.about.as_deref() else { return Ok(()) };
+    match &about.refers_to {
+        None if about.kind.needs_reference() => {
+            let message = format!("a message to chat {} needs to say what it refers to", write.log);
+            Err(Refusal::new(Code::BadRequest, message))
+        }
+        Some(refers_to) if about.kind == MessageKind::Edit && refers_to.key.sender != write.sender => {
+            let author = &refers_to.key.sender;
+            let message = format!("{} may not edit what {author} wrote in chat {}", write.sender, write.log);
+            Err(Refusal::new(Code::Forbidden, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Which promise a write is acked with.
@@ -152,11 +198,15 @@ fn well_formed(
 }
 
 fn deleter(write: &Write, state: &LogState) -> Result<(), Refusal> {
-    if role_of(write.log, state, &write.sender)? >= MemberRole::Admin {
-        return Ok(());
+    let own = |key: &DedupKey| key.sender == write.sender;
+    let is_own = match &write.salvage {
+        None => !write.beside.deletes.is_empty() && write.beside.deletes.iter().all(own),
+        Some(salvaged) => salvaged.targets.iter().all(|target| own(&target.key)),
+    };
+    if is_own {
+        return role_of(write.log, state, &write.sender).map(drop);
     }
-    let message = format!("{} may not delete in chat {}", write.sender, write.log);
-    Err(Refusal::new(Code::Forbidden, message))
+    chat::allow(write.log, state, &write.sender, chat::Act::DeleteOthers)
 }
 
 /// The refusal of a deletion in earlier partitions of a chat that already wait for too many.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::service::{Write, WriteError};
 use log_store::{Deduped, fold::Standing};
+use std::collections::BTreeSet;
 use types::{
     AckPolicy, Body, BodyHash, Class, Code, Entry, EntryBody, Generation, LogId, Record, Refusal,
     StateUpdate, limits,
@@ -40,12 +41,12 @@ impl Core {
     /// Goes through a log's queue as far as everything is known.
     pub(super) fn advance(&mut self, cx: Context, id: LogId, out: &mut Vec<Output>) {
         while let Some(mut log) = self.logs.take(id) {
-            let Some(item) = log.queue.pop_front() else {
+            let Some(mut item) = log.queue.pop_front() else {
                 log.lookups.clear();
                 self.logs.put(id, log);
                 return;
             };
-            let step = match &item {
+            let step = match &mut item {
                 Item::Subscribe(_) | Item::Rehome(_) | Item::Effect(_) | Item::Cursors(_)
                     if log.state.is_none() =>
                 {
@@ -82,7 +83,10 @@ impl Core {
                         continue;
                     }
                 },
-                Item::Write(queued) => self.step(cx, queued, &mut log),
+                Item::Write(queued) => match self.locate_targets(cx, queued, &log) {
+                    Some(step) => step,
+                    None => self.step(cx, queued, &mut log),
+                },
             };
             if let Step::Need(mut need) = step {
                 need.state = log.state.is_none();
@@ -142,20 +146,32 @@ impl Core {
         if self.pressure == Pressure::Full && due == AckPolicy::Home && !self.in_sync.one_region() {
             return Step::Refuse(self.pushed_back().into());
         }
-        match rules::judge(write, state.as_ref(), cx.now.wall_ms) {
+        match rules::judge(write, state.as_ref(), cx.now.wall_ms, self.members_max) {
             Err(refusal) => Step::Refuse(refusal.into()),
             Ok(Verdict::AlreadyCreated) => match log.first.or_else(|| log.first_elsewhere()) {
                 Some(first) => Step::Join(first, due),
                 None => Step::Need(Need { first: true, ..Need::default() }),
             },
             Ok(Verdict::Restore) => self.restore(write, log, due),
-            Ok(Verdict::Append) => match (state, queued.predecessor_key()) {
-                (Some(_), Some(key)) => match self.holds_predecessor(write.log, &key, log) {
-                    None => Step::Need(Need { keys: vec![key], ..Need::default() }),
-                    Some(false) => Step::Refuse(out_of_order(write).into()),
-                    Some(true) => self.next_record(log, due),
-                },
-                _ => self.next_record(log, due),
+            Ok(Verdict::Append) => match self.edits_what_is_there(queued, log) {
+                None => Step::Need(Need {
+                    keys: queued.edited_key().into_iter().cloned().collect(),
+                    ..Need::default()
+                }),
+                Some(false) => Step::Refuse(unknown_message(write.log).into()),
+                Some(true) => self.behind_predecessor(queued, log, due),
+            },
+        }
+    }
+
+    fn behind_predecessor(&self, queued: &Queued, log: &mut Log, due: AckPolicy) -> Step {
+        let is_there = matches!(log.state, Some(Some(_)));
+        match queued.predecessor_key().filter(|_| is_there) {
+            None => self.next_record(log, due),
+            Some(key) => match self.holds_predecessor(queued.write.log, &key, log) {
+                None => Step::Need(Need { keys: vec![key], ..Need::default() }),
+                Some(false) => Step::Refuse(out_of_order(&queued.write).into()),
+                Some(true) => self.next_record(log, due),
             },
         }
     }
@@ -186,6 +202,42 @@ impl Core {
             Some(Err(PinProblem::Elsewhere(generation))) => {
                 Step::Refuse(self.closed(standing.closed().max(before(generation))).into())
             }
+        }
+    }
+
+    /// Gives a deletion the offsets of the messages that it names; `None` where it has them, or names none.
+    fn locate_targets(&self, cx: Context, queued: &mut Queued, log: &Log) -> Option<Step> {
+        let (id, deletes) = (queued.write.log, &queued.write.beside.deletes);
+        if deletes.is_empty() || !cx.leased() {
+            return None;
+        }
+        if log.state.is_none() {
+            return Some(Step::Need(Need::default()));
+        }
+        let (mut offsets, mut keys) = (BTreeSet::new(), Vec::new());
+        let mut is_whole = true;
+        for key in deletes {
+            match self.lookup(id, key, log) {
+                None => keys.push(key.clone()),
+                Some(None) => is_whole = false,
+                Some(Some(known)) => drop(offsets.insert(known.position.offset)),
+            }
+        }
+        if !keys.is_empty() {
+            return Some(Step::Need(Need { keys, ..Need::default() }));
+        }
+        if !is_whole {
+            return Some(Step::Refuse(unknown_message(id).into()));
+        }
+        queued.write.body = EntryBody::Deleted { offsets: offsets.into_iter().collect() };
+        None
+    }
+
+    /// Whether what a message edits is in the log, if it edits; `None` when the store has to be asked.
+    fn edits_what_is_there(&self, queued: &Queued, log: &Log) -> Option<bool> {
+        match queued.edited_key() {
+            None => Some(true),
+            Some(key) => self.lookup(queued.write.log, key, log).map(|found| found.is_some()),
         }
     }
 
@@ -258,19 +310,25 @@ impl Core {
             self.follow_writers(cx, &write, generation, log, out);
         }
         let state = log.state.get_or_insert_default().get_or_insert_default();
+        let accepted_at_ms = cx.now.wall_ms.max(state.accepted_at_ms);
+        let is_said_now = write.salvage.is_none() && matches!(write.body, EntryBody::Message { .. });
+        let expires_at_ms = Some(state.settings().expiry_ms)
+            .filter(|ms| is_said_now && *ms != 0)
+            .map(|ms| accepted_at_ms.saturating_add(ms));
         let record = Record {
             lsn: self.last.plus(1),
             epoch: self.epoch,
             generation,
             log: write.log,
-            accepted_at_ms: cx.now.wall_ms.max(state.accepted_at_ms),
+            accepted_at_ms,
             body: Body::Entry(Entry {
                 offset: state.head.offset.plus(1),
                 sender: write.sender,
                 device: write.device,
                 message_id: write.message_id,
-                expires_at_ms: write.expires_at_ms,
+                expires_at_ms: write.expires_at_ms.or(expires_at_ms),
                 salvaged: write.salvage.is_some(),
+                about: write.beside.about,
                 body: write.body,
             }),
         };
@@ -325,7 +383,10 @@ impl Core {
 /// What a record takes on disk and on a wire, at most.
 pub(crate) fn bytes_at_most(record: &Record) -> usize {
     let body = match &record.body {
-        Body::Entry(entry) => body_bytes_at_most(&entry.body),
+        Body::Entry(entry) => {
+            let about = if entry.about.is_some() { RECORD_OVERHEAD_BYTES } else { 0 };
+            about + body_bytes_at_most(&entry.body)
+        }
         Body::Update(StateUpdate::LogImported(import)) => proto::encode_import(import).len(),
         Body::Update(StateUpdate::Effect(_)) => log_store::erase::erased_by(record).len() * 10,
         Body::Update(StateUpdate::Cursors(cursors)) => cursors.len() * CURSOR_BYTES,
@@ -336,7 +397,8 @@ pub(crate) fn bytes_at_most(record: &Record) -> usize {
 
 /// What a write takes until it is a record, at most.
 pub(crate) fn write_bytes_at_most(write: &Write) -> usize {
-    let targets = write.salvage.as_ref().map_or(0, |salvaged| salvaged.targets.len());
+    let salvaged = write.salvage.as_ref().map_or(0, |salvaged| salvaged.targets.len());
+    let targets = salvaged + write.beside.deletes.len() + usize::from(write.beside.about.is_some());
     body_bytes_at_most(&write.body) + (1 + targets) * RECORD_OVERHEAD_BYTES
 }
 
@@ -350,6 +412,7 @@ fn body_bytes_at_most(body: &EntryBody) -> usize {
         EntryBody::Deleted { offsets } => offsets.len() * 10,
         EntryBody::Erased { .. } => 20,
         EntryBody::Account(change) => proto::encode_account_change(change).len(),
+        EntryBody::Chat(change) => proto::encode_chat_change(change).len(),
     }
 }
 
@@ -377,6 +440,11 @@ impl From<Deduped> for Known {
 fn reused(write: &Write) -> Refusal {
     let message = format!("message id {} was used in {} with another body", write.message_id, write.log);
     Refusal::new(Code::MessageIdReused, message)
+}
+
+/// The refusal of whoever names a message that the chat does not have.
+fn unknown_message(log: LogId) -> Refusal {
+    Refusal::new(Code::UnknownMessage, format!("chat {log} has no such message of this author"))
 }
 
 fn out_of_order(write: &Write) -> Refusal {

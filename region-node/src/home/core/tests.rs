@@ -2,6 +2,7 @@
 
 mod accounts;
 mod cases;
+mod chats;
 mod cursors;
 mod effects;
 mod following;
@@ -13,7 +14,7 @@ mod salvage;
 mod sealing;
 
 use super::*;
-use crate::service::{Acked, Salvaged, Target, Write, WriteError};
+use crate::service::{Acked, Beside, Salvaged, Target, Write, WriteError};
 use bytes::Bytes;
 use log_store::{Deduped, PartitionEnd, fold::LogState};
 use std::{
@@ -30,6 +31,7 @@ const PARTITION: PartitionId = PartitionId::new(7);
 const TTL_MS: u64 = 4_000;
 const ISR_LAG_MS: u64 = 3_000;
 const ISR_PRESSURE_MS: u64 = 5_000;
+const MEMBERS_MAX: usize = 6;
 
 fn user(name: &str) -> UserId {
     UserId::new(name).expect("a valid name")
@@ -68,6 +70,7 @@ fn write(log: LogId, message: u8, body: EntryBody, ack: AckPolicy, after: Option
         deadline: tokio::time::Instant::now(),
         origin: None,
         salvage: None,
+        beside: Beside::default(),
     }
 }
 
@@ -85,7 +88,7 @@ fn salvaged(log: LogId, number: u8, text: u8, targets: &[u8]) -> Write {
         },
         hash: message(*number).hash(),
     };
-    let salvage = Some(Salvaged { targets: targets.iter().map(target).collect() });
+    let salvage = Some(Salvaged { targets: targets.iter().map(target).collect(), ..Salvaged::default() });
     Write { salvage, ..write(log, number, body, AckPolicy::Replicated, None) }
 }
 
@@ -147,6 +150,7 @@ impl World {
             isr_pressure_ms: ISR_PRESSURE_MS,
             follow_when: follow_when(),
             effect_logs,
+            members_max: MEMBERS_MAX,
         };
         Self {
             core: Core::new(open, now),

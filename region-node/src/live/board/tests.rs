@@ -18,10 +18,9 @@ fn at(epoch: u64, offset: u64) -> Position {
 
 /// A chat of so many members whose entries are of epoch 1 up to offset 5, and of epoch 3 behind that.
 fn chat(members: usize, head: u64) -> LogState {
-    let mut state = LogState {
-        members: Arc::new((0..members).map(|number| (user(number), MemberRole::Member)).collect()),
-        ..LogState::default()
-    };
+    let since = types::chat::Member::since(MemberRole::Member, Offset::FIRST);
+    let member = |number| (user(number), since);
+    let mut state = LogState { members: Arc::new((0..members).map(member).collect()), ..LogState::default() };
     for offset in 1..=head {
         state.apply(&entry(offset)).expect("it follows");
     }
@@ -41,6 +40,7 @@ fn entry(offset: u64) -> Record {
             device: DeviceId::new(1),
             message_id: MessageId::from_bytes(u128::from(offset).to_be_bytes()),
             expires_at_ms: None,
+            about: None,
             salvaged: false,
             body: EntryBody::Message { ciphertext: bytes::Bytes::new() },
         }),

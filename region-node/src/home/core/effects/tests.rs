@@ -237,6 +237,7 @@ impl World {
             message_id: types::MessageId::from_bytes([0; 16]),
             expires_at_ms: None,
             salvaged: false,
+            about: None,
             body: types::EntryBody::Deleted { offsets: vec![Offset::new(first + self.offset % 100)] },
         };
         let at = entry.offset.get();

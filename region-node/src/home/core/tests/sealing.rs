@@ -101,6 +101,7 @@ fn a_home_that_opens_while_it_is_moved_begins_nothing() {
         isr_lag_ms: ISR_LAG_MS,
         isr_pressure_ms: ISR_PRESSURE_MS,
         follow_when: follow_when(),
+        members_max: MEMBERS_MAX,
     };
     world.core = Core::new(open, world.now);
     let ticket = world.append(write(log(1), 1, message(1), AckPolicy::Home, None));
