@@ -3,6 +3,7 @@
 use client::{
     Client, Config, Event, Refused,
     account::{AccountError, Credentials, Tokens},
+    store::MemoryStore,
     testing::FakeServer,
 };
 use std::{
@@ -72,8 +73,9 @@ async fn a_token_that_has_ended_is_replaced_and_the_session_goes_on() {
 #[tokio::test]
 async fn a_device_without_a_token_is_told_and_tries_no_more() {
     let server = FakeServer::start().await;
-    let alice = Client::connect(config(&server, LoggedOut)).expect("good settings");
-    let mut events = alice.events().await;
+    // Its events are there from the start.
+    let (_alice, mut events) =
+        Client::resume(config(&server, LoggedOut), MemoryStore::new()).expect("resumed");
     match within("an end", events.next()).await {
         Some(Event::Ended { error }) => assert_eq!(error.code, "device_revoked"),
         other => panic!("{other:?}"),
