@@ -133,6 +133,8 @@ mod tests {
             accepted_at_ms: 0,
             expires_at_ms: None,
             salvaged: false,
+            kind: types::chat::MessageKind::Text,
+            refers_to: None,
             body: EntryBody::Erased,
         }
     }
