@@ -260,6 +260,18 @@ async fn nobody_flaps_when_the_home_of_their_presence_fails_over() {
     assert_eq!(alice.presence().await.state(), State::Offline, "and the last home knows it");
 }
 
+#[tokio::test]
+async fn users_of_a_node_that_is_silent_are_offline_once_their_time_is_over() {
+    let world = with_short_ttl().await;
+    let mut alice = Client::hello(world.nodes[0].address, "alice", 1).await;
+    alice.open_direct("ben").await;
+    let _user = Client::hello(world.nodes[2].address, "ben", 2).await;
+    alice.watch(&["ben"]).await;
+    assert_eq!(alice.presence().await.state(), State::Online);
+    world.nodes[2].shutdown.cancel();
+    assert_eq!(alice.presence().await.state(), State::Offline);
+}
+
 /// One request on its own connection: the status and the body.
 async fn call(address: SocketAddr, method: &str, path: &str, user: &str, body: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(address).await.expect("the node listens");
