@@ -252,6 +252,7 @@ async fn nobody_flaps_when_the_home_of_their_presence_fails_over() {
     let partition = types::PartitionId::new(number as u32);
     for to in [1, 2, 0] {
         world.fail_over(partition, to);
+        // Time in which a home that knows nothing of bob could call him gone: that it does not is the point.
         tokio::time::sleep(std::time::Duration::from_millis(2 * TTL_MS)).await;
     }
     alice.send(&log, "nothing of bob came before this").await;
