@@ -3,6 +3,7 @@
 //! It does not reconnect, resend or order anything; an app wants [`crate::Client`].
 
 use crate::{
+    Roots,
     driver::{socket, transport::Transport},
     tls::Tls,
 };
@@ -72,10 +73,19 @@ impl Connection {
     /// # Errors
     /// [`BareError::Socket`].
     pub async fn connect(edge: &str) -> Result<Self, BareError> {
+        Self::connect_trusting(edge, Roots::Platform).await
+    }
+
+    /// [`Connection::connect`] to an edge for which these vouch, where it is reached by TLS.
+    ///
+    /// # Errors
+    /// [`BareError::Socket`].
+    pub async fn connect_trusting(edge: &str, roots: Roots) -> Result<Self, BareError> {
         let mut request = edge.into_client_request()?;
         let subprotocol = HeaderValue::from_static(crate::Encoding::Proto.subprotocol());
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-        let stream = Transport::dial(request.uri(), &Tls::default()).await.map_err(tungstenite::Error::Io)?;
+        let stream =
+            Transport::dial(request.uri(), &Tls::new(roots)).await.map_err(tungstenite::Error::Io)?;
         let (socket, _) = client_async(request, stream).await?;
         Ok(Self { socket })
     }
@@ -106,7 +116,15 @@ impl Connection {
     /// # Errors
     /// [`BareError`] where it is not answered by a welcome.
     pub async fn greet(edge: &str, hello: Hello) -> Result<Self, BareError> {
-        let mut connection = Self::connect(edge).await?;
+        Self::greet_trusting(edge, hello, Roots::Platform).await
+    }
+
+    /// [`Connection::greet`] of an edge for which these vouch, where it is reached by TLS.
+    ///
+    /// # Errors
+    /// As [`Connection::greet`].
+    pub async fn greet_trusting(edge: &str, hello: Hello, roots: Roots) -> Result<Self, BareError> {
+        let mut connection = Self::connect_trusting(edge, roots).await?;
         match connection.ask(client_frame::Frame::Hello(hello)).await? {
             server_frame::Frame::Welcome(_) => Ok(connection),
             other => Err(BareError::Unexpected(format!("{other:?}"))),

@@ -1,6 +1,6 @@
 //! What stands in a chat.
 
-use crate::{ChatChange, Position};
+use crate::{ChatChange, Position, Reference};
 use bytes::Bytes;
 use proto::client as wire;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ pub struct Entry {
     /// Of a message: which kind it is. A kind of a newer server is a text.
     pub kind: MessageKind,
     /// Of a message: what it replies to, reacts to or edits.
-    pub refers_to: Option<EntryKey>,
+    pub refers_to: Option<Reference>,
     /// What it says.
     pub body: EntryBody,
 }
@@ -98,7 +98,7 @@ impl TryFrom<wire::Entry> for Entry {
             expires_at_ms: entry.expires_at_ms,
             salvaged: entry.salvaged,
             kind: proto::parse_kind("kind", &entry.kind).unwrap_or_default(),
-            refers_to: entry.refers_to.map(EntryKey::try_from).transpose().map_err(unreadable)?,
+            refers_to: entry.refers_to.map(Reference::try_from).transpose().map_err(unreadable)?,
             body,
         })
     }

@@ -110,6 +110,47 @@ pub enum SendError {
     Closed,
 }
 
+/// A chat could not be changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The server said no.
+    #[error("the chat could not be changed: {0}")]
+    Refused(Refused),
+    /// No answer within [`crate::Timing::call_timeout_ms`]. It may have happened; to repeat it under its id is safe
+    /// ([`crate::Chat::change_as`]).
+    #[error("no answer within {waited_ms} ms: the chat may or may not have been changed")]
+    TimedOut {
+        /// How long it was tried.
+        waited_ms: u64,
+        /// The last refusal that was worth trying again.
+        last: Option<Refused>,
+    },
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
+/// A chat could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookError {
+    /// The server said no.
+    #[error("the chat could not be looked at: {0}")]
+    Refused(Refused),
+    /// No answer within [`crate::Timing::call_timeout_ms`].
+    #[error("the chat could not be looked at: no answer within {waited_ms} ms")]
+    TimedOut {
+        /// How long it was tried.
+        waited_ms: u64,
+        /// The last refusal that was worth trying again.
+        last: Option<Refused>,
+    },
+    /// The client was closed.
+    #[error("the client is closed")]
+    Closed,
+}
+
 /// A client that is kept could not be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -176,6 +217,12 @@ answers!(OpenError, self,
 answers!(SendError, self,
     retryable: |error: &Self| matches!(error, Self::OutboxFull { .. }),
     indeterminate: |error: &Self| matches!(error, Self::Closed | Self::Ended(_) | Self::NotKept(_)));
+answers!(ControlError, self,
+    retryable: |error: &Self| matches!(error, Self::TimedOut { .. }),
+    indeterminate: |error: &Self| matches!(error, Self::TimedOut { .. } | Self::Closed));
+answers!(LookError, self,
+    retryable: |error: &Self| matches!(error, Self::TimedOut { .. }),
+    indeterminate: |_: &Self| false);
 answers!(HistoryError, self,
     retryable: |error: &Self| matches!(error, Self::TimedOut { .. }),
     indeterminate: |_: &Self| false);

@@ -255,7 +255,7 @@ impl World {
                 for _ in 0..count {
                     let message_id = self.fresh();
                     self.app.said.push(message_id);
-                    self.tell(Input::Send { log: self.log, message_id, body: "body".into() });
+                    self.tell(Input::Send { log: self.log, message_id, message: "body".into() });
                 }
             }
             Step::Up(count) => self.up(count.into()),
@@ -424,7 +424,7 @@ fn a_message_to_one_chat_too_many_is_told_to_have_failed() {
     }
     out.clear();
     let (log, message_id) = (numbered(u64::MAX), message(1));
-    core.handle(0, Input::Send { log, message_id, body: "body".into() }, &mut out);
+    core.handle(0, Input::Send { log, message_id, message: "body".into() }, &mut out);
     let failed = |output: &Output| match output {
         Output::Event(Event::Failed { message_id: failed, error, .. }) => {
             *failed == message_id && error.is_retryable()

@@ -11,6 +11,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use std::{io, pin::pin, time::Duration};
+use types::{DeviceId, UserId};
 
 /// The longest answer that is read.
 const ANSWER_MAX_BYTES: usize = 256 * 1024;
@@ -22,9 +23,19 @@ pub(super) struct Ask<'a> {
     pub(super) method: Method,
     /// With the query.
     pub(super) path: &'a str,
-    pub(super) bearer: Option<&'a str>,
+    pub(super) caller: Caller<'a>,
     /// JSON.
     pub(super) body: Option<Bytes>,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Caller<'a> {
+    Nobody,
+    /// Whom the access token stands for.
+    Token(&'a str),
+    /// In development mode, whoever says so.
+    Named(&'a UserId, DeviceId),
 }
 
 /// Asks the node that a WebSocket's address names.
@@ -42,9 +53,13 @@ async fn exchange(edge: &str, tls: &Tls, ask: &Ask<'_>) -> io::Result<(StatusCod
         .uri(ask.path)
         .header(HOST, host.as_str())
         .header(CONTENT_TYPE, "application/json");
-    if let Some(bearer) = ask.bearer {
-        request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
-    }
+    request = match ask.caller {
+        Caller::Nobody => request,
+        Caller::Token(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
+        Caller::Named(user, device) => {
+            request.header("x-hearth-user", user.as_str()).header("x-hearth-device", device.get())
+        }
+    };
     let body = Full::new(ask.body.clone().unwrap_or_default());
     let request = request.body(body).map_err(io::Error::other)?;
     let stream = Transport::dial(&edge, tls).await?;

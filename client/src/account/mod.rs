@@ -6,10 +6,13 @@
 //!                                                 └ refreshed where it has ended, one process at a time
 //! ```
 
+mod chats;
 mod file;
 mod http;
 
+pub use chats::{ChatsPage, ChatsQuery, ListedChat};
 pub use file::CredentialsFile;
+pub(crate) use http::Caller;
 
 use crate::{Refused, Roots, tls::Tls};
 use bytes::Bytes;
@@ -160,7 +163,11 @@ impl fmt::Debug for Accounts {
 impl Accounts {
     /// `edges` and `roots` as in [`crate::Config`].
     pub fn new(edges: impl IntoIterator<Item = impl Into<String>>, roots: Roots) -> Self {
-        Self { edges: edges.into_iter().map(Into::into).collect(), tls: Tls::new(roots) }
+        Self::by(edges.into_iter().map(Into::into).collect(), Tls::new(roots))
+    }
+
+    pub(crate) const fn by(edges: Vec<String>, tls: Arc<Tls>) -> Self {
+        Self { edges, tls }
     }
 
     /// Makes an account, and logs this device in.
@@ -168,7 +175,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]; `name_taken` where another user has the name.
     pub async fn register(&self, wish: &Registration) -> Result<SignedIn, AccountError> {
-        self.post("/v1/register", None, wish).await
+        self.post("/v1/register", wish).await
     }
 
     /// Logs this device in.
@@ -176,7 +183,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]; `bad_credentials` where the name or the password is wrong.
     pub async fn log_in(&self, wish: &LogIn) -> Result<SignedIn, AccountError> {
-        self.post("/v1/login", None, wish).await
+        self.post("/v1/login", wish).await
     }
 
     /// Gets another access token.
@@ -184,7 +191,7 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]; `device_revoked` where the device was logged out.
     pub async fn refresh(&self, refresh_token: &str) -> Result<SignedIn, AccountError> {
-        self.post("/v1/refresh", None, &serde_json::json!({ "refresh_token": refresh_token })).await
+        self.post("/v1/refresh", &serde_json::json!({ "refresh_token": refresh_token })).await
     }
 
     /// Logs a device out.
@@ -192,8 +199,8 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`].
     pub async fn log_out(&self, access_token: &str) -> Result<(), AccountError> {
-        let bearer = Some(access_token);
-        let ask = Ask { method: Method::POST, path: "/v1/logout", bearer, body: None };
+        let caller = Caller::Token(access_token);
+        let ask = Ask { method: Method::POST, path: "/v1/logout", caller, body: None };
         self.ask(&ask).await.map(drop)
     }
 
@@ -202,24 +209,28 @@ impl Accounts {
     /// # Errors
     /// [`AccountError`]; `unknown_account` where nobody has the name.
     pub async fn find(&self, access_token: &str, username: &str) -> Result<Person, AccountError> {
+        self.find_by(Caller::Token(access_token), username).await
+    }
+
+    pub(crate) async fn find_by(&self, caller: Caller<'_>, username: &str) -> Result<Person, AccountError> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "._".contains(c);
         if !username.chars().all(is_name) {
             let last = format!("{username:?} is no username");
             return Err(AccountError::Unreachable { last });
         }
         let path = format!("/v1/users?username={username}");
-        let ask = Ask { method: Method::GET, path: &path, bearer: Some(access_token), body: None };
+        let ask = Ask { method: Method::GET, path: &path, caller, body: None };
         read(&self.ask(&ask).await?)
     }
 
-    async fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        bearer: Option<&str>,
-        body: &impl Serialize,
-    ) -> Result<T, AccountError> {
+    pub(crate) async fn see_by(&self, caller: Caller<'_>, user: &UserId) -> Result<Person, AccountError> {
+        let path = format!("/v1/users/{user}");
+        read(&self.ask(&Ask { method: Method::GET, path: &path, caller, body: None }).await?)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, AccountError> {
         let body = serde_json::to_vec(body).expect("a request has text keys only");
-        let ask = Ask { method: Method::POST, path, bearer, body: Some(body.into()) };
+        let ask = Ask { method: Method::POST, path, caller: Caller::Nobody, body: Some(body.into()) };
         read(&self.ask(&ask).await?)
     }
 

@@ -69,13 +69,14 @@ impl Keeper {
         self.changes.len() < WAITING_MAX
     }
 
-    pub(crate) fn queue(&mut self, message: Outgoing) {
-        let (log, message_id, body) = (message.log, message.message_id, message.body.clone());
-        if self.failed.is_none() && self.messages.insert((log, message_id), body.len()).is_none() {
-            self.bytes += body.len();
-            self.change(Change::Queue { log, message_id, body });
+    pub(crate) fn queue(&mut self, outgoing: Outgoing) {
+        let (log, message_id, message) = (outgoing.log, outgoing.message_id, outgoing.message.clone());
+        let bytes = message.body.len();
+        if self.failed.is_none() && self.messages.insert((log, message_id), bytes).is_none() {
+            self.bytes += bytes;
+            self.change(Change::Queue { log, message_id, message });
         }
-        self.waiting.push(Then::Send(message));
+        self.waiting.push(Then::Send(outgoing));
     }
 
     /// What the app has confirmed. Of a chat that it follows anew since it was given up, that is no news.

@@ -11,11 +11,10 @@ pub(crate) mod transport;
 pub(crate) use keeper::Keeper;
 
 use crate::{
-    Event, Position, SendError, StoreError,
+    Event, Message, Position, SendError, StoreError,
     session::{Answer, From, Input, Output, SessionCore, Snapshot},
     store::Change,
 };
-use bytes::Bytes;
 use keeper::Then;
 pub(crate) use socket::Socket;
 use std::{
@@ -46,7 +45,7 @@ pub(crate) enum Command {
 pub(crate) struct Outgoing {
     pub(crate) log: LogId,
     pub(crate) message_id: MessageId,
-    pub(crate) body: Bytes,
+    pub(crate) message: Message,
     pub(crate) waiter: Waiter,
     /// Told when the store has it; none where there is no store.
     pub(crate) kept: Option<oneshot::Sender<Result<(), StoreError>>>,
@@ -164,7 +163,7 @@ impl Driver {
             }
             Command::Send(message) => {
                 self.taken.0 += 1;
-                self.taken.1 += message.body.len();
+                self.taken.1 += message.message.body.len();
                 match &mut self.keeper {
                     Some(keeper) => keeper.queue(message),
                     None => self.send(message),
@@ -187,10 +186,10 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, message: Outgoing) {
-        let Outgoing { log, message_id, body, waiter: Waiter { home, replicated }, .. } = message;
+    fn send(&mut self, outgoing: Outgoing) {
+        let Outgoing { log, message_id, message, waiter: Waiter { home, replicated }, .. } = outgoing;
         self.waiters.insert(message_id, Waiting { home: Some(home), replicated: Some(replicated) });
-        self.handle(Input::Send { log, message_id, body });
+        self.handle(Input::Send { log, message_id, message });
     }
 
     /// A commit has ended: what waited for it goes on, in its order.

@@ -9,8 +9,7 @@ use super::{
     log::LogSession,
     timeline::Timeline,
 };
-use crate::{Event, Position, SendError};
-use bytes::Bytes;
+use crate::{Event, Message, Position, SendError};
 use proto::client::{self as wire, client_frame};
 use std::cmp::Reverse;
 use types::{Code, LogId, MessageId, limits};
@@ -21,16 +20,17 @@ impl SessionCore {
         now_ms: u64,
         log: LogId,
         message_id: MessageId,
-        body: Bytes,
+        message: Message,
         out: &mut Vec<Output>,
     ) {
         let bounds = &self.config.bounds;
+        let bytes = message.body.len();
         let error = if self.link.stage == Stage::Ended {
             Some(SendError::Closed)
-        } else if body.len() > self.body_max_bytes {
-            Some(SendError::TooLarge { bytes: body.len(), bytes_max: self.body_max_bytes })
+        } else if bytes > self.body_max_bytes {
+            Some(SendError::TooLarge { bytes, bytes_max: self.body_max_bytes })
         } else if self.outbox_messages >= bounds.outbox_messages
-            || self.outbox_bytes + body.len() > bounds.outbox_bytes
+            || self.outbox_bytes + bytes > bounds.outbox_bytes
         {
             Some(SendError::OutboxFull {
                 messages: self.outbox_messages,
@@ -56,8 +56,8 @@ impl SessionCore {
             Some(session) if session.outbox.contains(&message_id) => {}
             Some(session) => {
                 self.outbox_messages += 1;
-                self.outbox_bytes += body.len();
-                session.push(&mut cx, message_id, body);
+                self.outbox_bytes += bytes;
+                session.push(&mut cx, message_id, message);
                 self.touched(log, now_ms);
             }
         }

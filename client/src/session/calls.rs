@@ -1,7 +1,10 @@
 //! Calls: requests of the app that are tried over refusals and reconnects until they are answered or their
 //! time is up. Each may be repeated safely.
 
-use crate::{Entry, HistoryError, OpenError, Position, ReceiptsPage, Refused};
+use crate::{
+    ChatInfo, ControlError, Entry, HistoryError, Invite, LookError, MembersPage, OpenError, Position,
+    ReceiptsPage, Refused, control::Changed,
+};
 use proto::client::client_frame::Frame;
 use std::collections::HashMap;
 use types::{Code, LogId};
@@ -27,6 +30,14 @@ pub enum Answer {
     Page(Result<Page, HistoryError>),
     /// Of [`super::Input::Receipts`].
     Receipts(Result<ReceiptsPage, HistoryError>),
+    /// Of [`super::Input::Control`].
+    Changed(Result<Changed, ControlError>),
+    /// Of [`super::Input::Look`] at a chat.
+    Info(Result<ChatInfo, LookError>),
+    /// Of [`super::Input::Look`] at its members.
+    Members(Result<MembersPage, LookError>),
+    /// Of [`super::Input::Look`] at its invites.
+    Invites(Result<Vec<Invite>, LookError>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +45,10 @@ pub(super) enum Kind {
     Open,
     History,
     Receipts,
+    Control,
+    Info,
+    Members,
+    Invites,
 }
 
 /// A call that has ended without success.
@@ -53,6 +68,14 @@ impl Kind {
             })),
             Self::History => Answer::Page(Err(read_failed(end))),
             Self::Receipts => Answer::Receipts(Err(read_failed(end))),
+            Self::Control => Answer::Changed(Err(match end {
+                End::Refused(refused) => ControlError::Refused(refused),
+                End::TimedOut { waited_ms, last } => ControlError::TimedOut { waited_ms, last },
+                End::Closed => ControlError::Closed,
+            })),
+            Self::Info => Answer::Info(Err(look_failed(end))),
+            Self::Members => Answer::Members(Err(look_failed(end))),
+            Self::Invites => Answer::Invites(Err(look_failed(end))),
         }
     }
 }
@@ -65,6 +88,14 @@ fn read_failed(end: End) -> HistoryError {
         End::Refused(refused) => HistoryError::Refused(refused),
         End::TimedOut { waited_ms, last } => HistoryError::TimedOut { waited_ms, last },
         End::Closed => HistoryError::Closed,
+    }
+}
+
+fn look_failed(end: End) -> LookError {
+    match end {
+        End::Refused(refused) => LookError::Refused(refused),
+        End::TimedOut { waited_ms, last } => LookError::TimedOut { waited_ms, last },
+        End::Closed => LookError::Closed,
     }
 }
 

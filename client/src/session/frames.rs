@@ -3,9 +3,9 @@
 use super::{
     Answer, Cx, Output, Page, SessionCore, Timer, calls::End, cx, link::Stage, local, requests::Request,
 };
-use crate::{Entry, HistoryError, OpenError, ReceiptsPage, Refused};
+use crate::{Entry, HistoryError, LookError, OpenError, ReceiptsPage, Refused, look};
 use proto::client::{self as wire, server_frame};
-use std::cmp::Reverse;
+use std::{cmp::Reverse, fmt::Display};
 use types::Code;
 
 impl SessionCore {
@@ -17,11 +17,12 @@ impl SessionCore {
         match frame.frame {
             Some(Frame::Welcome(welcome)) => self.welcomed(now_ms, welcome, out),
             Some(Frame::Error(error)) => self.refused(now_ms, request, error, out),
-            Some(Frame::Sent(sent)) => {
-                if let Some(Request::Send { log, message_id }) = request {
+            Some(Frame::Sent(sent)) => match request {
+                Some(Request::Send { log, message_id }) => {
                     self.on_log(now_ms, log, out, |log, cx| log.sent(&message_id, sent, cx));
                 }
-            }
+                _ => self.answered(request, out, || Answer::Changed(Ok(sent.into()))),
+            },
             Some(Frame::ChatOpened(opened)) => self.opened(request, opened, out),
             Some(Frame::HistoryPage(page)) => self.page(now_ms, request, page, out),
             Some(Frame::Resumed(resumed)) => {
@@ -70,11 +71,24 @@ impl SessionCore {
                 self.sent_away_for = away.reason;
             }
             Some(Frame::Receipts(told)) => self.receipts_told(told, out),
-            Some(Frame::ReceiptsPage(page)) => self.receipts_page(request, page, out),
+            Some(Frame::ReceiptsPage(page)) => {
+                self.answered(request, out, || Answer::Receipts(receipts_page(page)));
+            }
+            Some(Frame::ChatInfo(info)) => self.answered(request, out, || Answer::Info(Ok(info.into()))),
+            Some(Frame::MembersPage(page)) => self.answered(request, out, || {
+                let page = page.try_into();
+                Answer::Members(
+                    page.map_err(|error: types::IdError| LookError::Refused(unreadable("members", &error))),
+                )
+            }),
+            Some(Frame::InvitesPage(page)) => self.answered(request, out, || {
+                Answer::Invites(
+                    look::invites(page).map_err(|error| LookError::Refused(unreadable("invites", &error))),
+                )
+            }),
             Some(Frame::Presence(presence)) => Self::presence_told(presence, out),
             Some(Frame::TypingSeen(seen)) => self.typing_seen(&seen, out),
-            Some(Frame::Pong(_) | Frame::ChatInfo(_) | Frame::MembersPage(_) | Frame::InvitesPage(_))
-            | None => {}
+            Some(Frame::Pong(_)) | None => {}
         }
     }
 
@@ -143,20 +157,13 @@ impl SessionCore {
         out.push(Output::Answer { call, answer: Answer::Opened(answer) });
     }
 
-    fn receipts_page(&mut self, request: Option<Request>, page: wire::ReceiptsPage, out: &mut Vec<Output>) {
-        let Some(Request::Call { call }) = request else { return };
-        if self.calls.remove(call).is_none() {
-            return;
+    /// A call has its answer.
+    fn answered(&mut self, request: Option<Request>, out: &mut Vec<Output>, answer: impl FnOnce() -> Answer) {
+        if let Some(Request::Call { call }) = request
+            && self.calls.remove(call).is_some()
+        {
+            out.push(Output::Answer { call, answer: answer() });
         }
-        let receipts = page.receipts.into_iter().map(TryInto::try_into).collect();
-        let answer = match receipts {
-            Ok(receipts) => Ok(ReceiptsPage { receipts, at_end: page.at_end }),
-            Err(error) => {
-                let error: types::IdError = error;
-                Err(HistoryError::Refused(local(Code::Internal, format!("receipts: {error}"))))
-            }
-        };
-        out.push(Output::Answer { call, answer: Answer::Receipts(answer) });
     }
 
     pub(super) fn page(
@@ -183,4 +190,17 @@ impl SessionCore {
             _ => {}
         }
     }
+}
+
+fn receipts_page(page: wire::ReceiptsPage) -> Result<ReceiptsPage, HistoryError> {
+    let receipts: Result<_, types::IdError> = page.receipts.into_iter().map(TryInto::try_into).collect();
+    match receipts {
+        Ok(receipts) => Ok(ReceiptsPage { receipts, at_end: page.at_end }),
+        Err(error) => Err(HistoryError::Refused(unreadable("receipts", &error))),
+    }
+}
+
+/// The server's answer says something that no server of ours says.
+fn unreadable(what: &str, error: &impl Display) -> Refused {
+    local(Code::Internal, format!("{what}: {error}"))
 }

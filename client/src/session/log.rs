@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{Entry, Event, Position, Refused, SendError};
 use proto::client::{self as wire, client_frame::Frame, resumed::Answer};
-use types::{Code, LogId};
+use types::{Code, LogId, chat::MessageKind};
 
 /// Where to begin to follow a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -380,14 +380,17 @@ impl LogSession {
         }
         let Some((message, after)) = self.outbox.take_next() else { return false };
         let ack = if message.definite { wire::AckPolicy::Replicated } else { wire::AckPolicy::Home };
+        let content = &message.content;
+        let kind = if content.kind == MessageKind::Text { "" } else { proto::kind_name(content.kind) };
         let send = wire::Send {
             log: self.id.to_string(),
             message_id: message.id.to_string(),
-            ciphertext: message.body.clone(),
+            ciphertext: content.body.clone(),
             ack: ack.into(),
             deadline_ms: cx.config.timing.write_deadline_ms,
             after_message_id: after.map(|id| id.to_string()).unwrap_or_default(),
-            ..wire::Send::default()
+            kind: kind.to_owned(),
+            refers_to: content.refers_to.clone().map(Into::into),
         };
         let request = Request::Send { log: self.id, message_id: message.id };
         cx.ask(request, Frame::Send(send));
@@ -447,7 +450,7 @@ impl LogSession {
     pub(super) fn fail(&mut self, error: &SendError, cx: &mut Cx) {
         for message in self.outbox.clear() {
             self.freed.0 += 1;
-            self.freed.1 += message.body.len();
+            self.freed.1 += message.content.body.len();
             if !matches!(message.state, State::Over { .. }) {
                 cx.event(Event::Failed { log: self.id, message_id: message.id, error: error.clone() });
             }
@@ -472,11 +475,11 @@ impl LogSession {
         }
     }
 
-    pub(super) fn push(&mut self, cx: &mut Cx, id: types::MessageId, body: bytes::Bytes) {
+    pub(super) fn push(&mut self, cx: &mut Cx, id: types::MessageId, content: crate::Message) {
         if self.outbox.is_empty() {
             self.progress_ms = cx.now_ms;
         }
-        self.outbox.push(id, body);
+        self.outbox.push(id, content);
         cx.event(Event::Accepted { log: self.id, message_id: id });
     }
 }

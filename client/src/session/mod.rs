@@ -30,8 +30,7 @@ pub use log::From;
 pub use snapshot::{LogSnapshot, MessageSnapshot, Snapshot};
 pub(crate) use timeline::Timeline;
 
-use crate::{Config, Event, Position, Refused};
-use bytes::Bytes;
+use crate::{Config, Event, Message, Position, Refused};
 use calls::{Calls, Kind};
 use context::{Cx, cx};
 use link::{Link, Stage};
@@ -81,8 +80,8 @@ pub enum Input {
         log: LogId,
         /// Fresh for each message.
         message_id: MessageId,
-        /// Opaque.
-        body: Bytes,
+        /// What it says.
+        message: Message,
     },
     /// Follow a chat; nothing where it is followed already.
     Follow {
@@ -142,6 +141,20 @@ pub enum Input {
         call: u64,
         /// What to read.
         read: wire::ReadReceipts,
+    },
+    /// Change a chat; answered by [`Output::Answer`].
+    Control {
+        /// Fresh for each call.
+        call: u64,
+        /// What to write.
+        write: client_frame::Frame,
+    },
+    /// Look at a chat, its members or its invites; answered by [`Output::Answer`].
+    Look {
+        /// Fresh for each call.
+        call: u64,
+        /// What to read.
+        read: client_frame::Frame,
     },
     /// Time has passed; due at [`SessionCore::wake_ms`].
     Tick,
@@ -264,7 +277,7 @@ impl SessionCore {
                 self.requests.postpone(now_ms);
             }
             Input::Frame(frame) => self.frame(now_ms, frame, out),
-            Input::Send { log, message_id, body } => self.send(now_ms, log, message_id, body, out),
+            Input::Send { log, message_id, message } => self.send(now_ms, log, message_id, message, out),
             Input::Follow { log, from } => self.follow(now_ms, log, from, out),
             Input::Unfollow { log } => self.unfollow(log, out),
             Input::Open { call, chat } => {
@@ -279,6 +292,15 @@ impl SessionCore {
             Input::Unwatch { users } => self.unwatch(&users, out),
             Input::Receipts { call, read } => {
                 self.call(now_ms, call, Kind::Receipts, client_frame::Frame::ReadReceipts(read), out);
+            }
+            Input::Control { call, write } => self.call(now_ms, call, Kind::Control, write, out),
+            Input::Look { call, read } => {
+                let kind = match &read {
+                    client_frame::Frame::ReadMembers(_) => Kind::Members,
+                    client_frame::Frame::ReadInvites(_) => Kind::Invites,
+                    _ => Kind::Info,
+                };
+                self.call(now_ms, call, kind, read, out);
             }
             Input::Tick => {}
             Input::Close => self.close(now_ms, out),

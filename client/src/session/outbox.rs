@@ -13,7 +13,6 @@
 //! it, so that the home keeps that order even where its answers are lost.
 
 use crate::Position;
-use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use types::MessageId;
 
@@ -38,7 +37,7 @@ pub(super) enum State {
 
 pub(super) struct Message {
     pub(super) id: MessageId,
-    pub(super) body: Bytes,
+    pub(super) content: crate::Message,
     pub(super) state: State,
     /// Its answer is wanted at `replicated`, because the log that we read cannot show it any more.
     pub(super) definite: bool,
@@ -88,11 +87,11 @@ impl Outbox {
         self.index.contains_key(id)
     }
 
-    pub(super) fn push(&mut self, id: MessageId, body: Bytes) {
+    pub(super) fn push(&mut self, id: MessageId, content: crate::Message) {
         self.index.insert(id, self.first + self.queue.len() as u64);
         self.queue.push_back(Message {
             id,
-            body,
+            content,
             state: State::Queued,
             definite: false,
             told_home: false,
@@ -241,7 +240,7 @@ impl Outbox {
             if let Some(front) = self.queue.pop_front() {
                 self.first += 1;
                 self.index.remove(&front.id);
-                left.push(Left { id: front.id, bytes: front.body.len(), replicated: replicated_at });
+                left.push(Left { id: front.id, bytes: front.content.body.len(), replicated: replicated_at });
             }
         }
         left
@@ -268,7 +267,7 @@ mod tests {
     fn outbox(count: u8) -> Outbox {
         let mut outbox = Outbox::default();
         for number in 1..=count {
-            outbox.push(id(number), Bytes::from_static(b"body"));
+            outbox.push(id(number), "body".into());
         }
         outbox
     }
@@ -328,13 +327,13 @@ mod tests {
             outbox.get_mut(&id(number as u8)).expect("there").state = in_log;
         }
         outbox.stalled();
-        outbox.push(id(3), Bytes::from_static(b"body"));
+        outbox.push(id(3), "body".into());
         assert_eq!(send(&mut outbox), [(id(1), None), (id(3), Some(id(2)))]);
         outbox.answered();
         outbox.requeue(&id(1));
         let first = outbox.get_mut(&id(1)).expect("there");
         assert!(matches!(first.state, State::InLog { offset: 1, .. }), "still believed");
-        outbox.push(id(4), Bytes::from_static(b"body"));
+        outbox.push(id(4), "body".into());
         assert_eq!(send(&mut outbox), [(id(4), Some(id(3)))]);
     }
 

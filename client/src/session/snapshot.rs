@@ -1,11 +1,10 @@
 //! What an app keeps to go on after a restart: where it stands in each chat, and its outbox.
 
 use super::{LogSession, SessionCore, Timeline, outbox::State};
-use crate::{EntryKey, Position};
-use bytes::Bytes;
+use crate::{EntryKey, Message, Position, Reference};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use types::{LogId, MessageId};
+use types::{LogId, MessageId, chat::MessageKind};
 
 /// A session at one moment. Restoring it resends the outbox under the same message ids, so that a message
 /// which reached its chat is not written again.
@@ -39,6 +38,27 @@ pub struct MessageSnapshot {
     pub message_id: MessageId,
     /// Its body.
     pub body: Vec<u8>,
+    /// Its kind, by name; empty: a text.
+    #[serde(default)]
+    pub kind: String,
+    /// What it refers to.
+    #[serde(default)]
+    pub refers_to: Option<Reference>,
+}
+
+impl MessageSnapshot {
+    pub(crate) fn new(log: LogId, message_id: MessageId, message: &Message) -> Self {
+        let Message { kind, refers_to, body } = message;
+        let kind =
+            if *kind == MessageKind::Text { String::new() } else { proto::kind_name(*kind).to_owned() };
+        Self { log, message_id, body: body.to_vec(), kind, refers_to: refers_to.clone() }
+    }
+
+    /// What the app has written.
+    pub fn message(&self) -> Message {
+        let kind = proto::parse_kind("kind", &self.kind).unwrap_or_default();
+        Message { kind, refers_to: self.refers_to.clone(), body: self.body.clone().into() }
+    }
 }
 
 impl SessionCore {
@@ -57,11 +77,8 @@ impl SessionCore {
                 });
             }
             let kept = log.outbox.messages().filter(|message| !matches!(message.state, State::Over { .. }));
-            snapshot.outbox.extend(kept.map(|message| MessageSnapshot {
-                log: log.id,
-                message_id: message.id,
-                body: message.body.to_vec(),
-            }));
+            let kept = kept.map(|message| MessageSnapshot::new(log.id, message.id, &message.content));
+            snapshot.outbox.extend(kept);
         }
         snapshot.logs.sort_by_key(|log| log.log);
         // The sort is stable: the messages of one chat stay in their order.
@@ -83,7 +100,7 @@ impl SessionCore {
             let log = logs.entry(kept.log).or_insert(LogSession::new(kept.log, None));
             self.outbox_messages += 1;
             self.outbox_bytes += kept.body.len();
-            log.outbox.push(kept.message_id, Bytes::from(kept.body));
+            log.outbox.push(kept.message_id, kept.message());
             if !log.listed {
                 log.listed = true;
                 self.ready.push_back(kept.log);

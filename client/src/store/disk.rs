@@ -90,8 +90,9 @@ impl DiskStore {
         let transaction = begin(&self.database)?;
         for change in changes {
             match change {
-                Change::Queue { log, message_id, body } => {
-                    self.queue(&transaction, *log, *message_id, &rows::message(*log, *message_id, body))?;
+                Change::Queue { log, message_id, message } => {
+                    let row = rows::message(*log, *message_id, message);
+                    self.queue(&transaction, *log, *message_id, &row)?;
                 }
                 Change::Settle { log, message_id } => {
                     if let Some(place) = self.places.remove(&(*log, *message_id)) {

@@ -66,10 +66,9 @@ impl Store for MemoryStore {
 impl Kept {
     fn change(&mut self, change: &Change) {
         match change {
-            Change::Queue { log, message_id, body } => {
+            Change::Queue { log, message_id, message } => {
                 if !self.outbox.iter().any(|kept| (kept.log, kept.message_id) == (*log, *message_id)) {
-                    let (log, message_id) = (*log, *message_id);
-                    self.outbox.push(MessageSnapshot { log, message_id, body: body.to_vec() });
+                    self.outbox.push(MessageSnapshot::new(*log, *message_id, message));
                 }
             }
             Change::Settle { log, message_id } => {

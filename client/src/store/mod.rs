@@ -25,8 +25,7 @@ pub use disk::DiskStore;
 pub(crate) use ledger::Ledger;
 pub use memory::MemoryStore;
 
-use crate::{Position, Snapshot, session::LogSnapshot};
-use bytes::Bytes;
+use crate::{Message, Position, Snapshot, session::LogSnapshot};
 use std::path::{Path, PathBuf};
 use types::{DeviceId, LogId, MessageId, UserId};
 
@@ -56,8 +55,8 @@ pub enum Change {
         log: LogId,
         /// Its id.
         message_id: MessageId,
-        /// Its body.
-        body: Bytes,
+        /// What it says.
+        message: Message,
     },
     /// The app knows what became of a message: it leaves the outbox.
     Settle {

@@ -1,7 +1,7 @@
 //! How rows stand in a file: protobuf messages of their own, so that a later version can add to them.
 
 use super::LogSnapshot;
-use crate::{EntryKey, Position, session::MessageSnapshot};
+use crate::{EntryKey, Message, Position, Reference, session::MessageSnapshot};
 use bytes::Bytes;
 use prost::Message as _;
 use types::{DeviceId, LogId, MessageId, UserId, limits};
@@ -29,6 +29,19 @@ struct MessageRow {
     message_id: Vec<u8>,
     #[prost(bytes = "bytes", tag = "3")]
     body: Bytes,
+    /// Empty: a text.
+    #[prost(string, tag = "4")]
+    kind: String,
+    #[prost(message, optional, tag = "5")]
+    refers_to: Option<ReferenceRow>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ReferenceRow {
+    #[prost(message, required, tag = "1")]
+    key: KeyRow,
+    #[prost(uint64, tag = "2")]
+    offset: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -70,10 +83,11 @@ pub(super) fn read_log_key(bytes: &[u8]) -> Result<LogId, Unreadable> {
     Ok(LogId::try_from(bytes)?)
 }
 
-pub(super) fn message(log: LogId, message_id: MessageId, body: &Bytes) -> Vec<u8> {
-    let row =
-        MessageRow { log: log_key(log), message_id: message_id.as_bytes().to_vec(), body: body.clone() };
-    row.encode_to_vec()
+pub(super) fn message(log: LogId, message_id: MessageId, message: &Message) -> Vec<u8> {
+    let MessageSnapshot { kind, refers_to, .. } = MessageSnapshot::new(log, message_id, message);
+    let refers_to = refers_to.map(|Reference { key, offset }| ReferenceRow { key: key_row(&key), offset });
+    let message_id = message_id.as_bytes().to_vec();
+    MessageRow { log: log_key(log), message_id, body: message.body.clone(), kind, refers_to }.encode_to_vec()
 }
 
 pub(super) fn read_message(bytes: &[u8]) -> Result<MessageSnapshot, Unreadable> {
@@ -85,6 +99,8 @@ pub(super) fn read_message(bytes: &[u8]) -> Result<MessageSnapshot, Unreadable> 
         log: read_log_key(&row.log)?,
         message_id: read_message_id(&row.message_id)?,
         body: row.body.to_vec(),
+        kind: row.kind,
+        refers_to: row.refers_to.map(read_reference).transpose()?,
     })
 }
 
@@ -105,23 +121,31 @@ pub(super) fn read_positions(bytes: &[u8]) -> Result<Vec<(u64, Position)>, Unrea
 }
 
 pub(super) fn undone(keys: &[EntryKey]) -> Vec<u8> {
-    let row = |key: &EntryKey| KeyRow {
+    UndoneRow { entries: keys.iter().map(key_row).collect() }.encode_to_vec()
+}
+
+fn key_row(key: &EntryKey) -> KeyRow {
+    KeyRow {
         sender: key.sender.to_string(),
         device: key.device.get(),
         message_id: key.message_id.as_bytes().to_vec(),
-    };
-    UndoneRow { entries: keys.iter().map(row).collect() }.encode_to_vec()
+    }
 }
 
 pub(super) fn read_undone(bytes: &[u8]) -> Result<Vec<EntryKey>, Unreadable> {
-    let key = |row: KeyRow| {
-        Ok(EntryKey {
-            sender: UserId::new(&row.sender)?,
-            device: DeviceId::new(row.device),
-            message_id: read_message_id(&row.message_id)?,
-        })
-    };
-    UndoneRow::decode(bytes)?.entries.into_iter().map(key).collect()
+    UndoneRow::decode(bytes)?.entries.iter().map(read_key).collect()
+}
+
+fn read_key(row: &KeyRow) -> Result<EntryKey, Unreadable> {
+    Ok(EntryKey {
+        sender: UserId::new(&row.sender)?,
+        device: DeviceId::new(row.device),
+        message_id: read_message_id(&row.message_id)?,
+    })
+}
+
+fn read_reference(row: ReferenceRow) -> Result<Reference, Unreadable> {
+    Ok(Reference { key: read_key(&row.key)?, offset: row.offset })
 }
 
 fn read_message_id(bytes: &[u8]) -> Result<MessageId, Unreadable> {

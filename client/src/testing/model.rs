@@ -1,10 +1,11 @@
 //! A server in memory: one truth, any number of sessions, faults on demand. No I/O.
 
+mod chats;
 mod live;
+mod reading;
 
 use proto::client::{
-    self as wire, client_frame::Frame as Ask, open_chat, read_history, resumed::Answer,
-    server_frame::Frame as Say,
+    self as wire, client_frame::Frame as Ask, open_chat, resumed::Answer, server_frame::Frame as Say,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use types::{Code, Epoch, Generation, LogId, MessageId, Offset, PositionToken, Refusal, UserId, limits};
@@ -18,6 +19,17 @@ pub enum Fault {
     WriteButDoubt,
     /// It is not written, and answered `indeterminate`.
     DoubtOnly,
+}
+
+impl Fault {
+    /// What a write that is not written is refused for.
+    const fn refusal(self) -> Option<Code> {
+        match self {
+            Self::Refuse(code) => Some(code),
+            Self::DoubtOnly => Some(Code::Indeterminate),
+            Self::WriteButDoubt => None,
+        }
+    }
 }
 
 /// The server.
@@ -47,6 +59,7 @@ struct Log {
     replicated: u64,
     /// Delivered and read, by user.
     reached: BTreeMap<String, (u64, u64)>,
+    state: chats::State,
 }
 
 struct Stored {
@@ -122,7 +135,7 @@ impl Model {
             Some(Ask::ReadReceipts(read)) => self.receipts(session, id, &read),
             Some(Ask::Typing(typing)) => self.typing(session, &typing),
             Some(Ask::WatchPresence(watch)) => self.watch(session, id, &watch),
-            Some(_) => self.refuse(session, id, Code::BadRequest, "a frame that this server does not know"),
+            Some(ask) => self.chat_frame(session, id, ask),
             None => self.refuse(session, id, Code::BadRequest, "a frame without content"),
         }
     }
@@ -189,6 +202,7 @@ impl Model {
         if known.entries.is_empty() {
             let mut members = vec![wire::Member { user: user.clone(), role: "owner".to_owned() }];
             members.extend(others.into_iter().map(|user| wire::Member { user, role: "member".to_owned() }));
+            known.state.created(&members);
             let created = wire::Created { members, ..wire::Created::default() };
             let first = MessageId::from_bytes(*log.key());
             self.append(log, &user, device, &first.to_string(), wire::entry::Body::Created(created));
@@ -262,11 +276,8 @@ impl Model {
             return self.refuse(session, id, Code::UnknownChat, &send.log);
         };
         let fault = self.faults.pop_front();
-        if let Some(Fault::Refuse(code)) = fault {
+        if let Some(code) = fault.and_then(Fault::refusal) {
             return self.refuse(session, id, code, "as the test wants it");
-        }
-        if fault == Some(Fault::DoubtOnly) {
-            return self.refuse(session, id, Code::Indeterminate, "as the test wants it");
         }
         let offset = match self.logs[&log].find(user, device, &send.message_id) {
             Some(offset) => offset,
@@ -275,21 +286,35 @@ impl Model {
                 if !after.is_empty() && self.logs[&log].find(user, device, after).is_none() {
                     return self.refuse(session, id, Code::OutOfOrder, after);
                 }
-                let body = wire::entry::Body::Ciphertext(send.ciphertext);
-                self.append(log, user, device, &send.message_id, body)
+                self.append_entry(
+                    log,
+                    wire::Entry {
+                        sender: user.to_owned(),
+                        device,
+                        message_id: send.message_id,
+                        kind: send.kind,
+                        refers_to: send.refers_to,
+                        body: Some(wire::entry::Body::Ciphertext(send.ciphertext)),
+                        ..wire::Entry::default()
+                    },
+                )
             }
         };
         if fault == Some(Fault::WriteButDoubt) {
             return self.refuse(session, id, Code::Indeterminate, "as the test wants it");
         }
+        self.sent_when(session, id, log, offset, send.ack);
+    }
+
+    fn sent_when(&mut self, session: u64, id: u64, log: LogId, offset: u64, ack: i32) {
         let replicated = self.logs[&log].replicated >= offset;
-        if send.ack == i32::from(wire::AckPolicy::Replicated) && !replicated {
+        if ack == i32::from(wire::AckPolicy::Replicated) && !replicated {
             if let Some(session) = self.sessions.get_mut(&session) {
                 session.waiting.push((id, log, offset));
             }
             return;
         }
-        self.sent(session, id, log, offset, send.ack);
+        self.sent(session, id, log, offset, ack);
     }
 
     fn sent(&mut self, session: u64, id: u64, log: LogId, offset: u64, ack: i32) {
@@ -314,6 +339,12 @@ impl Model {
         message_id: &str,
         body: wire::entry::Body,
     ) -> u64 {
+        let (sender, message_id) = (user.to_owned(), message_id.to_owned());
+        let entry = wire::Entry { sender, device, message_id, body: Some(body), ..wire::Entry::default() };
+        self.append_entry(log, entry)
+    }
+
+    fn append_entry(&mut self, log: LogId, entry: wire::Entry) -> u64 {
         let epoch = self.epoch;
         let known = self.logs.entry(log).or_default();
         let offset = known.entries.len() as u64 + 1;
@@ -321,14 +352,11 @@ impl Model {
         let entry = wire::Entry {
             position: PositionToken::seal(log, position).into(),
             offset,
-            sender: user.to_owned(),
-            device,
-            message_id: message_id.to_owned(),
             accepted_at_ms: 1_700_000_000_000 + offset,
-            body: Some(body),
-            ..wire::Entry::default()
+            ..entry
         };
-        known.written.insert((message_id.to_owned(), user.to_owned(), device), offset);
+        let key = (entry.message_id.clone(), entry.sender.clone(), entry.device);
+        known.written.insert(key, offset);
         known.entries.push(Stored { epoch, entry });
         self.deliver();
         if !self.hold_replication {
@@ -397,41 +425,6 @@ impl Model {
                 self.say(id, 0, Say::Behind(wire::Behind { log: log.to_string(), position }));
             }
         }
-    }
-
-    fn history(&mut self, session: u64, id: u64, read: wire::ReadHistory) {
-        let limit = match read.limit {
-            0 => limits::PAGE_DEFAULT_ENTRIES,
-            limit => (limit as usize).min(limits::PAGE_MAX_ENTRIES),
-        };
-        let (text, after) = match &read.from {
-            Some(read_history::From::After(text)) => (text.as_str(), true),
-            Some(read_history::From::Before(text)) => (text.as_str(), false),
-            None => ("", false),
-        };
-        let (log, offset) = match self.locate(&read.log, text) {
-            Err(error) => return self.refuse(session, id, error.code, &error.message),
-            Ok((log, Some(common), _)) => {
-                let refusal = Refusal::new(Code::Diverged, "the position was undone");
-                let common = Some(self.logs[&log].token(common));
-                let error = wire::Error { common, ..proto::client_error(&refusal) };
-                return self.say(session, id, Say::Error(error));
-            }
-            Ok((log, None, offset)) => (log, offset as usize),
-        };
-        let entries = &self.logs[&log].entries;
-        let (from, to) = if after {
-            (offset, (offset + limit).min(entries.len()))
-        } else {
-            let to = if offset == 0 { entries.len() } else { offset - 1 };
-            (to.saturating_sub(limit), to)
-        };
-        let page = wire::HistoryPage {
-            log: read.log,
-            entries: entries[from..to].iter().map(|stored| stored.entry.clone()).collect(),
-            at_end: if after { to == entries.len() } else { from == 0 },
-        };
-        self.say(session, id, Say::HistoryPage(page));
     }
 
     fn deliver(&mut self) {

@@ -233,8 +233,8 @@ impl World {
                     self.messages += 1;
                     let message_id = MessageId::from_bytes(u128::from(self.messages).to_be_bytes());
                     self.said.push(message_id);
-                    self.keep(Change::Queue { log: self.log, message_id, body: "body".into() });
-                    self.tell(Input::Send { log: self.log, message_id, body: "body".into() });
+                    self.keep(Change::Queue { log: self.log, message_id, message: "body".into() });
+                    self.tell(Input::Send { log: self.log, message_id, message: "body".into() });
                 }
             }
             Step::Other(count) => {

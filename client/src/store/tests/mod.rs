@@ -4,7 +4,7 @@ mod crashes;
 mod files;
 
 use super::*;
-use crate::EntryKey;
+use crate::{EntryKey, Reference};
 use proptest::prelude::*;
 
 fn user() -> UserId {
@@ -22,7 +22,15 @@ fn message(number: u8) -> MessageId {
 }
 
 fn queue(of: u8, number: u8, body: Vec<u8>) -> Change {
-    Change::Queue { log: log(of), message_id: message(number), body: body.into() }
+    let message_of = |body: Vec<u8>| match number % 3 {
+        0 => {
+            let key = EntryKey { sender: user(), device: DEVICE, message_id: message(number + 1) };
+            Message::reaction(Reference { key, offset: of.into() }, body)
+        }
+        1 => Message::media(body),
+        _ => body.into(),
+    };
+    Change::Queue { log: log(of), message_id: message(number), message: message_of(body) }
 }
 
 fn change() -> impl Strategy<Value = Change> {

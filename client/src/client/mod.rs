@@ -1,13 +1,17 @@
 //! The handles that an app holds.
 
+mod chats;
+mod group;
+
 use crate::{
-    Config, ConfigError, Entry, Event, HistoryError, OpenError, Position, ReceiptsPage, SendError, Sending,
-    Terms,
+    Config, ConfigError, Entry, Event, HistoryError, Message, OpenError, Position, ReceiptsPage, SendError,
+    Sending, Terms,
+    account::Accounts,
     driver::{Command, Driver, Keeper, Outgoing, Room, Socket, Waiter},
     session::{Answer, From, Input, Page, SessionCore, Snapshot},
     tls::Tls,
 };
-use bytes::Bytes;
+use chats::Asking;
 use proto::client::{self as wire, open_chat, read_history};
 use std::sync::{
     Arc,
@@ -47,7 +51,7 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    user: UserId,
+    asking: Asking,
     bounds: crate::Bounds,
     /// Its events went to whoever started it.
     is_kept: bool,
@@ -86,8 +90,15 @@ impl Client {
         keeper: Option<Keeper>,
         events: Option<mpsc::Sender<Event>>,
     ) -> Self {
-        let (user, bounds) = (config.user.clone(), config.bounds);
-        let socket = Socket::new(config.encoding, Tls::new(config.roots.clone()), config.credentials.clone());
+        let bounds = config.bounds;
+        let tls = Tls::new(config.roots.clone());
+        let asking = Asking {
+            accounts: Accounts::by(config.edges.clone(), tls.clone()),
+            credentials: config.credentials.clone(),
+            user: config.user.clone(),
+            device: config.device,
+        };
+        let socket = Socket::new(config.encoding, tls, config.credentials.clone());
         let is_kept = keeper.is_some();
         let core = SessionCore::new(config, snapshot, host::random::number());
         let (messages, bytes) = core.outbox_size();
@@ -97,13 +108,13 @@ impl Client {
         });
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         tokio::spawn(Driver::new(core, socket, inbox, room.clone(), keeper, events).run());
-        let shared = Shared { user, bounds, is_kept, calls: AtomicU64::new(1) };
+        let shared = Shared { asking, bounds, is_kept, calls: AtomicU64::new(1) };
         Self { commands, room, shared: Arc::new(shared) }
     }
 
     /// Who this is.
     pub fn user(&self) -> &UserId {
-        &self.shared.user
+        &self.shared.asking.user
     }
 
     /// Everything that happens from now on, in all chats. A later call takes the events over.
@@ -294,8 +305,8 @@ impl Chat {
     /// # Errors
     /// [`SendError::OutboxFull`], [`SendError::TooLarge`], [`SendError::Closed`]: nothing was accepted.
     /// [`SendError::NotKept`]: the store has failed.
-    pub async fn send(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
-        self.send_as(MessageId::from(host::random::id_in_time()), body).await
+    pub async fn send(&self, message: impl Into<Message>) -> Result<Sending, SendError> {
+        self.send_as(MessageId::from(host::random::id_in_time()), message).await
     }
 
     /// [`Chat::send`] under an id that the app has drawn (a UUID, once for each message): known before the
@@ -303,28 +314,33 @@ impl Chat {
     ///
     /// # Errors
     /// As [`Chat::send`].
-    pub async fn send_as(&self, message_id: MessageId, body: impl Into<Bytes>) -> Result<Sending, SendError> {
-        let mut sending = self.accept_if_room(message_id, body.into()).await?;
+    pub async fn send_as(
+        &self,
+        message_id: MessageId,
+        message: impl Into<Message>,
+    ) -> Result<Sending, SendError> {
+        let mut sending = self.accept_if_room(message_id, message.into()).await?;
         sending.kept().await?;
         Ok(sending)
     }
 
-    async fn accept_if_room(&self, message_id: MessageId, body: Bytes) -> Result<Sending, SendError> {
-        let body = check(body)?;
+    async fn accept_if_room(&self, message_id: MessageId, message: Message) -> Result<Sending, SendError> {
+        let message = check(message)?;
         let room = &self.client.room;
         let messages = room.messages.try_acquire().map_err(|_| self.client.outbox_full())?;
-        let bytes = room.bytes.try_acquire_many(body.len() as u32).map_err(|_| self.client.outbox_full())?;
+        let bytes =
+            room.bytes.try_acquire_many(message.body.len() as u32).map_err(|_| self.client.outbox_full())?;
         messages.forget();
         bytes.forget();
-        self.accept(message_id, body).await
+        self.accept(message_id, message).await
     }
 
     /// [`Chat::send`] that waits while the outbox is full.
     ///
     /// # Errors
     /// [`SendError::TooLarge`], [`SendError::Closed`], [`SendError::NotKept`].
-    pub async fn send_when_room(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
-        let mut sending = self.send_ahead(body).await?;
+    pub async fn send_when_room(&self, message: impl Into<Message>) -> Result<Sending, SendError> {
+        let mut sending = self.send_ahead(message).await?;
         sending.kept().await?;
         Ok(sending)
     }
@@ -334,18 +350,19 @@ impl Chat {
     ///
     /// # Errors
     /// [`SendError::TooLarge`], [`SendError::Closed`].
-    pub async fn send_ahead(&self, body: impl Into<Bytes>) -> Result<Sending, SendError> {
-        let body = check(body.into())?;
+    pub async fn send_ahead(&self, message: impl Into<Message>) -> Result<Sending, SendError> {
+        let message = check(message.into())?;
         let room = &self.client.room;
         // The semaphores are never closed.
         let messages = room.messages.acquire().await.map_err(|_| SendError::Closed)?;
-        let bytes = room.bytes.acquire_many(body.len() as u32).await.map_err(|_| SendError::Closed)?;
+        let bytes =
+            room.bytes.acquire_many(message.body.len() as u32).await.map_err(|_| SendError::Closed)?;
         messages.forget();
         bytes.forget();
-        self.accept(MessageId::from(host::random::id_in_time()), body).await
+        self.accept(MessageId::from(host::random::id_in_time()), message).await
     }
 
-    async fn accept(&self, message_id: MessageId, body: Bytes) -> Result<Sending, SendError> {
+    async fn accept(&self, message_id: MessageId, message: Message) -> Result<Sending, SendError> {
         let (home_sender, home) = oneshot::channel();
         let (replicated_sender, replicated) = oneshot::channel();
         let waiter = Waiter { home: home_sender, replicated: replicated_sender };
@@ -353,8 +370,8 @@ impl Chat {
             true => Some(oneshot::channel()).unzip(),
             false => (None, None),
         };
-        let message = Outgoing { log: self.log, message_id, body, waiter, kept };
-        self.client.commands.send(Command::Send(message)).await.map_err(|_| SendError::Closed)?;
+        let outgoing = Outgoing { log: self.log, message_id, message, waiter, kept };
+        self.client.commands.send(Command::Send(outgoing)).await.map_err(|_| SendError::Closed)?;
         Ok(Sending { message_id, kept: is_kept, home, replicated })
     }
 
@@ -465,9 +482,9 @@ impl Chat {
     }
 }
 
-fn check(body: Bytes) -> Result<Bytes, SendError> {
-    match body.len() {
-        0..=limits::BODY_MAX_BYTES => Ok(body),
+fn check(message: Message) -> Result<Message, SendError> {
+    match message.body.len() {
+        0..=limits::BODY_MAX_BYTES => Ok(message),
         bytes => Err(SendError::TooLarge { bytes, bytes_max: limits::BODY_MAX_BYTES }),
     }
 }
