@@ -32,9 +32,9 @@ impl Expected {
 /// All bugs.
 pub const EXPECTED: &[Expected] = {
     use Checker::{C1, C2, C3, C4, C6, C7, C8, C9};
-    use Mix::{AloneThenLost, Blind, JoinedEarly, JudgedLate, MovedUnheard, Rolling, Unsynced};
+    use Mix::{AloneThenLost, FencedUnderWay, JoinedEarly, JudgedLate, MovedUnheard, Rolling, Unsynced};
     &[
-        Expected { bug: Bug::SkipFenceCheck, by: &[C1, C2, C6, C7, C8], known: 1_485, mixes: &[Blind] },
+        Expected { bug: Bug::SkipFenceCheck, by: &[C2, C7], known: 41, mixes: &[FencedUnderWay] },
         Expected { bug: Bug::AckBeforeFsync, by: &[C1, C2, C7], known: 1, mixes: &[Unsynced] },
         Expected { bug: Bug::TruncateBeforeArchive, by: &[C2], known: 4, mixes: &[Rolling] },
         Expected { bug: Bug::TruncateUnfenced, by: &[C2, C7, C8, C9], known: 91, mixes: &[JudgedLate] },

@@ -58,7 +58,8 @@ impl Plan {
         let nodes: Vec<_> = nodes.collect();
         let mix = Mix::of(seed);
         // What they are aimed at lasts for a moment, in which something must have been written.
-        let is_dense = matches!(mix, Mix::JudgedLate | Mix::JoinedEarly | Mix::MovedUnheard);
+        let is_dense =
+            matches!(mix, Mix::FencedUnderWay | Mix::JudgedLate | Mix::JoinedEarly | Mix::MovedUnheard);
         let writes = if is_dense { 9..18 } else { 3..8 };
         let load = Load {
             writes_per_s: rng.random_range(writes.clone()),
@@ -135,7 +136,7 @@ mod tests {
         for seed in 0..800 {
             drawn.entry(Mix::of(seed).name()).or_insert([0, 0])[usize::from(Plan::draw(seed).is_wild)] += 1;
         }
-        assert_eq!(drawn.len(), 10);
+        assert_eq!(drawn.len(), 11);
         assert!(drawn.values().flatten().all(|runs| *runs > 0), "{drawn:?}");
     }
 }

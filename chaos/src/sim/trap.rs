@@ -16,6 +16,9 @@ pub(super) enum Sight {
     /// A node of a region has begun to obey a home in another, and holds something else than that: it is about to
     /// be told what of it to drop.
     Judged { region: usize, by: usize },
+    /// A partition that was homed in a region is given up, and gets its next home now: its followers are about to
+    /// be fenced.
+    GivenUp { region: usize },
 }
 
 /// See the module.

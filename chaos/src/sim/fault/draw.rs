@@ -9,7 +9,7 @@ use crate::sim::{
     trap::Trap,
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
-use std::ops::Range;
+use std::{ops::Range, str::FromStr};
 use types::NodeId;
 
 /// Single faults that a run has at most.
@@ -39,6 +39,7 @@ pub(in crate::sim) enum Mix {
     Scattered,
     Rolling,
     Blind,
+    FencedUnderWay,
     InTurn,
     JudgedLate,
     JoinedEarly,
@@ -48,13 +49,29 @@ pub(in crate::sim) enum Mix {
 }
 
 impl Mix {
+    /// All of them.
+    const ALL: [Self; 11] = [
+        Self::Harmless,
+        Self::Scattered,
+        Self::Rolling,
+        Self::Blind,
+        Self::FencedUnderWay,
+        Self::InTurn,
+        Self::JudgedLate,
+        Self::JoinedEarly,
+        Self::Unsynced,
+        Self::AloneThenLost,
+        Self::MovedUnheard,
+    ];
+
     /// The seed's own.
     pub(in crate::sim) fn of(seed: u64) -> Self {
         match StdRng::seed_from_u64(!seed).random_range(0..100) {
             0..10 => Self::Harmless,
             10..30 => Self::Scattered,
             30..46 => Self::Rolling,
-            46..57 => Self::Blind,
+            46..52 => Self::Blind,
+            52..57 => Self::FencedUnderWay,
             57..67 => Self::InTurn,
             67..74 => Self::JudgedLate,
             74..81 => Self::JoinedEarly,
@@ -71,6 +88,7 @@ impl Mix {
             Self::Scattered => "scattered",
             Self::Rolling => "rolling",
             Self::Blind => "blind",
+            Self::FencedUnderWay => "fenced under way",
             Self::InTurn => "in turn",
             Self::JudgedLate => "judged late",
             Self::JoinedEarly => "joined early",
@@ -78,6 +96,16 @@ impl Mix {
             Self::AloneThenLost => "alone, then lost",
             Self::MovedUnheard => "moved unheard",
         }
+    }
+}
+
+impl FromStr for Mix {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join("\", \"");
+        let found = Self::ALL.into_iter().find(|mix| mix.name() == name);
+        found.ok_or_else(|| format!("no mix is named {name:?}; there are \"{}\"", names()))
     }
 }
 
@@ -100,6 +128,7 @@ pub(in crate::sim) fn draw(
         Mix::Scattered => draw.scattered(FAULTS_MAX),
         Mix::Rolling => draw.rolling(),
         Mix::Blind => draw.blind(),
+        Mix::FencedUnderWay => draw.fenced_under_way(),
         Mix::InTurn => draw.in_turn(),
         Mix::JudgedLate => draw.judged_late(),
         Mix::JoinedEarly => draw.joined_early(),

@@ -8,7 +8,7 @@ use crate::sim::{
 use futures_util::FutureExt as _;
 use log_store::LogStore as _;
 use std::cmp::Reverse;
-use types::{NodeId, PartitionRow};
+use types::{NodeId, PartitionRow, PartitionState};
 
 impl Run {
     /// The faults of traps that see what they wait for are planned.
@@ -41,6 +41,7 @@ impl Run {
             Sight::Joined { region, home } => {
                 is_homed_in(home) && row.isr.iter().any(|member| self.is_in(&member.node, region))
             }
+            Sight::GivenUp { region } => is_homed_in(region) && row.state == PartitionState::FailingOver,
             Sight::Judged { region, by } => {
                 let nodes = self.plan.nodes.iter().zip(&self.disks).filter(|((_, it), _)| *it == region);
                 let mut ends = nodes.filter_map(|(_, disk)| {

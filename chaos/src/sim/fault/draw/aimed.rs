@@ -10,6 +10,40 @@ use rand::RngExt as _;
 
 /// Each answers how many commands of the operator a run like this has at most.
 impl Draw<'_> {
+    /// Nobody but the directory has lost the home, which goes on writing while its lease runs. As it is given up, the
+    /// followers' disks stall: they are fenced behind what was under way to their disks, and what the home sends next
+    /// lies behind the fence. All of it is synced at once, before anybody there has heard of the fence.
+    ///
+    /// ```text
+    ///    first   home ──✕ not heard ── given up ──(writes, until its lease ends)──┤
+    ///    others  ─────────────────────────┤ disks stall: fence, then records ├─ synced ─ new home ──▶
+    /// ```
+    pub(super) fn fenced_under_way(&mut self) -> usize {
+        let order = self.order();
+        let mut at_us = self.when.start + self.rng.random_range(4_500_000..6_500_000);
+        for first in order {
+            if at_us >= self.when.end {
+                break;
+            }
+            let until_us = at_us + self.rng.random_range(5_000_000..8_000_000);
+            for node in self.nodes_of(first) {
+                self.add(at_us, until_us, Fault::CutFromDirectory(node));
+            }
+            // Shorter than a call to fence may take.
+            let stalls_us = self.rng.random_range(150_000..800_000);
+            let others = (0..self.regions).filter(|other| *other != first);
+            let stalled = others.flat_map(|other| self.nodes_of(other)).map(|node| Planned {
+                from_us: 0,
+                until_us: stalls_us,
+                fault: Fault::DiskStalls(node),
+            });
+            let stalled = stalled.collect();
+            self.drawn.traps.push(Trap::new(Sight::GivenUp { region: first }, (at_us, until_us), stalled));
+            at_us = until_us + self.rng.random_range(1_500_000..4_000_000);
+        }
+        0
+    }
+
     /// A follower that holds more than the new home, and did not hear of it, hears of it late; the new home goes
     /// while the follower is being told what of it to drop, and nobody but the follower can follow it.
     ///
