@@ -30,6 +30,9 @@ pub struct Args {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Only seeds of this mix of faults, by its name: `blind`, `judged late` …
+    #[arg(long, conflicts_with_all = ["seed", "bugs"])]
+    mix: Option<Mix>,
     /// Runs at a time; as many as there are cores otherwise.
     #[arg(long)]
     jobs: Option<usize>,

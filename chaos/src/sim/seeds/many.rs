@@ -26,7 +26,9 @@ impl Count {
 
 /// Runs them, tells of failed ones at once and of all in the end; fails where one did.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let seeds = args.from..args.from.saturating_add(args.seeds);
+    let is_wanted = |seed: &u64| args.mix.is_none_or(|mix| mix == Mix::of(*seed));
+    let count = usize::try_from(args.seeds).unwrap_or(usize::MAX);
+    let seeds = (args.from..=u64::MAX).filter(is_wanted).take(count);
     let mut progress = Progress::new(args.seeds);
     let mut all = Count::default();
     let mut mixes: BTreeMap<&'static str, Count> = BTreeMap::new();
