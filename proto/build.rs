@@ -1,5 +1,8 @@
 //! Compiles the .proto files without a protoc.
 
+#[path = "build/schemas.rs"]
+mod schemas;
+
 use std::{env, fs, path::PathBuf};
 
 const FILES: &[&str] = &[
@@ -21,10 +24,13 @@ const FILES: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
+    println!("cargo::rerun-if-changed=build");
     let descriptors = protox::compile(FILES, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let set = out.join("hearth.bin");
     fs::write(&set, prost::Message::encode_to_vec(&descriptors))?;
+    let client = schemas::of_package(&descriptors, "hearth.client.v1", "client")?;
+    fs::write(out.join("client-schemas.json"), client.to_string())?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     pbjson_build::Builder::new()
         .register_descriptors(&fs::read(&set)?)?

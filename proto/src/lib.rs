@@ -41,6 +41,7 @@ pub mod outbox;
 mod page;
 mod placement;
 mod record;
+mod schemas;
 
 pub use account::{decode_account, encode_account, encode_account_change};
 pub use batch::{batch_records, epoch_runs};
@@ -52,3 +53,4 @@ pub use convert::{Malformed, log_id, message_id, request_id, store_id};
 pub use entry::{ack_policy_from_client, ack_policy_to_client, client_entry, client_error};
 pub use page::{history_page, history_page_json};
 pub use record::{ack_policy, decode_import, decode_record, encode_import, encode_record, entry_body};
+pub use schemas::CLIENT_SCHEMAS;
