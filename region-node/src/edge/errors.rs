@@ -1,5 +1,6 @@
 //! What refusals are over HTTP (RFC 9457), and with which close codes a session ends.
 
+use super::rest::Position;
 use crate::{delivery::token, service::ReadRefusal};
 use axum::{
     Json,
@@ -9,6 +10,7 @@ use axum::{
 use proto::client;
 use serde::Serialize;
 use types::{Code, LogId, Refusal};
+use utoipa::ToSchema;
 
 /// Close codes of the WebSocket protocol, and Hearth's own from 4000 on.
 pub(crate) mod close {
@@ -103,18 +105,36 @@ impl Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Body {
+/// Why a request was refused (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Body {
+    /// A URI for each code.
+    #[schema(format = "uri", example = "urn:hearth:error:name_taken")]
     r#type: String,
+    /// The code in words.
+    #[schema(example = "name taken")]
     title: String,
+    /// The status of the answer.
+    #[schema(minimum = 400, maximum = 599, example = 409)]
     status: u16,
+    /// A sentence for people, naming the offending value.
+    #[schema(example = "alice is taken")]
     detail: String,
+    /// What kind of refusal it is.
+    #[schema(value_type = String)]
     code: Code,
+    /// The same request can succeed later without being changed.
     retryable: bool,
+    /// The write may have happened; repeating it with the same id is safe.
     indeterminate: bool,
+    /// When a repetition makes sense, in ms from now; left out where that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = u64, required = false)]
     retry_after_ms: Option<u64>,
+    /// With code `diverged`: up to where history is shared.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Position, required = false)]
     common: Option<String>,
 }
 

@@ -2,6 +2,11 @@
 
 use super::{
     Caller, bad, done, json,
+    openapi::{
+        forms,
+        refused::{Bearer, OwnWrite, Password, Refused, SomeAccount},
+    },
+    path::{At, ChatPath},
     request_id::{self, RequestId},
 };
 use crate::{
@@ -9,42 +14,49 @@ use crate::{
     edge::{Edge, errors::Problem, request},
 };
 use axum::{
-    Json, Router,
+    Json,
     body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{State, rejection::BytesRejection},
     http::header,
     response::{IntoResponse, Response},
-    routing::{get, patch, post, put},
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use types::account::{About, AccountChange, Audience, ChatMarks, DisplayName, MediaId, OpenAccount, Privacy};
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-pub(super) fn routes() -> Router<Edge> {
-    Router::new()
-        .route("/v1/account", get(read))
-        .route("/v1/account/profile", patch(change_profile))
-        .route("/v1/account/privacy", put(change_privacy))
-        .route("/v1/account/export", get(export_all))
-        .route("/v1/account/close", post(close))
-        .route("/v1/chats/{id}/marks", put(mark))
+pub(super) fn routes() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(read))
+        .routes(routes!(change_profile))
+        .routes(routes!(change_privacy))
+        .routes(routes!(export_all))
+        .routes(routes!(close))
+        .routes(routes!(mark))
 }
 
 /// The caller's account.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Account)]
 struct Own {
     /// Who the user is in chats.
+    #[schema(value_type = forms::UserId)]
     user: String,
     /// What the user is found by.
+    #[schema(value_type = forms::Username)]
     username: String,
     /// Where the user has given it.
+    #[schema(value_type = Option<forms::Phone>)]
     phone: Option<String>,
     /// How the user wants to be called.
+    #[schema(value_type = forms::DisplayName)]
     display_name: String,
     /// What the user says of themselves.
+    #[schema(value_type = forms::About)]
     about: String,
     /// A picture.
+    #[schema(value_type = Option<forms::MediaId>)]
     avatar: Option<String>,
     /// Who sees what.
     privacy: PrivacyTerms,
@@ -100,13 +112,15 @@ impl From<Seen> for Audience {
 struct ProfileChange {
     /// 1 to 128 bytes.
     #[serde(default)]
+    #[schema(value_type = Option<forms::DisplayName>)]
     display_name: Option<String>,
     /// At most 512 bytes.
     #[serde(default)]
+    #[schema(value_type = Option<forms::About>)]
     about: Option<String>,
     /// A picture; null takes it away.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<forms::MediaId>)]
     avatar: Option<Option<String>>,
 }
 
@@ -118,6 +132,7 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D
 /// What the user says of a chat, for their own devices.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ChatMarks)]
 struct Marks {
     /// No notification before this time, in ms since 1970; 0: not muted.
     #[serde(default)]
@@ -133,13 +148,20 @@ struct Marks {
 /// The end of the account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CloseAccount)]
 struct Close {
     /// Drawn by the client; the same for each repetition.
     request_id: Uuid,
     /// The user's.
+    #[schema(max_length = 256, example = "correct horse battery")]
     password: String,
 }
 
+/// Reads the caller's account.
+#[utoipa::path(
+    get, path = "/v1/account", operation_id = "readAccount", tag = "account",
+    responses((status = 200, description = "The account.", body = Own), Refused<(Bearer, SomeAccount)>),
+)]
 async fn read(State(edge): State<Edge>, caller: Caller) -> Result<Response, Problem> {
     let OpenAccount { names, profile, privacy, .. } = edge.0.accounts.own(&caller.user).await?;
     let own = Own {
@@ -158,6 +180,12 @@ async fn read(State(edge): State<Edge>, caller: Caller) -> Result<Response, Prob
     Ok(Json(own).into_response())
 }
 
+/// Changes what others see of the caller.
+#[utoipa::path(
+    patch, path = "/v1/account/profile", operation_id = "changeProfile", tag = "account",
+    params(RequestId), request_body = ProfileChange,
+    responses((status = 204, description = "It is changed."), Refused<(Bearer, OwnWrite)>),
+)]
 async fn change_profile(
     State(edge): State<Edge>,
     Caller { user, device }: Caller,
@@ -179,6 +207,12 @@ async fn change_profile(
     Ok(done())
 }
 
+/// Says who sees what of the caller.
+#[utoipa::path(
+    put, path = "/v1/account/privacy", operation_id = "changePrivacy", tag = "account",
+    params(RequestId), request_body = PrivacyTerms,
+    responses((status = 204, description = "It is changed."), Refused<(Bearer, OwnWrite)>),
+)]
 async fn change_privacy(
     State(edge): State<Edge>,
     Caller { user, device }: Caller,
@@ -192,9 +226,15 @@ async fn change_privacy(
     Ok(done())
 }
 
+/// Mutes, archives or pins a chat, for the caller's own devices.
+#[utoipa::path(
+    put, path = "/v1/chats/{id}/marks", operation_id = "markChat", tag = "account",
+    params(ChatPath, RequestId), request_body = Marks,
+    responses((status = 204, description = "It is marked."), Refused<(Bearer, OwnWrite)>),
+)]
 async fn mark(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     Caller { user, device }: Caller,
     RequestId(request): RequestId,
     body: Result<Bytes, BytesRejection>,
@@ -206,6 +246,11 @@ async fn mark(
     Ok(done())
 }
 
+/// Tells all that is kept of the caller's account, but its secrets.
+#[utoipa::path(
+    get, path = "/v1/account/export", operation_id = "exportAccount", tag = "account",
+    responses((status = 200, description = "One document.", body = Object), Refused<(Bearer, SomeAccount)>),
+)]
 async fn export_all(State(edge): State<Edge>, caller: Caller) -> Result<Response, Problem> {
     let open = edge.0.accounts.own(&caller.user).await?;
     let headers = [
@@ -215,6 +260,13 @@ async fn export_all(State(edge): State<Edge>, caller: Caller) -> Result<Response
     Ok((headers, Json(export(&caller.user, &open))).into_response())
 }
 
+/// Ends the caller's account, for good.
+///
+/// All that it says is erased, and its names are free for others after a while.
+#[utoipa::path(
+    post, path = "/v1/account/close", operation_id = "closeAccount", tag = "account", request_body = Close,
+    responses((status = 204, description = "It has ended."), Refused<(Bearer, Password, OwnWrite)>),
+)]
 async fn close(
     State(edge): State<Edge>,
     Caller { user, device }: Caller,

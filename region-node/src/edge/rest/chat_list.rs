@@ -3,7 +3,13 @@
 //! Which there are, the user's account log says: each chat tells the logs of its members, as an effect of the entry that
 //! made them members. How a chat stands, the nearest copy of it says.
 
-use super::{Caller, bad};
+use super::{
+    Caller, bad,
+    openapi::{
+        forms,
+        refused::{Bearer, Refused, SomeAccount},
+    },
+};
 use crate::{
     accounts::{Kind, Who},
     delivery::token,
@@ -11,10 +17,9 @@ use crate::{
     service::{Glance, ReadFrom, UNREAD_MAX},
 };
 use axum::{
-    Json, Router,
+    Json,
     extract::{Query, State, rejection::QueryRejection},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use futures_util::{StreamExt as _, stream};
 use proto::client;
@@ -24,7 +29,8 @@ use types::{
     LogId, LogKind, Position, Refusal, UserId,
     account::{ChatMarks, OpenAccount},
 };
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{IntoParams, ToSchema, openapi::Ref};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Chats of a page where none are asked for, and the most.
 const PAGE_DEFAULT: usize = 20;
@@ -32,18 +38,22 @@ const PAGE_MAX: usize = 50;
 /// Last entries that are read at a time.
 const READS_MAX: usize = 8;
 
-pub(super) fn routes() -> Router<Edge> {
-    Router::new().route("/v1/chats", get(list))
+pub(super) fn routes() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(list))
 }
 
 /// Which page.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
     /// The `next` of the page before.
+    #[param(value_type = String, required = false, max_length = 64)]
     after: Option<String>,
     /// 20 where it is left out; at most 50.
+    #[param(value_type = usize, required = false, minimum = 1, maximum = 50)]
     limit: Option<usize>,
     /// Only those that are archived, or only those that are not; left out: both.
+    #[param(value_type = bool, required = false)]
     archived: Option<bool>,
 }
 
@@ -54,6 +64,7 @@ struct Chats {
     chats: Vec<Chat>,
     /// Where the next page begins; left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     next: Option<String>,
     /// Chats of which nothing can be told now, because no copy of them can be asked: they are in no page.
     unavailable: usize,
@@ -63,15 +74,18 @@ struct Chats {
 #[derive(Serialize, ToSchema)]
 struct Chat {
     /// Its id.
+    #[schema(value_type = forms::LogId)]
     log: String,
     /// Whether it is a direct chat or a group.
     kind: Kinds,
     /// The other user of a direct chat.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = forms::UserId, required = false)]
     with: Option<String>,
     /// How many members it has.
     members: usize,
     /// The position of its last entry.
+    #[schema(value_type = forms::Position)]
     head: String,
     /// The offset of that.
     head_offset: u64,
@@ -79,7 +93,7 @@ struct Chat {
     head_at_ms: u64,
     /// The last entry, as in a page of history; left out where it cannot be read now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(schema_with = entry, required = false)]
     last: Option<client::Entry>,
     /// Up to which offset the caller has read, on any device.
     read_offset: u64,
@@ -95,9 +109,14 @@ struct Chat {
     pinned: bool,
 }
 
+fn entry() -> Ref {
+    Ref::from_schema_name("client.Entry")
+}
+
 /// What a chat is.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ChatKind)]
 enum Kinds {
     /// Of two users.
     Direct,
@@ -133,6 +152,11 @@ impl Place {
     }
 }
 
+/// Lists the caller's chats.
+#[utoipa::path(
+    get, path = "/v1/chats", operation_id = "listChats", tag = "chats", params(ListQuery),
+    responses((status = 200, description = "A page of them.", body = Chats), Refused<(Bearer, SomeAccount)>),
+)]
 async fn list(
     State(edge): State<Edge>,
     query: Result<Query<ListQuery>, QueryRejection>,

@@ -2,19 +2,25 @@
 //!
 //! Bodies are the JSON of the client protocol's messages. A page of history is also answered as protobuf.
 
-use super::{Caller, json};
+use super::{
+    Caller, json,
+    openapi::{
+        forms,
+        refused::{Bearer, ChatRead, ChatWrite, Opening, Positions, Refused},
+    },
+    path::{At, ChatPath},
+};
 use crate::{
     delivery::token,
     edge::{Edge, errors::Problem, request, session::sent},
     router::Draft,
 };
 use axum::{
-    Json, Router,
+    Json,
     body::Bytes,
-    extract::{Path, Query, State, rejection::BytesRejection, rejection::QueryRejection},
+    extract::{Query, State, rejection::BytesRejection, rejection::QueryRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use prost::Message as _;
 use proto::client::{self, server_frame::Frame};
@@ -22,15 +28,27 @@ use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::Instant;
 use types::{Code, Position, Refusal};
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// The media types of a page of history.
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/x-protobuf";
 
-pub(super) fn routes() -> Router<Edge> {
-    Router::new().route("/v1/chats", post(open_chat)).route("/v1/chats/{id}/messages", get(read).post(send))
+pub(super) fn routes() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(open_chat)).routes(routes!(read, send))
 }
 
+/// Opens a chat, or finds that it is there.
+#[utoipa::path(
+    post, path = "/v1/chats", operation_id = "openChat", tag = "chats",
+    request_body = ref("#/components/schemas/client.OpenChat"),
+    responses(
+        (status = 201, description = "It is there, in every in-sync region.",
+            body = ref("#/components/schemas/client.ChatOpened")),
+        Refused<(Bearer, Opening)>,
+    ),
+)]
 async fn open_chat(
     State(edge): State<Edge>,
     Caller { user, .. }: Caller,
@@ -42,9 +60,21 @@ async fn open_chat(
     Ok((StatusCode::CREATED, Json(opened)).into_response())
 }
 
+/// Writes a message.
+///
+/// Repeating it with the same `messageId`, at any node, answers the position of the one entry.
+#[utoipa::path(
+    post, path = "/v1/chats/{id}/messages", operation_id = "send", tag = "chats", params(ChatPath),
+    request_body = ref("#/components/schemas/client.Send"),
+    responses(
+        (status = 201, description = "It stands at this position, at this ack.",
+            body = ref("#/components/schemas/client.Sent")),
+        Refused<(Bearer, ChatWrite)>,
+    ),
+)]
 async fn send(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     Caller { user: sender, device }: Caller,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
@@ -68,17 +98,37 @@ async fn send(
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// Which page; from the end where neither `after` nor `before` is given.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
+    /// Entries behind this position, oldest first.
+    #[param(value_type = forms::Position, required = false)]
     after: Option<String>,
+    /// Entries before this position, going back.
+    #[param(value_type = forms::Position, required = false)]
     before: Option<String>,
+    /// At most so many; 0: 50.
     #[serde(default)]
+    #[param(minimum = 0, maximum = 500)]
     limit: u32,
 }
 
+/// Reads a page of history, as JSON or, where that is accepted, as protobuf.
+#[utoipa::path(
+    get, path = "/v1/chats/{id}/messages", operation_id = "readHistory", tag = "chats",
+    params(ChatPath, PageQuery),
+    responses(
+        (status = 200, description = "In the order of the chat.", content(
+            (ref("#/components/schemas/client.HistoryPage") = "application/json"),
+            ("application/x-protobuf"),
+        )),
+        Refused<(Bearer, ChatRead, Positions)>,
+    ),
+)]
 async fn read(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     query: Result<Query<PageQuery>, QueryRejection>,
     Caller { user, .. }: Caller,
     headers: HeaderMap,

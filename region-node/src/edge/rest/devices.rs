@@ -1,13 +1,20 @@
 //! The devices of a user.
 
-use super::{Caller, bad, device_text, done, json, request_id::RequestId};
+use super::{
+    Caller, bad, device_text, done, json,
+    openapi::{
+        forms,
+        refused::{Bearer, NamedDevice, OwnWrite, Refused, SomeAccount},
+    },
+    path::{At, DevicePath},
+    request_id::RequestId,
+};
 use crate::edge::{Edge, errors::Problem};
 use axum::{
-    Json, Router,
+    Json,
     body::Bytes,
-    extract::{Path, State, rejection::BytesRejection},
+    extract::{State, rejection::BytesRejection},
     response::{IntoResponse, Response},
-    routing::{get, patch},
 };
 use serde::{Deserialize, Serialize};
 use types::{
@@ -15,11 +22,10 @@ use types::{
     account::{AccountChange, DeviceName},
 };
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) fn routes() -> Router<Edge> {
-    Router::new()
-        .route("/v1/devices", get(list).delete(revoke_others))
-        .route("/v1/devices/{device}", patch(rename).delete(revoke))
+pub(super) fn routes() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(list, revoke_others)).routes(routes!(rename, revoke))
 }
 
 /// A user's devices, all of them: there are 16 at most.
@@ -33,8 +39,10 @@ struct Devices {
 #[derive(Serialize, ToSchema)]
 struct Device {
     /// Its number.
+    #[schema(value_type = forms::DeviceId)]
     device: String,
     /// What the user calls it.
+    #[schema(value_type = forms::DeviceName)]
     name: String,
     /// Since when it is logged in, in ms since 1970.
     added_at_ms: u64,
@@ -49,9 +57,15 @@ struct Device {
 #[serde(deny_unknown_fields)]
 struct Rename {
     /// 1 to 64 bytes.
+    #[schema(value_type = forms::DeviceName)]
     name: String,
 }
 
+/// Lists the caller's devices.
+#[utoipa::path(
+    get, path = "/v1/devices", operation_id = "listDevices", tag = "devices",
+    responses((status = 200, description = "All of them.", body = Devices), Refused<(Bearer, SomeAccount)>),
+)]
 async fn list(State(edge): State<Edge>, caller: Caller) -> Result<Response, Problem> {
     let open = edge.0.accounts.own(&caller.user).await?;
     let devices = open.devices.into_iter().map(|(device, known)| Device {
@@ -64,9 +78,15 @@ async fn list(State(edge): State<Edge>, caller: Caller) -> Result<Response, Prob
     Ok(Json(Devices { devices: devices.collect() }).into_response())
 }
 
+/// Gives a device another name.
+#[utoipa::path(
+    patch, path = "/v1/devices/{device}", operation_id = "renameDevice", tag = "devices",
+    params(DevicePath, RequestId), request_body = Rename,
+    responses((status = 204, description = "It has the name."), Refused<(Bearer, OwnWrite, NamedDevice)>),
+)]
 async fn rename(
     State(edge): State<Edge>,
-    Path(device): Path<String>,
+    At(DevicePath { device }): At<DevicePath>,
     Caller { user, device: by }: Caller,
     RequestId(request): RequestId,
     body: Result<Bytes, BytesRejection>,
@@ -80,9 +100,15 @@ async fn rename(
     Ok(done())
 }
 
+/// Logs a device out.
+#[utoipa::path(
+    delete, path = "/v1/devices/{device}", operation_id = "revokeDevice", tag = "devices",
+    params(DevicePath, RequestId),
+    responses((status = 204, description = "It is logged out."), Refused<(Bearer, OwnWrite, NamedDevice)>),
+)]
 async fn revoke(
     State(edge): State<Edge>,
-    Path(device): Path<String>,
+    At(DevicePath { device }): At<DevicePath>,
     Caller { user, device: by }: Caller,
     RequestId(request): RequestId,
 ) -> Result<Response, Problem> {
@@ -90,6 +116,11 @@ async fn revoke(
     Ok(done())
 }
 
+/// Logs every device out but the asking one.
+#[utoipa::path(
+    delete, path = "/v1/devices", operation_id = "revokeOtherDevices", tag = "devices",
+    responses((status = 204, description = "They are logged out."), Refused<(Bearer, OwnWrite, NamedDevice)>),
+)]
 async fn revoke_others(
     State(edge): State<Edge>,
     Caller { user, device }: Caller,

@@ -1,43 +1,49 @@
-//! Chats beside their messages: members, terms, invites, deletions.
+//! Chats beside their messages: members, terms, deletions.
 
-use super::{Caller, bad, json, request_id::RequestId};
+use super::{
+    Caller, bad, json,
+    openapi::{
+        forms,
+        refused::{Bearer, ChatRead, ChatWrite, NamedMessage, Refused},
+    },
+    path::{At, ChatPath},
+    request_id::RequestId,
+};
 use crate::{
-    clock,
     delivery::token,
     edge::{Edge, errors::Problem, groups::page_limit, request, request::changes},
     router::Draft,
 };
 use axum::{
-    Json, Router,
+    Json,
     body::Bytes,
-    extract::{Path, Query, State, rejection::BytesRejection, rejection::QueryRejection},
+    extract::{Query, State, rejection::BytesRejection, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
 };
-use data_encoding::{BASE64, BASE64URL_NOPAD};
+use data_encoding::BASE64;
 use proto::client;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
 use types::{AckPolicy, Code, Refusal};
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) fn routes() -> Router<Edge> {
-    Router::new()
-        .route("/v1/chats/{id}", get(info).patch(change_settings))
-        .route("/v1/chats/{id}/members", get(members).post(change_members))
-        .route("/v1/chats/{id}/invites", get(invites).post(make_invite))
-        .route("/v1/chats/{id}/invites/{invite}", delete(revoke_invite))
-        .route("/v1/chats/{id}/join", post(join))
-        .route("/v1/chats/{id}/leave", post(leave))
-        .route("/v1/chats/{id}/deletions", post(delete_messages))
+pub(super) fn routes() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(info, change_settings))
+        .routes(routes!(members, change_members))
+        .routes(routes!(leave))
+        .routes(routes!(delete_messages))
 }
 
 /// A change that is in the chat, in every in-sync region.
 #[derive(Serialize, ToSchema)]
-struct Changed {
+#[schema(as = ChatChanged)]
+pub(super) struct Changed {
     /// Where its entry stands.
+    #[schema(value_type = forms::Position)]
     position: String,
     /// Its number in the chat.
     offset: u64,
@@ -47,22 +53,28 @@ struct Changed {
 
 /// What a chat is now.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ChatInfo)]
 struct Info {
     /// The chat.
+    #[schema(value_type = forms::LogId)]
     log: String,
     /// Ciphertext, base64; empty: none.
     name: String,
     /// A media id.
+    #[schema(value_type = Option<forms::MediaId>)]
     avatar: Option<String>,
     /// How long messages stay, in ms; 0: for good.
     expiry_ms: u64,
     /// The lowest role that may add members and make invites.
+    #[schema(value_type = Role)]
     inviters: String,
     /// The lowest role that may write.
+    #[schema(value_type = Role)]
     writers: String,
     /// How many are in it.
     members: u32,
     /// What the caller is in it.
+    #[schema(value_type = Role)]
     role: String,
     /// In ms since 1970.
     created_at_ms: u64,
@@ -71,22 +83,26 @@ struct Info {
 /// What is to be different; what is left out stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ChatSettings, example = json!({ "name": "aGVsbG8=", "expiry_ms": 86_400_000 }))]
 struct Settings {
     /// Ciphertext, base64, at most 256 bytes; empty: none.
     #[serde(default)]
+    #[schema(max_length = 344)]
     name: Option<String>,
     /// A media id; `null`: none.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<forms::MediaId>)]
     avatar: Option<Option<String>>,
     /// How long messages stay, in ms: at least 1,000; 0: for good.
     #[serde(default)]
     expiry_ms: Option<u64>,
     /// `member`, `admin` or `owner`.
     #[serde(default)]
+    #[schema(value_type = Option<Role>)]
     inviters: Option<String>,
     /// `member`, `admin` or `owner`.
     #[serde(default)]
+    #[schema(value_type = Option<Role>)]
     writers: Option<String>,
 }
 
@@ -100,6 +116,7 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D
 #[serde(deny_unknown_fields)]
 struct MemberChanges {
     /// 1 to 256 users.
+    #[schema(min_items = 1, max_items = 256)]
     changes: Vec<MemberChange>,
 }
 
@@ -108,20 +125,25 @@ struct MemberChanges {
 #[serde(deny_unknown_fields)]
 struct MemberChange {
     /// Who.
+    #[schema(value_type = forms::UserId)]
     user: String,
     /// `member`, `admin` or `owner`; `null`: the user is no member any more.
     #[serde(default)]
+    #[schema(value_type = Option<Role>)]
     role: Option<String>,
 }
 
 /// Which page.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
     /// The last user of the page before.
     #[serde(default)]
+    #[param(value_type = forms::UserId, required = false)]
     after: String,
     /// 50 where it is left out; at most 500.
     #[serde(default)]
+    #[param(minimum = 0, maximum = 500)]
     limit: u32,
 }
 
@@ -138,55 +160,13 @@ struct Members {
 #[derive(Serialize, ToSchema)]
 struct Member {
     /// Who.
+    #[schema(value_type = forms::UserId)]
     user: String,
     /// `member`, `admin` or `owner`.
+    #[schema(value_type = Role)]
     role: String,
     /// The offset of the entry by which the user came.
     joined_at: u64,
-}
-
-/// Whoever knows the secret may join.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct NewInvite {
-    /// 16 to 64 random bytes, base64url without padding.
-    secret: String,
-    /// How long it can be used, in ms; 0: a week; at most 366 days.
-    #[serde(default)]
-    lifetime_ms: u64,
-    /// By how many users; 0: by as many as the chat may have.
-    #[serde(default)]
-    uses_max: u32,
-}
-
-/// The invites that can be used.
-#[derive(Serialize, ToSchema)]
-struct Invites {
-    /// At most 64.
-    invites: Vec<Invite>,
-}
-
-/// An invite.
-#[derive(Serialize, ToSchema)]
-struct Invite {
-    /// What it is revoked by.
-    invite: String,
-    /// Who made it.
-    made_by: String,
-    /// Until when it can be used, in ms since 1970.
-    expires_at_ms: u64,
-    /// By how many users.
-    uses_max: u32,
-    /// How many of them have come.
-    uses: u32,
-}
-
-/// Coming by an invite.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Joining {
-    /// The invite's secret, base64url without padding.
-    secret: String,
 }
 
 /// Messages whose bodies are to leave every store.
@@ -194,24 +174,45 @@ struct Joining {
 #[serde(deny_unknown_fields)]
 struct Deletion {
     /// 1 to 256 messages.
+    #[schema(min_items = 1, max_items = 256)]
     messages: Vec<Reference>,
 }
 
 /// A message, by what makes it one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = MessageReference)]
 struct Reference {
     /// Who wrote it.
+    #[schema(value_type = forms::UserId)]
     sender: String,
     /// On which device, a number.
     #[serde(default)]
+    #[schema(value_type = forms::DeviceId, required = false)]
     device: String,
     /// The device's name for it.
+    #[schema(format = "uuid")]
     message_id: String,
 }
 
+/// What a member may do.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(
+    dead_code,
+    reason = "the client protocol has roles as texts; this tells the document which there are"
+)]
+enum Role {
+    /// Reads and writes.
+    Member,
+    /// Also changes members and terms.
+    Admin,
+    /// Also makes others owners.
+    Owner,
+}
+
 /// Writes a change, and answers once it is `replicated`.
-async fn write(
+pub(super) async fn write(
     edge: &Edge,
     Caller { user, device }: Caller,
     message: Result<request::Message, Refusal>,
@@ -235,9 +236,14 @@ async fn write(
     Ok((StatusCode::CREATED, Json(changed)).into_response())
 }
 
+/// Tells what a chat is now.
+#[utoipa::path(
+    get, path = "/v1/chats/{id}", operation_id = "readChat", tag = "chats", params(ChatPath),
+    responses((status = 200, description = "The chat.", body = Info), Refused<(Bearer, ChatRead)>),
+)]
 async fn info(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     caller: Caller,
 ) -> Result<Response, Problem> {
     let info = edge.0.router.chat_info(request::log(&log)?, &caller.user).await?;
@@ -255,9 +261,15 @@ async fn info(
     Ok(Json(info).into_response())
 }
 
+/// Changes the name, the picture or the terms of a chat.
+#[utoipa::path(
+    patch, path = "/v1/chats/{id}", operation_id = "changeChat", tag = "chats",
+    params(ChatPath, RequestId), request_body = Settings,
+    responses((status = 201, description = "It is changed.", body = Changed), Refused<(Bearer, ChatWrite)>),
+)]
 async fn change_settings(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     caller: Caller,
     RequestId(id): RequestId,
     body: Result<Bytes, BytesRejection>,
@@ -276,9 +288,15 @@ async fn change_settings(
     write(&edge, caller, changes::settings(wire)).await
 }
 
+/// Lists the members of a chat.
+#[utoipa::path(
+    get, path = "/v1/chats/{id}/members", operation_id = "listMembers", tag = "chats",
+    params(ChatPath, PageQuery),
+    responses((status = 200, description = "A page of them.", body = Members), Refused<(Bearer, ChatRead)>),
+)]
 async fn members(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     query: Result<Query<PageQuery>, QueryRejection>,
     caller: Caller,
 ) -> Result<Response, Problem> {
@@ -295,9 +313,15 @@ async fn members(
     Ok(Json(Members { members, has_more: !page.at_end }).into_response())
 }
 
+/// Adds members, removes some, changes roles: all of it or nothing.
+#[utoipa::path(
+    post, path = "/v1/chats/{id}/members", operation_id = "changeMembers", tag = "chats",
+    params(ChatPath, RequestId), request_body = MemberChanges,
+    responses((status = 201, description = "It is done.", body = Changed), Refused<(Bearer, ChatWrite)>),
+)]
 async fn change_members(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     caller: Caller,
     RequestId(id): RequestId,
     body: Result<Bytes, BytesRejection>,
@@ -309,9 +333,18 @@ async fn change_members(
     write(&edge, caller, changes::members(&wire)).await
 }
 
+/// Leaves a chat.
+#[utoipa::path(
+    post, path = "/v1/chats/{id}/leave", operation_id = "leaveChat", tag = "chats",
+    params(ChatPath, RequestId),
+    responses(
+        (status = 201, description = "The caller is no member.", body = Changed),
+        Refused<(Bearer, ChatWrite)>,
+    ),
+)]
 async fn leave(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     caller: Caller,
     RequestId(id): RequestId,
 ) -> Result<Response, Problem> {
@@ -320,61 +353,18 @@ async fn leave(
     write(&edge, caller, changes::members(&wire)).await
 }
 
-async fn invites(
-    State(edge): State<Edge>,
-    Path(log): Path<String>,
-    caller: Caller,
-) -> Result<Response, Problem> {
-    let now_ms = clock::wall_ms();
-    let page = edge.0.router.chat_invites(request::log(&log)?, &caller.user, now_ms).await?;
-    let invite = |invite: client::Invite| Invite {
-        invite: invite.invite,
-        made_by: invite.made_by,
-        expires_at_ms: invite.expires_at_ms,
-        uses_max: invite.uses_max,
-        uses: invite.uses,
-    };
-    Ok(Json(Invites { invites: page.invites.into_iter().map(invite).collect() }).into_response())
-}
-
-async fn make_invite(
-    State(edge): State<Edge>,
-    Path(log): Path<String>,
-    caller: Caller,
-    RequestId(id): RequestId,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let NewInvite { secret, lifetime_ms, uses_max } = json(body)?;
-    let secret = read_secret(&secret)?;
-    let wire = client::MakeInvite { log, message_id: id.to_string(), secret, lifetime_ms, uses_max };
-    write(&edge, caller, changes::invite(&wire)).await
-}
-
-async fn revoke_invite(
-    State(edge): State<Edge>,
-    Path((log, invite)): Path<(String, String)>,
-    caller: Caller,
-    RequestId(id): RequestId,
-) -> Result<Response, Problem> {
-    let wire = client::RevokeInvite { log, message_id: id.to_string(), invite };
-    write(&edge, caller, changes::revocation(&wire)).await
-}
-
-async fn join(
-    State(edge): State<Edge>,
-    Path(log): Path<String>,
-    caller: Caller,
-    RequestId(id): RequestId,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    let Joining { secret } = json(body)?;
-    let wire = client::JoinChat { log, message_id: id.to_string(), secret: read_secret(&secret)? };
-    write(&edge, caller, changes::joining(&wire)).await
-}
-
+/// Deletes messages for everyone: the caller's own, an admin also those of others.
+#[utoipa::path(
+    post, path = "/v1/chats/{id}/deletions", operation_id = "deleteMessages", tag = "chats",
+    params(ChatPath, RequestId), request_body = Deletion,
+    responses(
+        (status = 201, description = "Their bodies leave every store.", body = Changed),
+        Refused<(Bearer, ChatWrite, NamedMessage)>,
+    ),
+)]
 async fn delete_messages(
     State(edge): State<Edge>,
-    Path(log): Path<String>,
+    At(ChatPath { id: log }): At<ChatPath>,
     caller: Caller,
     RequestId(id): RequestId,
     body: Result<Bytes, BytesRejection>,
@@ -392,9 +382,4 @@ async fn delete_messages(
     let messages = messages.into_iter().map(reference).collect::<Result<_, Refusal>>()?;
     let wire = client::DeleteMessages { log, message_id: id.to_string(), messages };
     write(&edge, caller, changes::deletion(&wire)).await
-}
-
-fn read_secret(text: &str) -> Result<bytes::Bytes, Refusal> {
-    let secret = BASE64URL_NOPAD.decode(text.as_bytes());
-    secret.map(Into::into).map_err(|error| bad(format_args!("field secret is no base64url: {error}")))
 }

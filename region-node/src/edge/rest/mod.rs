@@ -2,6 +2,7 @@
 //!
 //! Requests and answers are JSON; those of chats are the messages of the client protocol. Who asks, an access token
 //! says (`Authorization: Bearer …`), or headers in development mode: see [`Caller`]. Errors are RFC 9457 problems.
+//! Each handler carries its description, of which [`openapi`] makes the document at `/v1/openapi.json`.
 
 mod account;
 mod caller;
@@ -9,12 +10,16 @@ mod chat_list;
 mod chats;
 mod devices;
 mod groups;
+mod invites;
+mod openapi;
+mod path;
 mod people;
 mod receipts;
 mod request_id;
 mod sign_in;
 
 pub(crate) use caller::Caller;
+pub(in crate::edge) use openapi::forms::Position;
 
 use super::Edge;
 use axum::{
@@ -26,19 +31,26 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use types::{Code, DeviceId, Refusal, limits};
+use utoipa_axum::router::OpenApiRouter;
 
 pub(super) fn routes(edge: &Edge) -> Router {
-    Router::new()
+    let (router, api) = areas(edge.0.parts.config.development).split_for_parts();
+    let document = openapi::route(api).expect("what utoipa makes is JSON");
+    router.layer(DefaultBodyLimit::max(limits::FRAME_MAX_BYTES)).with_state(edge.clone()).merge(document)
+}
+
+/// Every route, described.
+fn areas(development: bool) -> OpenApiRouter<Edge> {
+    OpenApiRouter::with_openapi(openapi::skeleton(development))
         .merge(chats::routes())
         .merge(chat_list::routes())
         .merge(groups::routes())
+        .merge(invites::routes())
         .merge(sign_in::routes())
         .merge(devices::routes())
         .merge(account::routes())
         .merge(people::routes())
         .merge(receipts::routes())
-        .layer(DefaultBodyLimit::max(limits::FRAME_MAX_BYTES))
-        .with_state(edge.clone())
 }
 
 /// Reads the body of a request.

@@ -1,16 +1,23 @@
 //! Other users: found by their names, seen as far as they let themselves be, kept as contacts, blocked.
 
-use super::{Caller, bad, done, json, request_id::RequestId};
+use super::{
+    Caller, bad, done, json,
+    openapi::{
+        forms,
+        refused::{Bearer, OwnWrite, Refused, SomeAccount},
+    },
+    path::{At, UserPath},
+    request_id::RequestId,
+};
 use crate::{
     accounts::{Kind, Person, Who},
     edge::{Edge, errors::Problem, request},
 };
 use axum::{
-    Json, Router,
+    Json,
     body::Bytes,
-    extract::{Path, Query, State, rejection::BytesRejection, rejection::QueryRejection},
+    extract::{Query, State, rejection::BytesRejection, rejection::QueryRejection},
     response::{IntoResponse, Response},
-    routing::{get, put},
 };
 use serde::{Deserialize, Serialize};
 use std::ops::Bound;
@@ -19,49 +26,61 @@ use types::{
     account::{AccountChange, DisplayName},
 };
 use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Entries of a page where none are asked for, and the most.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 500;
 
-pub(super) fn routes() -> Router<Edge> {
-    Router::new()
-        .route("/v1/users", get(find))
-        .route("/v1/users/{user}", get(see))
-        .route("/v1/contacts", get(contacts))
-        .route("/v1/contacts/{user}", put(add_contact).delete(remove_contact))
-        .route("/v1/blocked", get(blocked))
-        .route("/v1/blocked/{user}", put(block).delete(unblock))
+pub(super) fn routes() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(find))
+        .routes(routes!(see))
+        .routes(routes!(contacts))
+        .routes(routes!(add_contact, remove_contact))
+        .routes(routes!(blocked))
+        .routes(routes!(block, unblock))
 }
 
 /// Whom to find.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Find {
     /// The whole name.
+    #[param(value_type = forms::Username)]
     username: String,
 }
 
 /// What a user lets others see.
 #[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 struct Shown {
     /// Who it is in chats.
+    #[schema(value_type = forms::UserId)]
     user: String,
     /// What the user is found by.
+    #[schema(value_type = forms::Username)]
     username: String,
     /// How the user wants to be called.
+    #[schema(value_type = forms::DisplayName)]
     display_name: String,
     /// What the user says of themselves.
+    #[schema(value_type = forms::About)]
     about: String,
     /// A picture.
+    #[schema(value_type = Option<forms::MediaId>)]
     avatar: Option<String>,
 }
 
 /// Which page.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
     /// The last user of the page before.
+    #[param(value_type = forms::UserId, required = false)]
     after: Option<String>,
     /// 100 where it is left out; at most 500.
+    #[param(value_type = usize, required = false, minimum = 1, maximum = 500)]
     limit: Option<usize>,
 }
 
@@ -78,8 +97,10 @@ struct Contacts {
 #[derive(Serialize, ToSchema)]
 struct Contact {
     /// Who.
+    #[schema(value_type = forms::UserId)]
     user: String,
     /// The caller's own name for that one.
+    #[schema(value_type = Option<forms::DisplayName>)]
     name: Option<String>,
 }
 
@@ -89,6 +110,7 @@ struct Contact {
 struct ContactName {
     /// 1 to 128 bytes; none: as that one wants to be called.
     #[serde(default)]
+    #[schema(value_type = Option<forms::DisplayName>)]
     name: Option<String>,
 }
 
@@ -96,6 +118,7 @@ struct ContactName {
 #[derive(Serialize, ToSchema)]
 struct Users {
     /// In order.
+    #[schema(value_type = Vec<forms::UserId>)]
     users: Vec<String>,
     /// There are more, behind the last one.
     has_more: bool,
@@ -113,6 +136,11 @@ fn shown(person: Person) -> Response {
     Json(shown).into_response()
 }
 
+/// Finds a user by the whole username.
+#[utoipa::path(
+    get, path = "/v1/users", operation_id = "findUser", tag = "people", params(Find),
+    responses((status = 200, description = "The user.", body = Shown), Refused<(Bearer, SomeAccount)>),
+)]
 async fn find(
     State(edge): State<Edge>,
     query: Result<Query<Find>, QueryRejection>,
@@ -124,9 +152,14 @@ async fn find(
     Ok(shown(edge.0.accounts.find(&caller.user, username).await?))
 }
 
+/// Shows a user.
+#[utoipa::path(
+    get, path = "/v1/users/{user}", operation_id = "seeUser", tag = "people", params(UserPath),
+    responses((status = 200, description = "The user.", body = Shown), Refused<(Bearer, SomeAccount)>),
+)]
 async fn see(
     State(edge): State<Edge>,
-    Path(user): Path<String>,
+    At(UserPath { user }): At<UserPath>,
     caller: Caller,
 ) -> Result<Response, Problem> {
     edge.0.accounts.admit(Kind::LookUp, &Who::User(caller.user.clone()))?;
@@ -148,6 +181,11 @@ fn page(query: Result<Query<PageQuery>, QueryRejection>) -> Result<(Bound<UserId
     Ok((after.map_or(Bound::Unbounded, Bound::Excluded), limit))
 }
 
+/// Lists the caller's contacts.
+#[utoipa::path(
+    get, path = "/v1/contacts", operation_id = "listContacts", tag = "people", params(PageQuery),
+    responses((status = 200, description = "A page of them.", body = Contacts), Refused<(Bearer, SomeAccount)>),
+)]
 async fn contacts(
     State(edge): State<Edge>,
     query: Result<Query<PageQuery>, QueryRejection>,
@@ -164,9 +202,15 @@ async fn contacts(
     Ok(Json(Contacts { contacts, has_more: behind.next().is_some() }).into_response())
 }
 
+/// Makes a user a contact, or gives a contact another name.
+#[utoipa::path(
+    put, path = "/v1/contacts/{user}", operation_id = "setContact", tag = "people",
+    params(UserPath, RequestId), request_body = ContactName,
+    responses((status = 204, description = "The user is a contact."), Refused<(Bearer, OwnWrite)>),
+)]
 async fn add_contact(
     State(edge): State<Edge>,
-    Path(other): Path<String>,
+    At(UserPath { user: other }): At<UserPath>,
     Caller { user, device }: Caller,
     RequestId(request): RequestId,
     body: Result<Bytes, BytesRejection>,
@@ -180,9 +224,15 @@ async fn add_contact(
     Ok(done())
 }
 
+/// Makes a user no contact any more.
+#[utoipa::path(
+    delete, path = "/v1/contacts/{user}", operation_id = "removeContact", tag = "people",
+    params(UserPath, RequestId),
+    responses((status = 204, description = "The user is no contact."), Refused<(Bearer, OwnWrite)>),
+)]
 async fn remove_contact(
     State(edge): State<Edge>,
-    Path(other): Path<String>,
+    At(UserPath { user: other }): At<UserPath>,
     Caller { user, device }: Caller,
     RequestId(request): RequestId,
 ) -> Result<Response, Problem> {
@@ -191,6 +241,11 @@ async fn remove_contact(
     Ok(done())
 }
 
+/// Lists whom the caller has blocked.
+#[utoipa::path(
+    get, path = "/v1/blocked", operation_id = "listBlocked", tag = "people", params(PageQuery),
+    responses((status = 200, description = "A page of them.", body = Users), Refused<(Bearer, SomeAccount)>),
+)]
 async fn blocked(
     State(edge): State<Edge>,
     query: Result<Query<PageQuery>, QueryRejection>,
@@ -203,9 +258,14 @@ async fn blocked(
     Ok(Json(Users { users, has_more: behind.next().is_some() }).into_response())
 }
 
+/// Blocks a user: that one opens no direct chat with the caller, and does not see whether the caller is there.
+#[utoipa::path(
+    put, path = "/v1/blocked/{user}", operation_id = "blockUser", tag = "people", params(UserPath, RequestId),
+    responses((status = 204, description = "The user is blocked."), Refused<(Bearer, OwnWrite)>),
+)]
 async fn block(
     State(edge): State<Edge>,
-    Path(other): Path<String>,
+    At(UserPath { user: other }): At<UserPath>,
     Caller { user, device }: Caller,
     RequestId(request): RequestId,
 ) -> Result<Response, Problem> {
@@ -214,9 +274,15 @@ async fn block(
     Ok(done())
 }
 
+/// Blocks a user no longer.
+#[utoipa::path(
+    delete, path = "/v1/blocked/{user}", operation_id = "unblockUser", tag = "people",
+    params(UserPath, RequestId),
+    responses((status = 204, description = "The user is not blocked."), Refused<(Bearer, OwnWrite)>),
+)]
 async fn unblock(
     State(edge): State<Edge>,
-    Path(other): Path<String>,
+    At(UserPath { user: other }): At<UserPath>,
     Caller { user, device }: Caller,
     RequestId(request): RequestId,
 ) -> Result<Response, Problem> {

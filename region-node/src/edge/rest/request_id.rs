@@ -3,6 +3,13 @@
 use crate::edge::{Edge, errors::Problem};
 use axum::{extract::FromRequestParts, http::request::Parts};
 use types::{Code, MessageId, Refusal};
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder, Required, SchemaFormat, Type,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 use uuid::Uuid;
 
 /// Names a write whose body has no room for an id: a UUID. Without it each request is a write of its own, which may be
@@ -23,6 +30,18 @@ impl FromRequestParts<Edge> for RequestId {
         let id = value.to_str().ok().and_then(|text| Uuid::try_parse(text).ok());
         let id = id.ok_or_else(|| Refusal::new(Code::BadRequest, format!("header {HEADER} is no UUID")))?;
         Ok(Self(MessageId::from(drawn(id)?)))
+    }
+}
+
+impl IntoParams for RequestId {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let header = ParameterBuilder::new().name(HEADER).parameter_in(ParameterIn::Header);
+        let uuid = ObjectBuilder::new().schema_type(Type::String);
+        let uuid = uuid.format(Some(SchemaFormat::Custom("uuid".to_owned())));
+        let header = header.required(Required::False).schema(Some(uuid)).description(Some(
+            "Drawn by the client; the same for each repetition. Without it each request is a write of its own.",
+        ));
+        vec![header.build()]
     }
 }
 

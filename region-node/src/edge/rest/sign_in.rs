@@ -4,6 +4,10 @@ use super::{
     Caller, bad,
     caller::Origin,
     device_text, done, json,
+    openapi::{
+        forms,
+        refused::{Bearer, Body, NamedDevice, NewNames, OwnWrite, Password, Refused, Token},
+    },
     request_id::{self, RequestId},
 };
 use crate::{
@@ -11,12 +15,11 @@ use crate::{
     edge::{Edge, errors::Problem},
 };
 use axum::{
-    Json, Router,
+    Json,
     body::Bytes,
     extract::{State, rejection::BytesRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::post,
 };
 use serde::{Deserialize, Serialize};
 use types::{
@@ -24,15 +27,16 @@ use types::{
     account::{DeviceName, DisplayName, Names},
 };
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-pub(super) fn routes() -> Router<Edge> {
-    Router::new()
-        .route("/v1/register", post(register))
-        .route("/v1/login", post(log_in))
-        .route("/v1/refresh", post(refresh))
-        .route("/v1/logout", post(log_out))
-        .route("/v1/password", post(change_password))
+pub(super) fn routes() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(log_in))
+        .routes(routes!(refresh))
+        .routes(routes!(log_out))
+        .routes(routes!(change_password))
 }
 
 /// A new account.
@@ -42,15 +46,20 @@ struct Register {
     /// Drawn by the client; the same for each repetition.
     request_id: Uuid,
     /// 3 to 32 of `a-z`, `0-9`, `.` and `_`, the first a letter. Capitals are taken for small letters.
+    #[schema(value_type = forms::Username)]
     username: String,
     /// 8 characters at least, 256 bytes at most.
+    #[schema(value_type = forms::Password)]
     password: String,
     /// How the user wants to be called: 1 to 128 bytes.
+    #[schema(value_type = forms::DisplayName)]
     display_name: String,
     /// What the user calls this device: 1 to 64 bytes.
+    #[schema(value_type = forms::DeviceName)]
     device_name: String,
     /// As E.164 writes it, with its `+`.
     #[serde(default)]
+    #[schema(value_type = Option<forms::Phone>)]
     phone: Option<String>,
 }
 
@@ -61,10 +70,13 @@ struct LogIn {
     /// Drawn by the client; the same for each repetition.
     request_id: Uuid,
     /// A username or a phone number.
+    #[schema(min_length = 3, max_length = 32, example = "alice")]
     name: String,
     /// The user's.
+    #[schema(max_length = 256, example = "correct horse battery")]
     password: String,
     /// What the user calls this device: 1 to 64 bytes.
+    #[schema(value_type = forms::DeviceName)]
     device_name: String,
 }
 
@@ -73,6 +85,7 @@ struct LogIn {
 #[serde(deny_unknown_fields)]
 struct Refresh {
     /// The last one that the device was given.
+    #[schema(max_length = 512)]
     refresh_token: String,
 }
 
@@ -83,8 +96,10 @@ struct ChangePassword {
     /// Drawn by the client; the same for each repetition.
     request_id: Uuid,
     /// The one until now.
+    #[schema(max_length = 256, example = "correct horse battery")]
     old_password: String,
     /// The one from now on: 8 characters at least, 256 bytes at most.
+    #[schema(value_type = forms::Password)]
     new_password: String,
     /// The user's other devices stay logged in.
     #[serde(default)]
@@ -95,8 +110,10 @@ struct ChangePassword {
 #[derive(Serialize, ToSchema)]
 struct SignedIn {
     /// Who the user is in chats.
+    #[schema(value_type = forms::UserId)]
     user: String,
     /// The device's number.
+    #[schema(value_type = forms::DeviceId)]
     device: String,
     /// Shown with each request (`Authorization: Bearer …`) and in `hello`.
     access_token: String,
@@ -104,6 +121,7 @@ struct SignedIn {
     access_token_until_ms: u64,
     /// Gets the next access token. Absent: the device keeps the one that it has.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     refresh_token: Option<String>,
 }
 
@@ -119,6 +137,17 @@ fn signed_in(status: StatusCode, logged_in: LoggedIn) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
 }
 
+/// Registers a user, and logs the first device in.
+///
+/// Repeating it with the same `request_id` answers the same user.
+#[utoipa::path(
+    post, path = "/v1/register", operation_id = "register", tag = "sign-in", security(()),
+    request_body = Register,
+    responses(
+        (status = 201, description = "The user is there, in every in-sync region.", body = SignedIn),
+        Refused<(Body, NewNames)>,
+    ),
+)]
 async fn register(
     State(edge): State<Edge>,
     from: Origin,
@@ -139,6 +168,17 @@ async fn register(
     Ok(signed_in(StatusCode::CREATED, edge.0.accounts.register(wish).await?))
 }
 
+/// Logs another device in.
+///
+/// Repeating it with the same `request_id` answers the same device.
+#[utoipa::path(
+    post, path = "/v1/login", operation_id = "logIn", tag = "sign-in", security(()),
+    request_body = LogIn,
+    responses(
+        (status = 200, description = "The device is logged in.", body = SignedIn),
+        Refused<(Password, OwnWrite)>,
+    ),
+)]
 async fn log_in(
     State(edge): State<Edge>,
     from: Origin,
@@ -155,6 +195,15 @@ async fn log_in(
     Ok(signed_in(StatusCode::OK, edge.0.accounts.log_in(credentials).await?))
 }
 
+/// Gets the next access token.
+#[utoipa::path(
+    post, path = "/v1/refresh", operation_id = "refresh", tag = "sign-in", security(()),
+    request_body = Refresh,
+    responses(
+        (status = 200, description = "The device goes on.", body = SignedIn),
+        Refused<(Token, OwnWrite)>,
+    ),
+)]
 async fn refresh(
     State(edge): State<Edge>,
     from: Origin,
@@ -165,6 +214,11 @@ async fn refresh(
     Ok(signed_in(StatusCode::OK, edge.0.accounts.refresh(&asked.refresh_token).await?))
 }
 
+/// Logs the asking device out.
+#[utoipa::path(
+    post, path = "/v1/logout", operation_id = "logOut", tag = "sign-in", params(RequestId),
+    responses((status = 204, description = "It is logged out."), Refused<(Bearer, OwnWrite, NamedDevice)>),
+)]
 async fn log_out(
     State(edge): State<Edge>,
     Caller { user, device }: Caller,
@@ -174,6 +228,12 @@ async fn log_out(
     Ok(done())
 }
 
+/// Changes the password, and logs the other devices out unless they are to stay.
+#[utoipa::path(
+    post, path = "/v1/password", operation_id = "changePassword", tag = "sign-in",
+    request_body = ChangePassword,
+    responses((status = 204, description = "It is changed."), Refused<(Bearer, Password, OwnWrite)>),
+)]
 async fn change_password(
     State(edge): State<Edge>,
     Caller { user, device }: Caller,
