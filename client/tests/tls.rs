@@ -1,6 +1,7 @@
 //! Edges that are reached by TLS, on a real socket.
 
-use client::{Client, Config, Event, Roots, testing::FakeServer};
+use client::{Client, Config, Event, Roots, bare::Connection, testing::FakeServer};
+use proto::client::Hello;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
@@ -83,6 +84,20 @@ async fn an_edge_is_reached_by_tls_where_its_authority_is_trusted() {
         let sending = chat.send(body).await.expect("accepted");
         within("replicated", sending.replicated()).await.expect("replicated");
     }
+}
+
+#[tokio::test]
+async fn a_bare_connection_trusts_whom_it_is_told_to_trust() {
+    let server = FakeServer::start().await;
+    let (ours, other) = (authority(), authority());
+    let edge = format!("wss://127.0.0.1:{}/v1/ws", listen(&ours, &["127.0.0.1"], address(&server)).await);
+    let open = |trusted: &CertifiedIssuer<'static, KeyPair>| {
+        let hello = Hello { protocol_version: 1, user: "alice".to_owned(), device: 7, ..Hello::default() };
+        Connection::greet_trusting(&edge, hello, Roots::Pem(trusted.pem().into_bytes()))
+    };
+    within("a welcome", open(&ours)).await.expect("is welcomed");
+    let error = within("an end", open(&other)).await.expect_err("nobody vouches for it");
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
 }
 
 /// What a client that is not let on says of it.

@@ -14,23 +14,36 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Asks; once more with another token where the first one has ended.
-    async fn ask<T>(
-        &self,
-        act: impl AsyncFn(&Accounts, Caller<'_>) -> Result<T, AccountError>,
-    ) -> Result<T, AccountError> {
-        let Some(credentials) = &self.credentials else {
-            return act(&self.accounts, Caller::Named(&self.user, self.device)).await;
-        };
-        let token = credentials.token(None).await?;
-        match act(&self.accounts, Caller::Token(&token)).await {
-            Err(AccountError::Refused(refused)) if refused.known() == Some(Code::TokenExpired) => {
-                let token = credentials.token(Some(token)).await?;
-                act(&self.accounts, Caller::Token(&token)).await
+    /// The token to show; none in development mode.
+    async fn token(&self, refused: Option<String>) -> Result<Option<String>, AccountError> {
+        match &self.credentials {
+            Some(credentials) => credentials.token(refused).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn caller<'a>(&'a self, token: Option<&'a str>) -> Caller<'a> {
+        token.map_or(Caller::Named(&self.user, self.device), Caller::Token)
+    }
+}
+
+/// Asks as somebody; once more with another token where the first one has ended.
+macro_rules! ask {
+    ($asking:expr, $caller:ident => $ask:expr) => {{
+        let asking: &Asking = $asking;
+        let first = asking.token(None).await?;
+        let $caller = asking.caller(first.as_deref());
+        match $ask.await {
+            Err(AccountError::Refused(refused))
+                if first.is_some() && refused.known() == Some(Code::TokenExpired) =>
+            {
+                let second = asking.token(first).await?;
+                let $caller = asking.caller(second.as_deref());
+                $ask.await
             }
             answer => answer,
         }
-    }
+    }};
 }
 
 impl Client {
@@ -41,7 +54,7 @@ impl Client {
     /// [`AccountError`]; `unknown_account` where the user has none.
     pub async fn chats(&self, query: &ChatsQuery) -> Result<ChatsPage, AccountError> {
         let asking = &self.shared.asking;
-        asking.ask(async |accounts, caller| accounts.chats_of(caller, query).await).await
+        ask!(asking, caller => asking.accounts.chats_of(caller, query))
     }
 
     /// Finds a user by name.
@@ -50,7 +63,7 @@ impl Client {
     /// [`AccountError`]; `unknown_account` where nobody has the name.
     pub async fn find(&self, username: &str) -> Result<Person, AccountError> {
         let asking = &self.shared.asking;
-        asking.ask(async |accounts, caller| accounts.find_by(caller, username).await).await
+        ask!(asking, caller => asking.accounts.find_by(caller, username))
     }
 
     /// Who a user is, as far as the user lets it be seen.
@@ -59,7 +72,7 @@ impl Client {
     /// [`AccountError`]; `unknown_account` where there is no such user.
     pub async fn person(&self, user: &UserId) -> Result<Person, AccountError> {
         let asking = &self.shared.asking;
-        asking.ask(async |accounts, caller| accounts.see_by(caller, user).await).await
+        ask!(asking, caller => asking.accounts.see_by(caller, user))
     }
 }
 
@@ -70,6 +83,6 @@ impl Chat {
     /// [`AccountError`]; `unknown_account` where the user has none.
     pub async fn set_marks(&self, marks: ChatMarks) -> Result<(), AccountError> {
         let asking = &self.client.shared.asking;
-        asking.ask(async |accounts, caller| accounts.mark_of(caller, self.log, marks).await).await
+        ask!(asking, caller => asking.accounts.mark_of(caller, self.log, marks))
     }
 }
