@@ -3,6 +3,7 @@
 use super::edges::EdgeArgs;
 use anyhow::{Context as _, bail};
 use client::account::{Accounts, CredentialsFile, LogIn, Registration, SignedIn};
+use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use std::{
     io::{BufRead as _, IsTerminal as _},
     path::{Path, PathBuf},
@@ -25,7 +26,8 @@ struct DeviceArgs {
     json: bool,
 }
 
-/// What `hearth register` is asked to do. The password is HEARTH_PASSWORD, or the first line of standard input.
+/// What `hearth register` is asked to do. The password is HEARTH_PASSWORD, or the first line of standard
+/// input, which a terminal does not show.
 #[derive(Debug, clap::Args)]
 pub struct Register {
     #[command(flatten)]
@@ -44,7 +46,8 @@ pub struct Register {
     device_name: String,
 }
 
-/// What `hearth login` is asked to do. The password is HEARTH_PASSWORD, or the first line of standard input.
+/// What `hearth login` is asked to do. The password is HEARTH_PASSWORD, or the first line of standard
+/// input, which a terminal does not show.
 #[derive(Debug, clap::Args)]
 pub struct Login {
     #[command(flatten)]
@@ -143,10 +146,42 @@ fn password() -> anyhow::Result<String> {
         return Ok(password);
     }
     let input = std::io::stdin();
-    if input.is_terminal() {
-        eprintln!("hearth: your password, which will be seen as you type it (or set {PASSWORD}):");
+    let unseen = if input.is_terminal() { Unseen::begin(&input)? } else { None };
+    if unseen.is_some() {
+        eprint!("hearth: your password (or set {PASSWORD}): ");
     }
     let mut line = String::new();
-    input.lock().read_line(&mut line).context("cannot read the password")?;
+    let read = input.lock().read_line(&mut line).context("cannot read the password");
+    if unseen.is_some() {
+        // Nor has the end of the line been seen.
+        eprintln!();
+    }
+    read?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// While it lives, the terminal does not show what is typed. Ctrl-C ends the process and leaves it so; then `stty echo`
+/// brings it back, as after any program that reads a password.
+struct Unseen<'a> {
+    input: &'a std::io::Stdin,
+    before: Termios,
+}
+
+impl<'a> Unseen<'a> {
+    fn begin(input: &'a std::io::Stdin) -> anyhow::Result<Option<Self>> {
+        let before =
+            termios::tcgetattr(input).context("cannot ask the terminal how it shows what is typed")?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        termios::tcsetattr(input, SetArg::TCSAFLUSH, &silent)
+            .context("cannot keep the terminal from showing the password")?;
+        Ok(Some(Self { input, before }))
+    }
+}
+
+impl Drop for Unseen<'_> {
+    fn drop(&mut self) {
+        // A terminal that is gone shows nothing.
+        let _ = termios::tcsetattr(self.input, SetArg::TCSANOW, &self.before);
+    }
 }

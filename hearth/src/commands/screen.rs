@@ -12,6 +12,9 @@ use types::MessageId;
 /// Rows back to which a line is written again in place; one further up may have left the screen.
 const ROWS_BACK_MAX: usize = 20;
 
+/// Columns that are kept free for the number of an own message.
+const NUMBER_COLUMNS: usize = 9;
+
 /// How far an own message has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tick {
@@ -40,6 +43,19 @@ pub(super) struct Line {
     pub(super) sender: String,
     /// What.
     pub(super) text: String,
+    /// By which number it can be named; none: it has none yet.
+    pub(super) number: Option<u64>,
+}
+
+impl Line {
+    fn text(&self) -> String {
+        let Self { sender, text, number } = self;
+        format!("{}{sender}: {}", number.map(numbered).unwrap_or_default(), plain(text))
+    }
+}
+
+fn numbered(number: u64) -> String {
+    format!("[{number}] ")
 }
 
 /// Where lines are shown.
@@ -76,38 +92,51 @@ impl<W: Write> Screen<W> {
     /// # Errors
     /// The terminal is gone.
     pub(super) fn line(&mut self, line: Line) -> io::Result<()> {
-        let text = format!("{}: {}", line.sender, plain(&line.text));
-        self.row(None, &text)
+        self.row(None, &line.text())
     }
 
-    /// An own message that was just typed and accepted.
+    /// Something was typed that is shown no other way than by the terminal itself.
+    pub(super) fn echoed(&mut self, typed: &str) {
+        if self.terminal {
+            self.near.push_back((None, rows(typed, self.columns)));
+        }
+    }
+
+    /// An own message that was just typed, in these words, and accepted.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub(super) fn own(&mut self, id: MessageId, line: Line) -> io::Result<()> {
+    pub(super) fn own(&mut self, id: MessageId, line: Line, typed: &str) -> io::Result<()> {
         let text = own_text(&line, Tick::Accepted);
         if self.terminal {
             // The terminal has shown what was typed; the message takes its place.
-            let typed_rows = rows(&line.text, self.columns);
+            let typed_rows = rows(typed, self.columns);
             write!(self.out, "\x1b[{typed_rows}A\r\x1b[J")?;
         }
         self.row(Some((id, line)), &text)
     }
 
-    /// An own message has come further, or was taken back.
+    /// An own message has come further, and stands at this number, or was taken back.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub(super) fn tick(&mut self, id: MessageId, tick: Tick, text: &str) -> io::Result<()> {
+    pub(super) fn tick(
+        &mut self,
+        id: MessageId,
+        tick: Tick,
+        number: Option<u64>,
+        text: &str,
+    ) -> io::Result<()> {
         if !self.terminal {
-            writeln!(self.out, "{} {}", tick.sign(), plain(text))?;
+            let number = number.map(numbered).unwrap_or_default();
+            writeln!(self.out, "{} {number}{}", tick.sign(), plain(text))?;
             return self.out.flush();
         }
         let mut up = 0;
         for (own, height) in self.near.iter().rev() {
             up += height;
             let Some((_, line)) = own.as_ref().filter(|(of, _)| *of == id) else { continue };
-            let text = own_text(line, tick);
+            let text = own_text(&Line { number, ..line.clone() }, tick);
             if rows(&text, self.columns) == *height {
                 write!(self.out, "\x1b7\x1b[{up}A\r{text}\x1b[K\x1b8")?;
                 self.out.flush()?;
@@ -131,8 +160,9 @@ impl<W: Write> Screen<W> {
 }
 
 fn own_text(line: &Line, tick: Tick) -> String {
-    // The sign is padded, so that the line keeps its height as the tick changes.
-    format!("{}: {} {:<2}", line.sender, plain(&line.text), tick.sign())
+    // Sign and number are padded, so that the line keeps its height as they change.
+    let number = line.number.map(numbered).unwrap_or_default();
+    format!("{}: {} {:<2} {number:<NUMBER_COLUMNS$}", line.sender, plain(&line.text), tick.sign())
 }
 
 /// The text without control characters: a message must not steer the terminal.
@@ -151,28 +181,32 @@ mod tests {
     const ID: MessageId = MessageId::from_bytes([1; 16]);
 
     fn line(text: &str) -> Line {
-        Line { sender: "alice".to_owned(), text: text.to_owned() }
+        Line { sender: "alice".to_owned(), text: text.to_owned(), number: None }
     }
 
     #[test]
     fn in_a_pipe_each_tick_is_a_line() {
         let mut out = Vec::new();
         let mut screen = Screen::new(&mut out, false);
-        screen.own(ID, line("hi")).expect("written");
-        screen.tick(ID, Tick::Home, "hi").expect("written");
-        screen.tick(ID, Tick::Replicated, "hi").expect("written");
-        assert_eq!(String::from_utf8(out).expect("text"), "alice: hi · \n✓ hi\n✓✓ hi\n");
+        screen.own(ID, line("hi"), "hi").expect("written");
+        screen.tick(ID, Tick::Home, Some(7), "hi").expect("written");
+        screen.tick(ID, Tick::Replicated, Some(7), "hi").expect("written");
+        screen.line(Line { number: Some(8), ..line("ho") }).expect("written");
+        let out = String::from_utf8(out).expect("text");
+        let lines: Vec<&str> = out.lines().map(str::trim_end).collect();
+        assert_eq!(lines, ["alice: hi ·", "✓ [7] hi", "✓✓ [7] hi", "[8] alice: ho"]);
     }
 
     #[test]
     fn on_a_terminal_a_tick_is_written_in_place() {
         let mut out = Vec::new();
         let mut screen = Screen::new(&mut out, true);
-        screen.own(ID, line("hi")).expect("written");
+        screen.own(ID, line("hi"), "/reply 3 hi").expect("written");
         screen.line(line("later")).expect("written");
-        screen.tick(ID, Tick::Home, "hi").expect("written");
+        screen.echoed("/read");
+        screen.tick(ID, Tick::Home, Some(7), "hi").expect("written");
         let out = String::from_utf8(out).expect("text");
-        assert!(out.ends_with("\x1b7\x1b[2A\ralice: hi ✓ \x1b[K\x1b8"), "{out:?}");
+        assert!(out.ends_with("\x1b7\x1b[3A\ralice: hi ✓  [7]      \x1b[K\x1b8"), "{out:?}");
     }
 
     #[test]

@@ -60,9 +60,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => Box::new(std::io::stdin()),
     };
     let mut begin = args.session.begin().await?;
+    begin.names_a_chat()?;
     begin.config.bounds.window = args.window;
     let in_outbox = begin.config.bounds.outbox_messages;
     let Opened { client, chat, events, notes, earlier, .. } = session::open(&args.session, begin).await?;
+    let chat = chat.context("no chat is open")?;
     let begun = Instant::now();
     let out = Out::new(args.json);
     let earlier_count = earlier.len() as u64;

@@ -1,7 +1,7 @@
 //! What `chat`, `send` and `tail` share: who is who, where to connect, and the chat itself.
 
 use super::edges::EdgeArgs;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use client::{
     Chat, Client, Config, Event, Events, KeptEvents, Position, Terms,
     account::{Accounts, Credentials, CredentialsFile},
@@ -19,7 +19,10 @@ pub(super) struct SessionArgs {
     user: Option<UserId>,
     /// The other user of the direct chat; with --credentials by username.
     #[arg(long, value_name = "USER")]
-    with: String,
+    with: Option<String>,
+    /// The chat by its id: a group, as /chats and `hearth chat --json` tell it.
+    #[arg(long, value_name = "CHAT", conflicts_with = "with")]
+    chat: Option<LogId>,
     #[command(flatten)]
     edges: EdgeArgs,
     /// Connect as the device that `hearth register` or `hearth login` has put into this file.
@@ -41,9 +44,33 @@ pub(super) struct SessionArgs {
 pub(super) struct Begin {
     pub(super) config: Config,
     store: Option<DiskStore>,
-    /// The other user.
-    pub(super) with: UserId,
-    pub(super) with_name: String,
+    which: Option<Which>,
+}
+
+/// Which chat is meant.
+enum Which {
+    /// That with another user, and what the user is called.
+    Direct(UserId, String),
+    Chat(LogId),
+}
+
+impl Begin {
+    /// The other user of the direct chat that is meant, and what the user is called.
+    pub(super) fn with(&self) -> Option<(UserId, String)> {
+        match &self.which {
+            Some(Which::Direct(user, name)) => Some((user.clone(), name.clone())),
+            _ => None,
+        }
+    }
+
+    /// Sees that a chat is named.
+    ///
+    /// # Errors
+    /// None is.
+    pub(super) fn names_a_chat(&self) -> anyhow::Result<()> {
+        ensure!(self.which.is_some(), "neither --with nor --chat says which chat");
+        Ok(())
+    }
 }
 
 impl SessionArgs {
@@ -53,19 +80,25 @@ impl SessionArgs {
     /// No deployment answers, or it has no such region or user, or the store cannot be opened.
     pub(super) async fn begin(&self) -> anyhow::Result<Begin> {
         let (edges, roots) = (self.edges.edges().await?, self.edges.roots()?);
-        let (user, device, with, credentials) = match (&self.credentials, &self.user) {
+        let mut which = self.chat.map(Which::Chat);
+        let (user, device, credentials) = match (&self.credentials, &self.user) {
             (Some(path), _) => {
                 let accounts = Accounts::new(edges.iter().cloned(), roots.clone());
                 let file = CredentialsFile::open(path, accounts.clone())?;
                 let (user, device) = (file.user().clone(), Some(file.device()));
                 let credentials = Credentials::new(file);
-                let token = credentials.token(None).await?;
-                let with = accounts.find(&token, &self.with).await.context("cannot find --with")?.user;
-                (user, device, with, Some(credentials))
+                if let Some(with) = &self.with {
+                    let token = credentials.token(None).await?;
+                    let found = accounts.find(&token, with).await.context("cannot find --with")?;
+                    which = Some(Which::Direct(found.user, with.clone()));
+                }
+                (user, device, Some(credentials))
             }
             (None, Some(user)) => {
-                let with = UserId::new(&self.with).context("--with")?;
-                (user.clone(), self.device.map(DeviceId::new), with, None)
+                if let Some(with) = &self.with {
+                    which = Some(Which::Direct(UserId::new(with).context("--with")?, with.clone()));
+                }
+                (user.clone(), self.device.map(DeviceId::new), None)
             }
             (None, None) => bail!("neither --as nor --credentials says who you are"),
         };
@@ -77,7 +110,7 @@ impl SessionArgs {
         config.roots = roots;
         config.credentials = credentials;
         config.agent = concat!("hearth/", env!("CARGO_PKG_VERSION")).to_owned();
-        Ok(Begin { config, store, with, with_name: self.with.clone() })
+        Ok(Begin { config, store, which })
     }
 }
 
@@ -124,7 +157,8 @@ impl Heard {
 /// An open chat, and what happens in it.
 pub(super) struct Opened {
     pub(super) client: Client,
-    pub(super) chat: Chat,
+    /// None: none was named.
+    pub(super) chat: Option<Chat>,
     pub(super) events: Heard,
     pub(super) notes: Notes,
     /// The last entry of the chat that an earlier run had, and its offset.
@@ -133,19 +167,22 @@ pub(super) struct Opened {
     pub(super) earlier: Vec<MessageSnapshot>,
 }
 
-/// Connects, and opens the chat.
+/// Connects, and opens the chat where one is named.
 ///
 /// # Errors
 /// Wrong settings, or the chat cannot be opened.
 pub(super) async fn open(args: &SessionArgs, begin: Begin) -> anyhow::Result<Opened> {
-    let Begin { config, store, with, .. } = begin;
+    let Begin { config, store, which } = begin;
     match config.credentials {
         None => {
             eprintln!("hearth: development mode: messages are not encrypted, and nobody proves who they are")
         }
         Some(_) => eprintln!("hearth: messages are not encrypted"),
     }
-    let log = LogId::direct(&config.user, &with);
+    let log = which.as_ref().map(|which| match which {
+        Which::Direct(with, _) => LogId::direct(&config.user, with),
+        Which::Chat(log) => *log,
+    });
     let (client, mut events) = match store {
         None => {
             let client = Client::connect(config)?;
@@ -158,21 +195,24 @@ pub(super) async fn open(args: &SessionArgs, begin: Begin) -> anyhow::Result<Ope
         }
     };
     let kept = client.snapshot().await.context("the client has ended")?;
-    let logs = kept.logs.iter().map(|kept| kept.log).chain(kept.outbox.iter().map(|kept| kept.log));
-    if let Some(other) = logs.into_iter().find(|of| *of != log) {
-        bail!("the state file is that of another chat, {other}: use one for each");
+    let mut logs = kept.logs.iter().map(|kept| kept.log).chain(kept.outbox.iter().map(|kept| kept.log));
+    if let Some(other) = logs.find(|of| log.is_none_or(|log| *of != log)) {
+        match log {
+            Some(_) => bail!("the state file is that of another chat, {other}: use one for each"),
+            None => bail!("the state file is that of the chat {other}: name it by --chat or --with"),
+        }
     }
     let mut notes = Notes::default();
     // What is kept is of a chat that was opened.
-    let chat = match kept.logs.is_empty() && kept.outbox.is_empty() {
-        false => client.chat(log),
-        true => {
+    let is_new = kept.logs.is_empty() && kept.outbox.is_empty();
+    let chat = match which {
+        Some(Which::Direct(with, _)) if is_new => {
             let terms = Terms { ack: args.chat_ack, ..Terms::default() };
             let opening = client.open_direct_on(&with, terms);
             tokio::pin!(opening);
             loop {
                 tokio::select! {
-                    chat = &mut opening => break chat?,
+                    chat = &mut opening => break Some(chat?),
                     // No chat is followed yet, so there is nothing but the connection to hear of.
                     Some(event) = events.next() => {
                         if let Some(note) = notes.of(&event) {
@@ -182,6 +222,7 @@ pub(super) async fn open(args: &SessionArgs, begin: Begin) -> anyhow::Result<Ope
                 }
             }
         }
+        _ => log.map(|log| client.chat(log)),
     };
     if !kept.outbox.is_empty() {
         eprintln!("hearth: {} messages of an earlier run are on their way", kept.outbox.len());

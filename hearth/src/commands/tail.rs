@@ -4,7 +4,7 @@ use super::{
     session::{self, Heard, Notes, Opened, SessionArgs},
     told,
 };
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use client::{EntryBody, Event, From};
 use std::{io::Write, time::Duration};
 
@@ -41,7 +41,9 @@ enum Begin {
 /// The chat cannot be followed, or standard output is gone.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let begin = args.session.begin().await?;
+    begin.names_a_chat()?;
     let Opened { client, chat, mut events, notes, .. } = session::open(&args.session, begin).await?;
+    let chat = chat.context("no chat is open")?;
     let from = match args.from {
         Begin::Start => From::Start,
         Begin::End => From::End,

@@ -1,6 +1,9 @@
 //! What happens in a chat as JSON, one object a line. Fields are added, never renamed.
 
-use client::{Entry, EntryBody, Event, Reached, Receipt};
+use client::{
+    ChatChange, Entry, EntryBody, Event, MessageKind, Presence, Reached, Receipt, Reference,
+    account::ListedChat,
+};
 use serde_json::{Value, json};
 use types::{AckPolicy, LogId};
 
@@ -50,12 +53,16 @@ pub(super) fn event(event: &Event) -> Value {
         Event::Typing { log, user, ttl_ms } => {
             json!({ "event": "typing", "log": log, "user": user, "ttl_ms": ttl_ms })
         }
+        Event::Presence(Presence { user, online, last_seen_ms }) => json!({
+            "event": "presence", "user": user, "online": online, "last_seen_ms": last_seen_ms,
+        }),
         // Something that a newer library tells.
         _ => json!({ "event": "unknown" }),
     }
 }
 
-fn receipt(receipt: &Receipt) -> Value {
+/// How far a user has come.
+pub(super) fn receipt(receipt: &Receipt) -> Value {
     let place = |place: &Reached| json!({ "position": place.position.as_str(), "offset": place.offset, "at_ms": place.at_ms });
     let (delivered, read) = (receipt.delivered.as_ref().map(place), receipt.read.as_ref().map(place));
     json!({ "user": receipt.user, "delivered": delivered, "read": read })
@@ -78,11 +85,24 @@ pub(super) fn entry(event: &str, log: LogId, entry: &Entry) -> Value {
         EntryBody::Created { .. } => "created",
         EntryBody::Deleted(_) => "deleted",
         EntryBody::Erased => "erased",
+        EntryBody::Changed(_) => "changed",
         _ => "unknown",
     }
     .into();
     if entry.salvaged {
         line["salvaged"] = true.into();
+    }
+    if entry.kind != MessageKind::Text {
+        line["message_kind"] = proto::kind_name(entry.kind).into();
+    }
+    if let Some(Reference { key, offset }) = &entry.refers_to {
+        line["refers_to"] = json!({
+            "sender": key.sender, "device": key.device.get().to_string(), "message_id": key.message_id,
+            "offset": offset,
+        });
+    }
+    if let Some(at_ms) = entry.expires_at_ms {
+        line["expires_at_ms"] = at_ms.into();
     }
     match &entry.body {
         EntryBody::Created { ack, .. } => {
@@ -93,9 +113,42 @@ pub(super) fn entry(event: &str, log: LogId, entry: &Entry) -> Value {
             Err(_) => line["bytes"] = body.to_vec().into(),
         },
         EntryBody::Deleted(offsets) => line["offsets"] = offsets.clone().into(),
+        EntryBody::Changed(of) => line["change"] = change(of),
         _ => {}
     }
     line
+}
+
+fn change(change: &ChatChange) -> Value {
+    match change {
+        ChatChange::Members(changes) => {
+            let role = |role: Option<client::MemberRole>| role.map(proto::role_name);
+            let member = |(user, to): &(types::UserId, _)| json!({ "user": user, "role": role(*to) });
+            json!({ "what": "members", "members": changes.iter().map(member).collect::<Vec<_>>() })
+        }
+        ChatChange::Settings(of) => json!({
+            "what": "settings", "avatar": of.avatar, "expiry_ms": of.expiry_ms,
+            "name": of.name.as_ref().map(|name| String::from_utf8_lossy(name)),
+            "inviters": of.inviters.map(proto::role_name), "writers": of.writers.map(proto::role_name),
+        }),
+        ChatChange::InviteMade { invite, lifetime_ms, uses_max } => json!({
+            "what": "invite_made", "invite": invite, "lifetime_ms": lifetime_ms, "uses_max": uses_max,
+        }),
+        ChatChange::InviteRevoked(invite) => json!({ "what": "invite_revoked", "invite": invite }),
+        ChatChange::Joined(invite) => json!({ "what": "joined", "invite": invite }),
+        _ => json!({ "what": "unknown" }),
+    }
+}
+
+/// A chat of the user's list.
+pub(super) fn listed(chat: &ListedChat, name: &str) -> Value {
+    json!({
+        "log": chat.log, "name": name, "with": chat.with, "members": chat.members,
+        "head_offset": chat.head_offset, "head_at_ms": chat.head_at_ms, "read_offset": chat.read_offset,
+        "unread": chat.unread, "unread_is_more": chat.unread_is_more,
+        "muted_until_ms": chat.muted_until_ms, "archived": chat.archived, "pinned": chat.pinned,
+        "last": chat.last.as_ref().map(|last| entry("last", chat.log, last)),
+    })
 }
 
 #[cfg(test)]

@@ -1,29 +1,43 @@
-//! `hearth chat`: a line-mode client. Each line that you type is a message; its ticks follow what the server
-//! says: `·` in the outbox, `✓` home, `✓✓` replicated.
+//! `hearth chat`: a line-mode client. Each line that you type is a message, or something to do; ticks follow what the
+//! server says: `·` in the outbox, `✓` home, `✓✓` replicated.
+
+mod hearing;
+mod orders;
+mod people;
+mod room;
+mod show;
+mod typed;
 
 use super::{
     screen::{Line, Screen, Tick},
     session::{self, Heard, Notes, Opened, SessionArgs},
     told,
 };
-use anyhow::bail;
-use client::{Chat, Entry, EntryBody, Event, From, Position};
+use anyhow::{Context as _, bail};
+use client::{
+    Chat, Client, ControlError, Event, From, HistoryError, LookError, Message, MessageKind, OpenError,
+    Position, Reference, Refused, account::AccountError,
+};
+use orders::{Done, Orders};
+use people::People;
+use room::{Arrival, Room};
+use serde_json::{Value, json};
+use show::Shown;
 use std::{
     collections::{HashMap, HashSet},
     io::{BufRead, IsTerminal, Write as _},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
+use typed::{HELP, Typed};
 use types::{MessageId, UserId};
 
-/// Entries of history that are shown at the start.
-const HISTORY_ENTRIES: usize = 20;
 /// Typed lines that wait.
 const LINES_AHEAD: usize = 64;
-/// How long messages under way are waited for after the end of the input.
+/// How long what is under way is waited for after the end of the input.
 const LAST_WAIT: Duration = Duration::from_secs(30);
 
-/// What `hearth chat` is asked to do.
+/// What `hearth chat` is asked to do. With neither --with nor --chat, /open, /group or /join lead to a chat.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -39,30 +53,37 @@ pub struct Args {
 /// The chat cannot be opened or followed.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let begin = args.session.begin().await?;
-    let (own, with) = (begin.config.user.clone(), begin.with.clone());
-    let with_name = begin.with_name.clone();
+    let has_accounts = begin.config.credentials.is_some();
+    let known = begin.with();
     let Opened { client, chat, mut events, notes, stands, earlier } =
         session::open(&args.session, begin).await?;
+    let people = People::new(client.clone(), has_accounts);
+    if let Some((user, name)) = known {
+        people.note(&user, &name);
+    }
     let mut talk = Talk {
-        own,
-        with,
-        with_name,
-        read: 0,
-        types_until: None,
+        people,
+        client,
         json: args.json,
         screen: Screen::new(std::io::stdout(), std::io::stdout().is_terminal()),
         under_way: HashMap::new(),
         typed: HashSet::new(),
-        shown: 0,
+        room: None,
+        there: HashMap::new(),
         notes,
+        is_kept: events.is_kept(),
     };
     for message in earlier {
-        talk.under_way.insert(message.message_id, String::from_utf8_lossy(&message.body).into_owned());
+        let text = String::from_utf8_lossy(&message.body).into_owned();
+        talk.under_way.insert(message.message_id, text);
     }
-    talk.begin(&chat, stands).await?;
-    let talked = talk.go_on(&chat, &mut events).await;
-    drop(client);
-    talked
+    if let Some(chat) = chat {
+        let arrival = room::arrive(chat, &talk.people).await?;
+        talk.enter(&arrival, stands).await?;
+    } else {
+        talk.note("no chat is open: /help tells what there is")?;
+    }
+    talk.go_on(&mut events).await
 }
 
 fn read_lines() -> mpsc::Receiver<String> {
@@ -79,44 +100,53 @@ fn read_lines() -> mpsc::Receiver<String> {
     lines
 }
 
+/// What was typed to be done, and is under way.
+struct Order {
+    verb: String,
+    task: JoinHandle<anyhow::Result<Done>>,
+}
+
 struct Talk {
-    own: UserId,
-    /// The other one, and what we call them.
-    with: UserId,
-    with_name: String,
-    /// Up to this offset the other one has read.
-    read: u64,
-    /// Until then the other one is known to be typing.
-    types_until: Option<Instant>,
+    client: Client,
+    people: People,
     json: bool,
     screen: Screen<std::io::Stdout>,
     /// Own messages that are not replicated, by id: their text.
     under_way: HashMap<MessageId, String>,
     /// What was typed here: the screen has it.
     typed: HashSet<MessageId>,
-    /// Up to this offset the screen has shown the chat already.
-    shown: u64,
+    room: Option<Room>,
+    /// Who is there, as it was shown last.
+    there: HashMap<UserId, bool>,
     notes: Notes,
+    /// There is a state file, which is for one chat.
+    is_kept: bool,
 }
 
 impl Talk {
-    /// Until the input has ended and all of it is replicated.
-    async fn go_on(&mut self, chat: &Chat, events: &mut Heard) -> anyhow::Result<()> {
+    /// Until the input has ended and all of it is done, and replicated.
+    async fn go_on(&mut self, events: &mut Heard) -> anyhow::Result<()> {
         let mut lines = read_lines();
         let mut input_ended = false;
+        let mut order: Option<Order> = None;
         let deadline = tokio::time::sleep(Duration::MAX);
         tokio::pin!(deadline);
-        while !(input_ended && self.under_way.is_empty()) {
+        while !(input_ended && self.under_way.is_empty() && order.is_none()) {
             tokio::select! {
-                line = lines.recv(), if !input_ended => match line {
-                    Some(line) => self.say(chat, line).await?,
+                // One thing after the other: what is typed next may be about what this one leads to.
+                line = lines.recv(), if !input_ended && order.is_none() => match line {
+                    Some(line) => order = self.take(&line).await?,
                     None => {
                         input_ended = true;
                         deadline.as_mut().reset(tokio::time::Instant::now() + LAST_WAIT);
                     }
                 },
+                done = done(&mut order), if order.is_some() => {
+                    let verb = order.take().map(|order| order.verb).unwrap_or_default();
+                    self.done(&verb, done).await?;
+                }
                 event = events.next() => match event {
-                    Some(event) => self.hear_all(chat, event, events).await?,
+                    Some(event) => self.hear_all(event, events).await?,
                     None => break,
                 },
                 () = &mut deadline, if input_ended => {
@@ -131,55 +161,173 @@ impl Talk {
         events.confirm().await
     }
 
-    /// The event, and those that are here already: what was shown is confirmed together.
-    async fn hear_all(&mut self, chat: &Chat, first: Event, events: &mut Heard) -> anyhow::Result<()> {
-        let mut next = Some(first);
-        while let Some(event) = next {
-            self.hear(chat, event).await?;
-            next = events.try_next();
+    /// Does what a line says, or begins to.
+    async fn take(&mut self, line: &str) -> anyhow::Result<Option<Order>> {
+        let typed = match Typed::read(line) {
+            Ok(typed) => typed,
+            Err(wrong) => {
+                self.echoed(line);
+                self.refused(line, &anyhow::anyhow!(wrong))?;
+                return Ok(None);
+            }
+        };
+        let said = match &typed {
+            Typed::Say(text) => Some((MessageKind::Text, None, text)),
+            Typed::Reply(to, text) => Some((MessageKind::Text, Some(*to), text)),
+            Typed::React(to, text) => Some((MessageKind::Reaction, Some(*to), text)),
+            Typed::Edit(of, text) => Some((MessageKind::Edit, Some(*of), text)),
+            _ => None,
+        };
+        if let Some((kind, to, text)) = said {
+            self.say(line, kind, to, text).await?;
+            return Ok(None);
         }
-        events.confirm().await
+        self.echoed(line);
+        match typed {
+            Typed::Nothing => Ok(None),
+            Typed::Help => {
+                for (usage, what) in HELP {
+                    self.note(&format!("{usage}: {what}"))?;
+                }
+                Ok(None)
+            }
+            Typed::Typing => {
+                if let Some(room) = &self.room {
+                    room.chat.typing().await;
+                }
+                Ok(None)
+            }
+            typed => self.begin(line, typed),
+        }
     }
 
-    /// Shows the end of the chat, and follows it from there, or from where an earlier run stood.
-    async fn begin(&mut self, chat: &Chat, stands: Option<(u64, Position)>) -> anyhow::Result<()> {
-        let page = chat.history_before(&Position::start(), HISTORY_ENTRIES).await?;
-        let first = page.entries.first().map_or(0, |first| first.offset);
+    /// Begins what the server has to be asked for.
+    fn begin(&mut self, line: &str, typed: Typed) -> anyhow::Result<Option<Order>> {
+        let verb = line.split(' ').next().unwrap_or_default().to_owned();
+        if self.is_kept && matches!(typed, Typed::Open(_) | Typed::Group { .. } | Typed::Join(_)) {
+            let why = "a state file is for one chat: do it without --state";
+            self.refused(&verb, &anyhow::anyhow!(why))?;
+            return Ok(None);
+        }
+        let mut keys = Vec::new();
+        if let (Typed::Delete(numbers), Some(room)) = (&typed, &self.room) {
+            match numbers.iter().map(|number| room.numbered(*number)).collect::<Result<_, _>>() {
+                Ok(found) => keys = found,
+                Err(wrong) => {
+                    self.refused(&verb, &anyhow::anyhow!(wrong))?;
+                    return Ok(None);
+                }
+            }
+        }
+        let chat = self.room.as_ref().map(|room| room.chat.clone());
+        let orders = Orders { client: self.client.clone(), people: self.people.clone(), chat, keys };
+        Ok(Some(Order { verb, task: tokio::spawn(orders.perform(typed)) }))
+    }
+
+    async fn done(&mut self, verb: &str, done: anyhow::Result<Done>) -> anyhow::Result<()> {
+        let Done { told, arrival } = match done {
+            Ok(done) => done,
+            Err(error) => return self.refused(verb, &error),
+        };
+        for told in told {
+            if self.json && told.line != Value::Null {
+                print_line(&told.line)?;
+            } else if !self.json && !told.text.is_empty() {
+                self.screen.note(&told.text)?;
+            }
+        }
+        match arrival {
+            Some(arrival) => self.enter(&arrival, None).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Shows the end of a chat, and follows it from there, or from where an earlier run stood.
+    async fn enter(&mut self, arrival: &Arrival, stands: Option<(u64, Position)>) -> anyhow::Result<()> {
+        let Arrival { chat, title, page, others } = arrival;
+        if let Some(room) = self.room.take().filter(|room| room.log() != chat.log()) {
+            room.chat.unfollow().await;
+            self.client.unwatch(&room.others).await;
+        }
+        let mut room = Room::new(arrival);
+        if self.json {
+            let line = json!({ "event": "chat", "log": chat.log(), "title": title, "others": others });
+            print_line(&line)?;
+        }
+        let first = page.first().map_or(0, |first| first.offset);
         // Where more was missed than the page holds, all of it comes by following.
-        if stands.as_ref().is_none_or(|(offset, _)| first <= offset + 1) {
-            for entry in &page.entries {
-                self.show(chat, entry)?;
-                self.shown = entry.offset;
+        let shows = stands.as_ref().is_none_or(|(offset, _)| first <= offset + 1);
+        for entry in page.iter().filter(|_| shows) {
+            room.number(entry);
+            room.shown = entry.offset;
+            match self.json {
+                true => print_line(&told::entry("history", chat.log(), entry))?,
+                false => self.show(self.people.show(entry))?,
             }
         }
         let from = page
-            .entries
             .last()
             .map_or(From::Start, |last| From::After { position: last.position.clone(), offset: last.offset });
         chat.follow(from).await;
+        if let Some(last) = page.last().filter(|_| shows) {
+            chat.mark_read(last).await;
+        }
+        chat.watch(others).await;
+        let own = self.people.name(self.client.user());
         self.note(&format!(
-            "you chat with {} as {}; the end of the input (Ctrl-D) ends it",
-            self.with_name, self.own
-        ))
+            "you chat with {} as {own}; /help tells what there is, the end of the input (Ctrl-D) ends it",
+            room.title
+        ))?;
+        self.room = Some(room);
+        Ok(())
     }
 
-    async fn say(&mut self, chat: &Chat, text: String) -> anyhow::Result<()> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        match chat.send(text.clone()).await {
+    /// Puts a message into the outbox.
+    async fn say(
+        &mut self,
+        line: &str,
+        kind: MessageKind,
+        to: Option<u64>,
+        text: &str,
+    ) -> anyhow::Result<()> {
+        let (chat, refers_to) = match self.addressed(to) {
+            Ok(addressed) => addressed,
+            Err(error) => {
+                self.echoed(line);
+                return self.refused(line, &error);
+            }
+        };
+        let message = Message { kind, refers_to, body: text.to_owned().into() };
+        let shown = show::own(&message, text);
+        match chat.send(message).await {
             Ok(sending) => {
                 let id = sending.message_id();
                 if !self.json {
-                    self.screen.own(id, Line { sender: self.own.to_string(), text: text.clone() })?;
+                    let sender = self.people.name(self.client.user());
+                    self.screen.own(id, Line { sender, text: shown.clone(), number: None }, line)?;
                 }
                 self.typed.insert(id);
-                self.under_way.insert(id, text);
+                self.under_way.insert(id, shown);
             }
             Err(error) if error.is_retryable() => self.note(&format!("not sent: {error}"))?,
             Err(error) => self.note(&format!("cannot be sent: {error}"))?,
         }
         Ok(())
+    }
+
+    /// The chat that is open, and the message of it that has a number.
+    fn addressed(&self, to: Option<u64>) -> anyhow::Result<(Chat, Option<Reference>)> {
+        let room = self.room.as_ref().context("no chat is open: /open, /group or /join one")?;
+        let reference = |offset| room.numbered(offset).map(|key| Reference { key, offset });
+        let refers_to = to.map(reference).transpose().map_err(anyhow::Error::msg)?;
+        Ok((room.chat.clone(), refers_to))
+    }
+
+    /// The terminal has shown what was typed.
+    fn echoed(&mut self, line: &str) {
+        if !self.json {
+            self.screen.echoed(line);
+        }
     }
 
     fn note(&mut self, text: &str) -> anyhow::Result<()> {
@@ -190,98 +338,57 @@ impl Talk {
         Ok(())
     }
 
-    async fn hear(&mut self, chat: &Chat, event: Event) -> anyhow::Result<()> {
+    /// Something that was typed is not done.
+    fn refused(&mut self, what: &str, error: &anyhow::Error) -> anyhow::Result<()> {
         if self.json {
-            print_line(&told::event(&event))?;
-        } else if let Some(note) = self.notes.of(&event) {
-            self.screen.note(&note)?;
+            let code = refusal(error).map(|refused| refused.code.as_str());
+            let line =
+                json!({ "event": "refused", "what": what, "code": code, "error": format!("{error:#}") });
+            return print_line(&line);
         }
-        match event {
-            Event::Entry { entry, .. } => {
-                let is_shown = entry.offset <= self.shown || self.typed.contains(&entry.message_id);
-                if !is_shown && !self.json {
-                    self.show_entry(&entry)?;
-                }
-                if entry.sender != self.own {
-                    self.types_until = None;
-                    chat.mark_read(&entry).await;
-                }
-            }
-            Event::Receipts { receipts, .. } if !self.json => {
-                let of_other = receipts.iter().filter(|receipt| receipt.user == self.with);
-                let read = of_other.filter_map(|receipt| receipt.read.as_ref()).map(|read| read.offset).max();
-                if let Some(read) = read.filter(|read| *read > self.read) {
-                    self.read = read;
-                    self.note(&format!("{} has read up to message {read}", self.with_name))?;
-                }
-            }
-            Event::Typing { user, ttl_ms, .. } if user == self.with && !self.json => {
-                let now = Instant::now();
-                let is_known = self.types_until.replace(now + Duration::from_millis(ttl_ms.into()));
-                if is_known.is_none_or(|until| until < now) {
-                    self.note(&format!("{} is typing", self.with_name))?;
-                }
-            }
-            Event::Home { message_id, last, .. } => {
-                self.tick(&message_id, Tick::Home)?;
-                if last {
-                    self.under_way.remove(&message_id);
-                }
-            }
-            Event::Replicated { message_id, .. } => {
-                self.tick(&message_id, Tick::Replicated)?;
-                self.under_way.remove(&message_id);
-            }
-            Event::Failed { message_id, error, .. } => {
-                self.under_way.remove(&message_id);
-                self.note(&format!("not sent: {error}"))?;
-            }
-            Event::Diverged { undone, common_offset, .. } => {
-                self.shown = self.shown.min(common_offset);
-                for id in &undone {
-                    self.tick(id, Tick::Accepted)?;
-                }
-                let count = undone.len();
-                let note = format!("a failover took back {count} messages; what survives somewhere returns");
-                self.note(&note)?;
-            }
-            Event::Unfollowed { error, .. } => bail!("the chat cannot be followed: {error}"),
-            Event::Ended { error } => bail!("the server refuses this session: {error}"),
-            _ => {}
+        Ok(self.screen.note(&format!("{error:#}"))?)
+    }
+
+    fn show(&mut self, shown: Shown) -> anyhow::Result<()> {
+        match shown {
+            Shown::Line(line) => self.screen.line(line)?,
+            Shown::Note(note) => self.screen.note(&note)?,
+            Shown::Nothing => {}
         }
         Ok(())
-    }
-
-    fn tick(&mut self, id: &MessageId, tick: Tick) -> anyhow::Result<()> {
-        if let Some(text) = self.under_way.get(id).filter(|_| !self.json) {
-            self.screen.tick(*id, tick, text)?;
-        }
-        Ok(())
-    }
-
-    fn show(&mut self, chat: &Chat, entry: &Entry) -> anyhow::Result<()> {
-        match self.json {
-            true => print_line(&told::entry("history", chat.log(), entry)),
-            false => self.show_entry(entry),
-        }
-    }
-
-    fn show_entry(&mut self, entry: &Entry) -> anyhow::Result<()> {
-        let text = match &entry.body {
-            EntryBody::Message(body) => String::from_utf8_lossy(body).into_owned(),
-            EntryBody::Erased => "(deleted)".to_owned(),
-            _ => return Ok(()),
-        };
-        let text = if entry.salvaged { format!("{text} (came back after a failover)") } else { text };
-        let sender = match entry.sender == self.with {
-            true => self.with_name.clone(),
-            false => entry.sender.to_string(),
-        };
-        Ok(self.screen.line(Line { sender, text })?)
     }
 }
 
-fn print_line(line: &serde_json::Value) -> anyhow::Result<()> {
+async fn done(order: &mut Option<Order>) -> anyhow::Result<Done> {
+    match order {
+        Some(order) => (&mut order.task).await.context("it was given up")?,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the server said, where it is the server that said no.
+fn refusal(error: &anyhow::Error) -> Option<&Refused> {
+    error.chain().find_map(|cause| {
+        if let Some(ControlError::Refused(refused)) = cause.downcast_ref() {
+            return Some(refused);
+        }
+        if let Some(LookError::Refused(refused)) = cause.downcast_ref() {
+            return Some(refused);
+        }
+        if let Some(OpenError::Refused(refused)) = cause.downcast_ref() {
+            return Some(refused);
+        }
+        if let Some(HistoryError::Refused(refused)) = cause.downcast_ref() {
+            return Some(refused);
+        }
+        match cause.downcast_ref() {
+            Some(AccountError::Refused(refused)) => Some(refused),
+            _ => None,
+        }
+    })
+}
+
+fn print_line(line: &Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
