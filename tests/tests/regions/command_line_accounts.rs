@@ -10,7 +10,13 @@ use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 const PASSWORD: &str = "correct horse battery staple";
 
 /// Runs a command to its end; answers whether it succeeded, and what it printed.
-async fn run(lab: &Lab, region: &str, file: &Path, args: &[&str], input: &str) -> (bool, String, String) {
+pub(crate) async fn run(
+    lab: &Lab,
+    region: &str,
+    file: &Path,
+    args: &[&str],
+    input: &str,
+) -> (bool, String, String) {
     let edge = lab.edge(region).expect("a region").replace("ws://", "http://").replace("/v1/ws", "");
     let mut child = Command::new(PROGRAM)
         .args(args)

@@ -31,7 +31,7 @@ fn holds(folder: &Path, bytes: &[u8]) -> bool {
 }
 
 /// The regions on whose disks these bytes are.
-fn holders(lab: &Lab, bytes: &[u8]) -> Vec<&'static str> {
+pub(crate) fn holders(lab: &Lab, bytes: &[u8]) -> Vec<&'static str> {
     let data = |region: &&str| {
         lab.dir().join("data").join(format!("node-{}", lab.node_id(region).expect("a region")))
     };
