@@ -1,4 +1,4 @@
-//! The checkers C1 … C10: each a pure function from a history to what is wrong with it.
+//! The checkers C1 … C12: each a pure function from a history to what is wrong with it.
 //!
 //! | | what must hold |
 //! |---|---|
@@ -12,12 +12,16 @@
 //! | C8 | after healing all replicas are equal |
 //! | C9 | every partition that a fault hit accepts writes again; and how soon |
 //! | C10 | planned moves fail no write |
+//! | C11 | who is removed from a chat is given nothing that comes after |
+//! | C12 | what was deleted is gone in the end |
 //!
 //! A checker is sound: what it reports cannot happen in a system that keeps DESIGN's promises, however late
 //! its messages are. Each is linear in the history, up to a sort.
 
 mod c1;
 mod c10;
+mod c11;
+mod c12;
 mod c2;
 mod c3;
 mod c4;
@@ -58,12 +62,26 @@ pub enum Checker {
     C8,
     C9,
     C10,
+    C11,
+    C12,
 }
 
 impl Checker {
     /// All of them.
-    pub const ALL: [Self; 10] =
-        [Self::C1, Self::C2, Self::C3, Self::C4, Self::C5, Self::C6, Self::C7, Self::C8, Self::C9, Self::C10];
+    pub const ALL: [Self; 12] = [
+        Self::C1,
+        Self::C2,
+        Self::C3,
+        Self::C4,
+        Self::C5,
+        Self::C6,
+        Self::C7,
+        Self::C8,
+        Self::C9,
+        Self::C10,
+        Self::C11,
+        Self::C12,
+    ];
 
     /// What it checks.
     pub const fn promise(self) -> &'static str {
@@ -78,6 +96,8 @@ impl Checker {
             Self::C8 => "after healing all replicas are equal",
             Self::C9 => "every partition that a fault hit accepts writes again",
             Self::C10 => "planned moves fail no write",
+            Self::C11 => "who is removed from a chat is given nothing that comes after",
+            Self::C12 => "what was deleted is gone in the end",
         }
     }
 
@@ -94,6 +114,8 @@ impl Checker {
             Self::C8 => c8::check(history),
             Self::C9 => c9::check(history),
             Self::C10 => c10::check(history),
+            Self::C11 => c11::check(history),
+            Self::C12 => c12::check(history),
         }
     }
 }
@@ -111,6 +133,8 @@ impl fmt::Display for Checker {
             Self::C8 => "C8",
             Self::C9 => "C9",
             Self::C10 => "C10",
+            Self::C11 => "C11",
+            Self::C12 => "C12",
         })
     }
 }

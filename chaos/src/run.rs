@@ -3,7 +3,7 @@
 //! ```text
 //!   deployment ─▶ chats on every partition ─▶ load ─▶ faults by schedule ─▶ heal ─▶ no more writes
 //!                                              └── observers: homes, watermarks ──┐      │
-//!   verdict ◀── C1 … C10 ◀── history ◀── final state ◀── converged, within a bound ◀─────┘
+//!   verdict ◀── C1 … C12 ◀── history ◀── final state ◀── converged, within a bound ◀─────┘
 //! ```
 
 mod clocks;
@@ -96,11 +96,12 @@ pub async fn run(options: &Options, progress: impl Fn(&str)) -> anyhow::Result<O
     stage.finish(failures, &progress).await
 }
 
-/// The load of a scenario: many readers where they are what it is about.
+/// The load of a scenario: circles, and many readers where they are what it is about.
 fn load(options: &Options) -> Load {
+    let load = Load { circles: true, ..options.load };
     match options.scenario {
-        Scenario::ReconnectStorm => Load { readers: options.load.readers.max(STORM_READERS), ..options.load },
-        _ => options.load,
+        Scenario::ReconnectStorm => Load { readers: load.readers.max(STORM_READERS), ..load },
+        _ => load,
     }
 }
 

@@ -9,11 +9,13 @@
 //! | plain writer | a bare connection | writes to every chat, each message once, without an outbox |
 //! | reader | a bare connection | follows every chat; drops its connection again and again, and resumes at another node |
 //! | returner | the SDK | follows every chat; ends again and again, and is restored from its snapshot |
+//! | keeper, guests | bare connections | are in circles: groups whose members change, and whose messages are deleted |
 //!
 //! Every message has its own body. What a client hears is recorded when it hears it; a write is recorded
 //! before it is sent.
 
 mod chats;
+mod circle;
 mod heads;
 mod plain;
 mod reader;
@@ -22,7 +24,8 @@ mod sdk;
 mod writer;
 
 pub use chats::{ChatPlan, Chats};
-pub(crate) use chats::{FOUNDER, ROLES, open_chat};
+pub(crate) use chats::{FOUNDER, ROLES, open_chat, open_circle};
+pub(crate) use circle::{GUEST, KEEPER};
 pub use heads::Heads;
 
 use crate::history::Recorder;
@@ -56,6 +59,8 @@ pub struct Load {
     pub body_bytes: usize,
     /// Plain writers ask for `home` acks: what a failover undoes of theirs only salvage brings back.
     pub plain_home_acks: bool,
+    /// There are circles: groups whose members change.
+    pub circles: bool,
 }
 
 impl Load {
@@ -68,6 +73,7 @@ impl Load {
         quitters: 0,
         body_bytes: 200,
         plain_home_acks: true,
+        circles: false,
     };
 }
 
@@ -81,6 +87,7 @@ impl Default for Load {
             quitters: 1,
             body_bytes: 200,
             plain_home_acks: true,
+            circles: false,
         }
     }
 }
@@ -155,6 +162,12 @@ impl Workload {
             }
             for number in 0..load.returners {
                 clients.spawn(returner::run(shared.clone(), place("returner", number)));
+            }
+            if load.circles {
+                clients.spawn(circle::keeper(shared.clone(), place(KEEPER, 0)));
+                for (number, chat) in shared.chats.of(&user(GUEST, region)).enumerate() {
+                    clients.spawn(circle::guest(shared.clone(), place(GUEST, number as u32), chat.id));
+                }
             }
         }
         Self { shared, clients }

@@ -1,7 +1,8 @@
 //! C1: (log, generation, epoch, offset) names one message everywhere.
 //!
 //! Everywhere: in acks, at readers, in archives and in every replica's final state. Two messages, or two bodies
-//! of one message, at the same position are two records of one name: the same epoch was written twice.
+//! of one message, at the same position are two records of one name: the same epoch was written twice. A body that was
+//! taken away is no other body.
 
 use super::{Checker, Found, Violation, writes::Writes};
 use crate::history::{BodySum, History, Kind, Log, Message};
@@ -24,11 +25,12 @@ pub(super) fn check(history: &History) -> Vec<Violation> {
             Kind::Ok { message, at, .. } | Kind::Archived { message, at, .. } => {
                 (*message, *at, writes.get(*message).invoked.map(|invoked| invoked.body))
             }
-            Kind::Seen { message, at, body, .. } | Kind::Held { message, at, body, .. } => {
-                (*message, *at, Some(*body))
-            }
+            Kind::Seen { message, at, body, .. }
+            | Kind::Paged { message, at, body, .. }
+            | Kind::Held { message, at, body, .. } => (*message, *at, Some(*body)),
             _ => continue,
         };
+        let body = body.filter(|body| *body != BodySum::ERASED);
         let log = history.names().message(message).log;
         match named.entry((log, at)) {
             Entry::Vacant(vacant) => drop(vacant.insert(Named { message, body, event })),

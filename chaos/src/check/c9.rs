@@ -171,7 +171,7 @@ mod tests {
         let fault = recorder.fault_began("its home is killed", vec![region]);
         let device = recorder.device(&UserId::new("ann").expect("a name"), DeviceId::new(1), &name);
         let message = recorder.message(log, device, MessageId::from(uuid::Uuid::nil()));
-        let (body, resends) = (BodySum(1), Resends::Never);
+        let (body, resends) = (BodySum::CHANGE, Resends::Never);
         recorder.record(Kind::Invoke { message, body, after: None, resends });
         for (at, partition) in pins.iter().enumerate() {
             let (generation, partition) = (at as u32 + 1, PartitionId::new(*partition));

@@ -122,6 +122,23 @@ pub enum Kind {
     },
 
     // ---- writes
+    /// By this message, if it is in its log, a user becomes a member of the chat, or is none any more. Before the
+    /// message is invoked.
+    Membership {
+        /// The message.
+        message: Message,
+        /// Whose.
+        user: UserId,
+        /// What the user is then.
+        is_member: bool,
+    },
+    /// This message, if it is in its log, deletes another. Before it is invoked.
+    Deletion {
+        /// The message.
+        message: Message,
+        /// What it deletes.
+        deleted: Message,
+    },
     /// A device begins a write. Once for each message.
     Invoke {
         /// The message.
@@ -202,6 +219,20 @@ pub enum Kind {
         /// It is marked as one that salvage brought back.
         #[serde(default, skip_serializing_if = "is_false")]
         salvaged: bool,
+    },
+    /// A device was given an entry in a page of history.
+    Paged {
+        /// The device.
+        device: Device,
+        /// The log.
+        log: Log,
+        /// Where it stands.
+        #[serde(with = "super::triple")]
+        at: Position,
+        /// What stands there.
+        message: Message,
+        /// A hash of its body.
+        body: BodySum,
     },
     /// A session was told about its place in a log.
     Told {

@@ -189,8 +189,13 @@ impl Names {
                 self.know_message(*message)?;
                 after.map_or(Ok(()), |after| self.know_message(after))
             }
-            Kind::Ok { message, .. } | Kind::Fail { message, .. } | Kind::Indeterminate { message, .. } => {
-                self.know_message(*message)
+            Kind::Ok { message, .. }
+            | Kind::Fail { message, .. }
+            | Kind::Indeterminate { message, .. }
+            | Kind::Membership { message, .. } => self.know_message(*message),
+            Kind::Deletion { message, deleted } => {
+                self.know_message(*message)?;
+                self.know_message(*deleted)
             }
             Kind::DeviceLost { device } => self.know_device(*device),
             Kind::Follow { session, log, .. }
@@ -199,6 +204,11 @@ impl Names {
             Kind::Ended { session } => known(session.index(), self.sessions.len(), "session"),
             Kind::Seen { session, log, message, .. } => {
                 self.know_session(*session, *log)?;
+                self.know_message_of(*message, *log)
+            }
+            Kind::Paged { device, log, message, .. } => {
+                self.know_device(*device)?;
+                self.know_log(*log)?;
                 self.know_message_of(*message, *log)
             }
             Kind::Placed { node, .. }

@@ -11,6 +11,13 @@ use types::Position;
 pub struct BodySum(pub u64);
 
 impl BodySum {
+    /// In place of that of a chat's first entry.
+    pub const CREATED: Self = Self(0);
+    /// In place of that of an entry that says how the chat has changed.
+    pub const CHANGE: Self = Self(1);
+    /// In place of that of a message whose body was taken away.
+    pub const ERASED: Self = Self(2);
+
     /// Of these bytes.
     pub fn of(body: &[u8]) -> Self {
         Self(xxhash_rust::xxh3::xxh3_64(body))

@@ -103,7 +103,8 @@ async fn read_copy(
     recorder: &Recorder,
     sessions: &mut BTreeMap<UserId, Connection>,
 ) -> anyhow::Result<Copy> {
-    let user = chat.members.first().context("a chat without members")?;
+    // By name the last: a circle's keeper, whom nobody removes.
+    let user = chat.members.last().context("a chat without members")?;
     let session = match sessions.entry(user.clone()) {
         Entry::Occupied(occupied) => occupied.into_mut(),
         Entry::Vacant(vacant) => {
@@ -126,8 +127,9 @@ async fn read_copy(
             let message = recorder.message_of(log, &sender, DeviceId::new(entry.device), id, region);
             let body = match &entry.body {
                 Some(Body::Ciphertext(bytes)) => BodySum::of(bytes),
-                Some(Body::Created(_)) => BodySum(0),
-                _ => BodySum(1),
+                Some(Body::Created(_)) => BodySum::CREATED,
+                Some(Body::Erased(_)) => BodySum::ERASED,
+                _ => BodySum::CHANGE,
             };
             copy.push((at, message, body));
         }

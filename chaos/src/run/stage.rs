@@ -56,7 +56,9 @@ impl Stage {
         let stop = CancellationToken::new();
         let mut observers = JoinSet::new();
         observe_all(&deployed, &recorder, &stop, &mut observers);
-        let chats = Chats::open(&deployed.lab, &deployed.regions, opened, &recorder, options.seed).await?;
+        let chats =
+            Chats::open(&deployed.lab, &deployed.regions, opened, load.circles, &recorder, options.seed)
+                .await?;
         let chats = Arc::new(chats);
         progress(&format!("{} chats on {} partitions; load", chats.all().len(), deployed.partitions));
         let edges = deployed.edges()?;

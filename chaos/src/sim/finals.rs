@@ -167,8 +167,9 @@ fn held(
         let message = recorder.message_of(log, &entry.sender, entry.device, entry.message_id, region);
         let body = match &entry.body {
             types::EntryBody::Message { ciphertext } => BodySum::of(ciphertext),
-            types::EntryBody::Created { .. } => BodySum(0),
-            _ => BodySum(1),
+            types::EntryBody::Created { .. } => BodySum::CREATED,
+            types::EntryBody::Erased { .. } => BodySum::ERASED,
+            _ => BodySum::CHANGE,
         };
         Some((at, message, body))
     };

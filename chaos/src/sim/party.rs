@@ -2,7 +2,7 @@
 
 use crate::{
     history::Recorder,
-    workload::{self, ChatPlan, Chats, FOUNDER, Load, ROLES, Workload, open_chat},
+    workload::{self, ChatPlan, Chats, FOUNDER, KEEPER, Load, ROLES, Workload, open_chat, open_circle},
 };
 use client::bare::Connection;
 use parking_lot::Mutex;
@@ -114,7 +114,19 @@ impl Party {
         let mut session = Connection::open(edge, &pair[0], DeviceId::new(99), vec![]).await?;
         let id = open_chat(&mut session, Chat::DirectWith(pair[1].to_string())).await?;
         chats.push(plan(id, BTreeSet::from(pair)));
+        if self.load.circles {
+            chats.push(self.open_circle().await?);
+        }
         Ok(chats)
+    }
+
+    async fn open_circle(&mut self) -> anyhow::Result<ChatPlan> {
+        let edge = self.edges.first().map_or("", String::as_str);
+        let region = &self.regions[self.at];
+        let keeper = workload::user(KEEPER, region);
+        let mut session = Connection::open(edge, &keeper, DeviceId::new(1), vec![]).await?;
+        let (id, members) = open_circle(&mut session, region, &self.regions, &mut self.rng).await?;
+        Ok(plan(id, members))
     }
 }
 

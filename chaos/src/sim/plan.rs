@@ -14,6 +14,8 @@ const DRIFT: f64 = 0.05;
 /// One run of so many has clocks that are off by up to [`WILD_DRIFT`]: only `home` acks may suffer from it.
 const WILD_EVERY: u64 = 8;
 const WILD_DRIFT: f64 = 0.5;
+/// One run of so many has circles, groups whose members change.
+const CIRCLES_EVERY: u64 = 5;
 
 /// How long the parts of a run take, in µs.
 pub(super) const WORK_BEGINS_US: u64 = 3_000_000;
@@ -69,6 +71,7 @@ impl Plan {
             body_bytes: 60,
             // What is acked there alone is what these are about.
             plain_home_acks: rng.random_bool(0.5) || matches!(mix, Mix::Unsynced | Mix::MovedUnheard),
+            circles: seed % CIRCLES_EVERY == CIRCLES_EVERY - 2,
             ..Load::default()
         };
         let work_ends_us = WORK_BEGINS_US + rng.random_range(WORK_LASTS_US);

@@ -421,7 +421,7 @@ mod tests {
         );
         let device = recorder.device(&UserId::new("ann").expect("a name"), DeviceId::new(1), &name);
         let message = recorder.message(log, device, MessageId::from(uuid::Uuid::nil()));
-        let (body, resends) = (BodySum(1), Resends::Never);
+        let (body, resends) = (BodySum::CHANGE, Resends::Never);
         recorder.record(Kind::Invoke { message, body, after: None, resends });
         let at = Position::new(Generation::FIRST, Epoch::FIRST, Offset::new(1));
         let (epoch, passed_us, accepted_at_ms) = (None, None, 0);

@@ -1,9 +1,10 @@
-//! The chats of a run: at least one group on every partition, and a direct chat from each region to the next.
+//! The chats of a run: at least one group on every partition, a direct chat from each region to the next, and where that
+//! is wanted a circle kept in each region.
 //!
 //! A new group is pinned to one of the partitions that are homed where its creator is connected, by a hash of
 //! its id; ids are drawn until every partition has one.
 
-use super::user;
+use super::{GUEST, KEEPER, user};
 use crate::{history::Recorder, observe, run::Opened};
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
@@ -57,6 +58,7 @@ impl Chats {
         lab: &Lab,
         regions: &[RegionId],
         opened: Opened,
+        with_circles: bool,
         recorder: &Recorder,
         seed: u64,
     ) -> anyhow::Result<Self> {
@@ -78,6 +80,17 @@ impl Chats {
             if opened == Opened::Everywhere {
                 let next = &regions[(number + 1) % regions.len()];
                 chats.open_direct(lab, [region, next], recorder).await?;
+            }
+            if with_circles {
+                let mut session = Connection::open(
+                    &lab.edge(region.as_str())?,
+                    &user(KEEPER, region),
+                    DeviceId::new(1),
+                    vec![],
+                )
+                .await?;
+                let (id, members) = open_circle(&mut session, region, regions, &mut rng).await?;
+                chats.add(recorder, id, partition_of(lab, id).await?, members);
             }
         }
         Ok(chats)
@@ -158,6 +171,21 @@ impl Chats {
     pub fn of<'a>(&'a self, user: &'a UserId) -> impl Iterator<Item = &'a ChatPlan> + 'a {
         self.0.iter().filter(move |chat| chat.members.contains(user))
     }
+}
+
+/// Opens the circle that is kept in a region, through a session of its keeper.
+pub(crate) async fn open_circle(
+    session: &mut Connection,
+    region: &RegionId,
+    regions: &[RegionId],
+    rng: &mut StdRng,
+) -> anyhow::Result<(LogId, BTreeSet<UserId>)> {
+    let mut members: BTreeSet<UserId> = regions.iter().map(|region| user(GUEST, region)).collect();
+    let key = Uuid::from_bytes(rng.random()).to_string();
+    let group = NewGroup { key, members: members.iter().map(UserId::to_string).collect() };
+    let id = open_chat(session, Chat::Group(group)).await?;
+    members.insert(user(KEEPER, region));
+    Ok((id, members))
 }
 
 pub(crate) async fn open_chat(session: &mut Connection, chat: Chat) -> anyhow::Result<LogId> {

@@ -1,12 +1,12 @@
 //! A bare connection that follows all its chats, drops the connection again and again, and resumes elsewhere:
-//! what the server itself answers about positions.
+//! what the server itself answers about positions. A guest follows one chat, and may be out of it.
 
 use super::{Place, Shared, sdk::opened};
-use crate::history::{BodySum, Kind, Log, Region, Session, Told};
+use crate::history::{BodySum, Kind, Log, Message, Region, Session, Told};
 use client::bare::{BareError, Connection};
 use proto::client::{
-    Diverged, Entries, LogCursor, Ping, Resumed, Subscribe, client_frame::Frame, entry::Body, resumed,
-    server_frame::Frame as Answer,
+    Diverged, Entries, Entry, Error, LogCursor, Ping, Resumed, Subscribe, client_frame::Frame, entry::Body,
+    resumed, server_frame::Frame as Answer,
 };
 use rand::RngExt as _;
 use std::{
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::{Instant as Deadline, interval, sleep, sleep_until, timeout};
-use types::{DeviceId, LogId, MessageId, Position, PositionToken, UserId};
+use types::{Code, DeviceId, LogId, MessageId, Position, PositionToken, UserId};
 
 /// How long a connection is kept.
 const KEPT_MS: Range<u64> = 2_500..7_000;
@@ -27,9 +27,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// The requests that it makes; nothing else is asked.
 const SUBSCRIBES: u64 = 7;
+/// Between two connections.
+pub(super) const AWAY: Duration = Duration::from_millis(20);
 
-struct Reader {
+pub(super) struct Reader {
     shared: Shared,
+    is_guest: bool,
     region: Region,
     session: Session,
     logs: HashMap<LogId, (Log, Vec<Position>)>,
@@ -44,43 +47,78 @@ struct Reader {
 enum Next {
     AskNow,
     Wait,
+    /// It is no member.
+    Out,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Another one follows it.
+    Dropped,
+    /// The guest is no member of its chat.
+    Out,
 }
 
 /// Runs until the workload stops.
 pub(super) async fn run(shared: Shared, mut place: Place) {
-    let recorder = shared.recorder.clone();
-    let device = recorder.device(&place.user, place.device, &place.region);
-    let session = recorder.session(device);
-    let region = recorder.region(&place.region);
     let stop = shared.stop.clone();
-    let mut logs = HashMap::new();
-    for chat in shared.chats.of(&place.user) {
-        let log = recorder.log(chat.id);
-        recorder.record(Kind::Follow { session, log, from: Position::START });
-        shared.heads.set(session, log, Position::START);
-        logs.insert(chat.id, (log, Vec::new()));
-    }
-    let mut reader = Reader { shared, region, session, logs, again: Vec::new(), asked: HashSet::new() };
+    let chats: Vec<LogId> = shared.chats.of(&place.user).map(|chat| chat.id).collect();
+    let mut reader = Reader::new(shared, &place, chats, false);
     while !stop.is_cancelled() {
-        let edge = place.edges[place.rng.random_range(0..place.edges.len())].clone();
-        let kept = Duration::from_millis(place.rng.random_range(KEPT_MS));
-        let reading = reader.read(&edge, &place.user, place.device, kept);
         // A connection that breaks is followed by another.
-        let _ = stop.run_until_cancelled(reading).await;
-        sleep(Duration::from_millis(20)).await;
+        let _ = stop.run_until_cancelled(reader.read_once(&mut place)).await;
+        sleep(AWAY).await;
     }
 }
 
 impl Reader {
+    /// Follows one chat, in a session of its own.
+    pub(super) fn guest(shared: Shared, place: &Place, chat: LogId) -> Self {
+        Self::new(shared, place, vec![chat], true)
+    }
+
+    fn new(shared: Shared, place: &Place, chats: Vec<LogId>, is_guest: bool) -> Self {
+        let recorder = shared.recorder.clone();
+        let device = recorder.device(&place.user, place.device, &place.region);
+        let session = recorder.session(device);
+        let region = recorder.region(&place.region);
+        let mut logs = HashMap::new();
+        for id in chats {
+            let log = recorder.log(id);
+            recorder.record(Kind::Follow { session, log, from: Position::START });
+            // Nobody waits for a guest that is out.
+            if !is_guest {
+                shared.heads.set(session, log, Position::START);
+            }
+            logs.insert(id, (log, Vec::new()));
+        }
+        Self { shared, is_guest, region, session, logs, again: Vec::new(), asked: HashSet::new() }
+    }
+
+    /// Ends the session.
+    pub(super) fn end(self) {
+        let Self { shared, session, logs, .. } = self;
+        shared.recorder.record(Kind::Ended { session });
+        logs.values().for_each(|(log, _)| shared.heads.forget(session, *log));
+    }
+
+    /// Reads through one connection.
+    pub(super) async fn read_once(&mut self, place: &mut Place) -> Result<Ended, BareError> {
+        let edge = place.edges[place.rng.random_range(0..place.edges.len())].clone();
+        let kept = Duration::from_millis(place.rng.random_range(KEPT_MS));
+        self.read(&edge, &place.user, place.device, kept).await
+    }
+
     async fn read(
         &mut self,
         edge: &str,
         user: &UserId,
         device: DeviceId,
         kept: Duration,
-    ) -> Result<(), BareError> {
+    ) -> Result<Ended, BareError> {
         let opening = Connection::open(edge, user, device, self.cursors());
-        let Ok(connection) = timeout(CONNECT_TIMEOUT, opening).await else { return Ok(()) };
+        let Ok(connection) = timeout(CONNECT_TIMEOUT, opening).await else { return Ok(Ended::Dropped) };
         let mut connection = connection?;
         self.again.clear();
         self.asked = self.logs.keys().copied().collect();
@@ -92,8 +130,10 @@ impl Reader {
             tokio::select! {
                 frame = connection.next() => {
                     heard = Instant::now();
-                    if self.take(frame?.frame) == Next::AskNow {
-                        retries.reset_immediately();
+                    match self.take(frame?.frame) {
+                        Next::AskNow => retries.reset_immediately(),
+                        Next::Wait => {}
+                        Next::Out => return Ok(Ended::Out),
                     }
                 }
                 _ = pings.tick() => {
@@ -108,10 +148,10 @@ impl Reader {
                     }
                     connection.flush().await?;
                 }
-                () = sleep_until(until) => return Ok(()),
+                () = sleep_until(until) => return Ok(Ended::Dropped),
             }
             if heard.elapsed() > SILENCE {
-                return Ok(());
+                return Ok(Ended::Dropped);
             }
         }
     }
@@ -139,6 +179,7 @@ impl Reader {
                 match answer {
                     Some(resumed::Answer::Continue(_)) => self.told(&log, Told::Continue),
                     Some(resumed::Answer::Diverged(diverged)) => return self.diverged(&diverged),
+                    Some(resumed::Answer::Error(error)) if self.is_out(&error) => return Next::Out,
                     Some(resumed::Answer::Error(_)) | None => self.subscribe_again(&log),
                 }
             }
@@ -157,6 +198,8 @@ impl Reader {
                     self.shared.recorder.record(Kind::ReplicatedUpTo { session, log, at });
                 }
             }
+            Some(Answer::Removed(_)) if self.is_guest => return Next::Out,
+            Some(Answer::Error(error)) if self.is_out(&error) => return Next::Out,
             Some(Answer::Error(error)) => {
                 if let Ok(id) = error.log.parse() {
                     self.asked.remove(&id);
@@ -166,6 +209,10 @@ impl Reader {
             _ => {}
         }
         Next::Wait
+    }
+
+    fn is_out(&self, error: &Error) -> bool {
+        self.is_guest && error.code.parse().is_ok_and(|code: Code| code == Code::Forbidden)
     }
 
     fn subscribe_again(&mut self, log: &str) {
@@ -210,24 +257,36 @@ impl Reader {
         }
         let Some((log, seen)) = self.logs.get_mut(&id) else { return };
         for entry in entries.entries {
-            let Some(at) = opened(&self.shared, id, &entry.position) else { return };
-            let (Ok(sender), Ok(message_id)) =
-                (UserId::new(&entry.sender), entry.message_id.parse::<MessageId>())
-            else {
-                return self.shared.recorder.note(format!("an entry of {id} cannot be read"));
+            let Some((at, message, body)) = told(&self.shared, (id, *log), self.region, &entry) else {
+                return;
             };
-            let body = match &entry.body {
-                Some(Body::Ciphertext(bytes)) => BodySum::of(bytes),
-                Some(Body::Created(_)) => BodySum(0),
-                _ => BodySum(1),
-            };
-            let recorder = &self.shared.recorder;
-            let device = DeviceId::new(entry.device);
-            let message = recorder.message_of(*log, &sender, device, message_id, self.region);
             let (session, log, salvaged) = (self.session, *log, entry.salvaged);
-            recorder.record(Kind::Seen { session, log, at, message, body, salvaged });
+            self.shared.recorder.record(Kind::Seen { session, log, at, message, body, salvaged });
             seen.push(at);
             self.shared.heads.set(session, log, at);
         }
     }
+}
+
+/// What an entry tells: where it stands, what it is, and a hash of its body.
+pub(super) fn told(
+    shared: &Shared,
+    (id, log): (LogId, Log),
+    region: Region,
+    entry: &Entry,
+) -> Option<(Position, Message, BodySum)> {
+    let at = opened(shared, id, &entry.position)?;
+    let (Ok(sender), Ok(message_id)) = (UserId::new(&entry.sender), entry.message_id.parse::<MessageId>())
+    else {
+        shared.recorder.note(format!("an entry of {id} cannot be read"));
+        return None;
+    };
+    let body = match &entry.body {
+        Some(Body::Ciphertext(bytes)) => BodySum::of(bytes),
+        Some(Body::Created(_)) => BodySum::CREATED,
+        Some(Body::Erased(_)) => BodySum::ERASED,
+        _ => BodySum::CHANGE,
+    };
+    let device = DeviceId::new(entry.device);
+    Some((at, shared.recorder.message_of(log, &sender, device, message_id, region), body))
 }

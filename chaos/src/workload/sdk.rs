@@ -153,7 +153,8 @@ pub(super) fn opened(shared: &Shared, log: LogId, token: &str) -> Option<Positio
 fn body_sum(body: &EntryBody) -> BodySum {
     match body {
         EntryBody::Message(bytes) => BodySum::of(bytes),
-        EntryBody::Created { .. } => BodySum(0),
-        _ => BodySum(1),
+        EntryBody::Created { .. } => BodySum::CREATED,
+        EntryBody::Erased => BodySum::ERASED,
+        _ => BodySum::CHANGE,
     }
 }
