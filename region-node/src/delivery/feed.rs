@@ -127,11 +127,13 @@ pub(crate) enum Output {
         session: SessionId,
         common: Position,
     },
-    /// Tell these sessions, each of which has everything up to `has`.
+    /// Tell these sessions, each of which has everything up to `has`. `is_news`: it has just come to be so; else
+    /// they are told what others know already.
     Replicated {
         position: Position,
         has: Position,
         to: Vec<SessionId>,
+        is_news: bool,
     },
     /// The session has left the feed; it has nothing behind this position.
     Behind {
@@ -298,6 +300,7 @@ impl Feed {
 
     pub(crate) fn handle(&mut self, now_ms: u64, input: Input, out: &mut Vec<Output>) {
         let is_tick = matches!(input, Input::Tick);
+        let is_news = matches!(input, Input::Replicated(_));
         let (touched, before) = (Touched::by(&input), self.common());
         match input {
             Input::Join { session, position, checked, at_end } => {
@@ -328,7 +331,7 @@ impl Feed {
         }
         let touched = if self.common() == before { touched } else { Touched::All };
         let levelled = self.settle(touched, out);
-        self.tick_replicated(levelled, touched, out);
+        self.tick_replicated(levelled, touched, is_news, out);
         self.linger(now_ms, is_tick, out);
         if let Some(unsettled) = &mut self.unsettled {
             unsettled.note_stuck(touched);

@@ -10,6 +10,7 @@ mod asking;
 mod fan_out;
 mod feed;
 mod frames;
+mod late;
 mod live;
 mod removed;
 #[cfg(test)]
@@ -32,12 +33,13 @@ use feed::{Era, Feed, Input, Output};
 use frames::frames;
 pub(crate) use frames::token;
 use host::{HashMap, HashSet};
+use late::Late;
 pub(crate) use live::client_presence;
 use parking_lot::Mutex;
 use proto::client::{self, server_frame::Frame};
 use removed::Removals;
 use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use types::{LogId, PartitionId, PinSegment, Position, UserId};
 
@@ -66,6 +68,8 @@ struct Inner {
     sink: BusSink,
     hub: Mutex<Hub>,
     reads: Semaphore,
+    /// Locked behind the hub.
+    late: Mutex<Late>,
     /// Whom the sessions watch.
     desk: Arc<Mutex<Desk>>,
 }
@@ -104,7 +108,7 @@ impl Delivery {
         let (sink, events) = bus_sink(SINK_MAX_EVENTS);
         router.peers().deliver_to(sink.clone());
         let (hub, reads) = (Mutex::default(), Semaphore::new(READS_MAX));
-        (Self(Arc::new(Inner { router, sink, hub, reads, desk })), events)
+        (Self(Arc::new(Inner { router, sink, hub, reads, late: Mutex::default(), desk })), events)
     }
 
     /// Where events for the sessions of this node go.
@@ -118,8 +122,11 @@ impl Delivery {
         let mut streams = self.0.router.peers().changes();
         let mut burst = Vec::with_capacity(BURST_MAX_EVENTS);
         let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut rounds = tokio::time::interval(late::STEP);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let has_late = !self.0.late.lock().is_empty();
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 taken = events.recv_many(&mut burst, BURST_MAX_EVENTS) => {
@@ -134,6 +141,7 @@ impl Delivery {
                 changed = versions.changed() => { if changed.is_err() { return } self.reroute(); }
                 changed = streams.changed() => { if changed.is_err() { return } self.reroute(); }
                 _ = tick.tick() => self.tick(),
+                _ = rounds.tick(), if has_late => self.tell_late(),
             }
         }
     }
@@ -241,6 +249,13 @@ impl Delivery {
         metrics::gauge!("hearth_edge_feeds").set(hub.feeds.len() as f64);
     }
 
+    /// Those whose turn it is are told what waits for them.
+    fn tell_late(&self) {
+        let round = self.0.late.lock().round();
+        let hub = self.0.hub.lock();
+        round.into_iter().filter_map(|session| hub.queue(session)).for_each(|queue| queue.rouse());
+    }
+
     fn try_again(&self, hub: &mut Hub, logs: Vec<LogId>) {
         for log in logs {
             let Some(partition) = hub.feeds.get(&log).map(|feed| feed.partition()) else { continue };
@@ -332,11 +347,20 @@ impl Delivery {
                     }
                 }
             }
-            Output::Replicated { position, has, to } => {
+            Output::Replicated { position, has, to, is_news } => {
                 for session in to {
-                    let is_out = out.has(session);
-                    if !is_out && hub.queue(session).is_some_and(|queue| !queue.offer_tick(log, position)) {
-                        out.overflowed.push((session, has));
+                    if out.has(session) {
+                        continue;
+                    }
+                    let Some(queue) = hub.queue(session) else { continue };
+                    let is_taken = match is_news {
+                        true => queue.offer_tick(log, position),
+                        false => queue.lay_tick(log, position),
+                    };
+                    match is_taken {
+                        true if is_news => {}
+                        true => self.0.late.lock().push(session),
+                        false => out.overflowed.push((session, has)),
                     }
                 }
             }

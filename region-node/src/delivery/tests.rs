@@ -374,7 +374,7 @@ impl Model {
                     }
                 }
             }
-            Output::Replicated { position, has, to } => {
+            Output::Replicated { position, has, to, .. } => {
                 for session in to {
                     if self.told_behind.contains_key(&session.0) {
                         continue;

@@ -69,6 +69,22 @@ impl State {
     fn messages_bytes(&self) -> usize {
         self.bytes - self.ticks.len() * TICK_BYTES - self.receipts.len() * RECEIPT_BYTES
     }
+
+    fn put_tick(&mut self, log: LogId, position: Position, bytes_max: usize) -> bool {
+        if self.is_closed {
+            return false;
+        }
+        if let Some(earlier) = self.ticks.get_mut(&log) {
+            *earlier = position;
+            return true;
+        }
+        if self.bytes > 0 && self.bytes + TICK_BYTES > bytes_max {
+            return false;
+        }
+        self.bytes += TICK_BYTES;
+        self.ticks.insert(log, position);
+        true
+    }
 }
 
 /// What the task has to do beside writing.
@@ -163,21 +179,17 @@ impl SessionQueue {
 
     /// Takes a tick, in place of an earlier one of the log, if there is room.
     pub(crate) fn offer_tick(&self, log: LogId, position: Position) -> bool {
-        self.change(|state| {
-            if state.is_closed {
-                return false;
-            }
-            if let Some(earlier) = state.ticks.get_mut(&log) {
-                *earlier = position;
-                return true;
-            }
-            if state.bytes > 0 && state.bytes + TICK_BYTES > self.bytes_max {
-                return false;
-            }
-            state.bytes += TICK_BYTES;
-            state.ticks.insert(log, position);
-            true
-        })
+        self.change(|state| state.put_tick(log, position, self.bytes_max))
+    }
+
+    /// The same, for whatever is written next: the task is not woken before [`SessionQueue::rouse`].
+    pub(crate) fn lay_tick(&self, log: LogId, position: Position) -> bool {
+        self.state.lock().put_tick(log, position, self.bytes_max)
+    }
+
+    /// Has the ticks written that were laid here.
+    pub(crate) fn rouse(&self) {
+        self.change(|state| !state.ticks.is_empty());
     }
 
     /// Takes a receipt, in place of an earlier one of the same user and log, if there is room.

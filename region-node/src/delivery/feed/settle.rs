@@ -250,6 +250,7 @@ impl Feed {
         &mut self,
         untold: Vec<SessionId>,
         touched: Touched,
+        is_news: bool,
         out: &mut Vec<Output>,
     ) {
         let (position, head, era) = (self.replicated, self.head, self.era);
@@ -257,7 +258,7 @@ impl Feed {
             let to = if self.is_told { untold } else { self.level.to_vec() };
             self.is_told = true;
             if !to.is_empty() {
-                out.push(Output::Replicated { position, has: head, to });
+                out.push(Output::Replicated { position, has: head, to, is_news });
             }
         }
         let Some(unsettled) = &mut self.unsettled else { return };
@@ -266,7 +267,7 @@ impl Feed {
                 && !matches!(member.state, State::Checking | State::Stuck { checking: true });
             if is_checked && member.told < position && reaches(member.position, position) {
                 member.told = position;
-                out.push(Output::Replicated { position, has: member.position, to: vec![session] });
+                out.push(Output::Replicated { position, has: member.position, to: vec![session], is_news });
             }
         });
     }

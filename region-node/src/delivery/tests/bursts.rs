@@ -50,7 +50,7 @@ fn a_burst_is_handed_over_as_one() {
     assert_eq!(out, [Output::Deliver { entries: burst, after: at(1, 1), to }]);
     let out = handle(&mut feed, Input::Replicated(at(1, 4)));
     let to = vec![SessionId(1), SessionId(2)];
-    assert_eq!(out, [Output::Replicated { position: at(1, 4), has: at(1, 6), to }]);
+    assert_eq!(out, [Output::Replicated { position: at(1, 4), has: at(1, 6), to, is_news: true }]);
 }
 
 #[test]
@@ -85,7 +85,8 @@ fn a_session_that_is_filled_gets_the_rest_of_the_bursts_from_the_tail() {
     let filled = Input::Filled { session, fill: 1, to: at(1, 1), at_end: true };
     let out = handle(&mut feed, filled);
     let deliver = Output::Deliver { entries: burst, after: at(1, 1), to: vec![session] };
-    let tick = Output::Replicated { position: at(1, 2), has: at(1, 4), to: vec![session] };
+    let (position, has) = (at(1, 2), at(1, 4));
+    let tick = Output::Replicated { position, has, to: vec![session], is_news: false };
     assert_eq!(out, [deliver, tick]);
 }
 

@@ -91,6 +91,29 @@ async fn only_the_latest_tick_of_a_log_waits_and_it_waits_behind_the_entries() {
     assert!(texts[0].contains("entry") && texts[1].contains(r#""offset":"100""#), "{texts:?}");
 }
 
+#[test]
+fn a_tick_that_is_laid_here_waits_for_what_is_written_next_or_to_be_roused() {
+    let (woken, queue) = (Arc::new(Woken::default()), queue());
+    let lay = |offset| {
+        let position = Position::new(Generation::FIRST, Epoch::FIRST, Offset::new(offset));
+        queue.lay_tick(LogId::group([1; 16]), position)
+    };
+    queue.register(&Waker::from(Arc::clone(&woken)));
+    assert!(queue.rest(true));
+    queue.rouse();
+    assert_eq!(woken.count(), 0, "nothing waits");
+    assert!(lay(1) && lay(2));
+    assert_eq!(woken.count(), 0);
+    queue.rouse();
+    assert_eq!((woken.count(), taken(&queue).len()), (1, 1));
+    assert!(queue.rest(true));
+    assert!(lay(3));
+    queue.answer(1, behind("first"));
+    assert_eq!((woken.count(), taken(&queue).len()), (2, 2));
+    queue.offer(&SharedFrame::new(behind(&"x".repeat(BYTES_MAX))));
+    assert!(!lay(4), "there is no room");
+}
+
 #[tokio::test]
 async fn a_closed_queue_is_written_to_its_end() {
     let queue = queue();
