@@ -26,8 +26,11 @@ const SERVICES: [&str; 4] = [
     "/hearth.directory.v1.Members/",
 ];
 /// What any replica answers from what it has applied.
-const ANYWHERE: [&str; 2] =
-    ["/hearth.directory.v1.Directory/WatchPlacement", "/hearth.directory.v1.Replicas/Inspect"];
+const ANYWHERE: [&str; 3] = [
+    "/hearth.directory.v1.Directory/WatchPlacement",
+    "/hearth.directory.v1.Directory/LookUpPins",
+    "/hearth.directory.v1.Replicas/Inspect",
+];
 /// Marks a request that was handed on.
 const FORWARDED: &str = "hearth-forwarded";
 /// Names the leader to one who has to ask again.

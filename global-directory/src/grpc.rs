@@ -232,6 +232,14 @@ impl Directory for Service {
         Ok(Response::new(wire::GetPinsReply { pins: to_wire(&self.read_pins(&logs)?) }))
     }
 
+    async fn look_up_pins(
+        &self,
+        request: Request<wire::GetPinsRequest>,
+    ) -> Result<Response<wire::GetPinsReply>, Status> {
+        let logs = request::get_pins(&request.into_inner())?;
+        Ok(Response::new(wire::GetPinsReply { pins: to_wire(&self.read_pins(&logs)?) }))
+    }
+
     async fn propose_isr(
         &self,
         request: Request<wire::ProposeIsrRequest>,

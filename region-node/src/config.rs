@@ -84,7 +84,7 @@ pub struct Config {
     #[serde(default = "default_sessions_max")]
     pub sessions_max: usize,
     /// Sessions that are let in a second, at the most: when all those of a lost region come, the ones that are here
-    /// go on. By default 175 for each processor.
+    /// go on. By default 250 for each processor.
     #[serde(default = "default_sessions_per_s")]
     pub sessions_per_s: u32,
     /// The most unanswered writes of one session.
@@ -175,7 +175,7 @@ const fn default_sessions_max() -> usize {
 }
 fn default_sessions_per_s() -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    175 * u32::try_from(processors).unwrap_or(1)
+    250 * u32::try_from(processors).unwrap_or(1)
 }
 const fn default_session_writes_max() -> u32 {
     1_024

@@ -417,6 +417,10 @@ pub trait Pins: Send + Sync + 'static {
     /// `directory_unavailable`.
     async fn get(&self, log: LogId) -> Result<Option<Pin>, Refusal>;
 
+    /// A pin that the log had a moment ago, from whichever replica of the directory is nearest; `None` where that
+    /// tells of none. It says where to ask: where the log is no longer written there, one is told so.
+    async fn look_up(&self, log: LogId) -> Option<Pin>;
+
     /// Pins a log that a user opens in `region`, or answers the pin that it has.
     ///
     /// # Errors

@@ -36,6 +36,22 @@ async fn what_is_written_in_one_region_is_read_in_all_in_one_order() {
 }
 
 #[tokio::test]
+async fn a_chat_that_is_new_to_a_node_is_resumed_while_the_directory_has_no_leader() {
+    let world = World::start(REGIONS).await;
+    let mut alice = Client::hello(world.nodes[0].address, "alice", 1).await;
+    let log = alice.open_direct("bob").await;
+    let sent = alice.send(&log, "hi").await;
+    world.state.lock().directory_has_no_leader = true;
+    let mut bob = Client::hello(world.nodes[2].address, "bob", 2).await;
+    let resumed = bob.follow(&log, &sent.position).await;
+    assert!(matches!(resumed.answer, Some(resumed::Answer::Continue(_))), "{resumed:?}");
+    assert_eq!(bob.send(&log, "hi to you").await.offset, sent.offset + 1);
+    let resumed = bob.follow(&LogId::group([7; 16]).to_string(), "").await;
+    let Some(resumed::Answer::Error(error)) = resumed.answer else { panic!("{resumed:?}") };
+    assert_eq!(error.code, Code::DirectoryUnavailable.as_str(), "it may be there");
+}
+
+#[tokio::test]
 async fn writes_that_are_sent_ahead_through_another_region_keep_their_order() {
     let world = World::start(REGIONS).await;
     let mut alice = Client::hello(world.nodes[0].address, "alice", 1).await;

@@ -178,9 +178,16 @@ impl Router {
     }
 
     /// Where a log is written now, in a generation above `closed` if it is known or can be read; else in the
-    /// present one.
+    /// present one. A pin that is known, or that the nearest replica of the directory knows, will do; whoever is asked by it
+    /// and finds it over says so.
     pub(crate) async fn pin_above(&self, log: LogId, closed: Generation) -> Result<PinSegment, Refusal> {
         if let Some(pin) = self.0.pins.lock().get(log).filter(|pin| pin.generation > closed) {
+            return Ok(pin);
+        }
+        let seen = self.0.parts.pins.look_up(log).await;
+        if let Some(pin) = seen.and_then(|pin| self.0.pins.lock().insert(&pin))
+            && pin.generation > closed
+        {
             return Ok(pin);
         }
         let pin = self.0.parts.pins.get(log).await?;

@@ -210,6 +210,13 @@ impl directory_server::Directory for Directory {
         Ok(Response::new(wire::GetPinsReply { pins: pins.collect() }))
     }
 
+    async fn look_up_pins(
+        &self,
+        request: Request<wire::GetPinsRequest>,
+    ) -> Result<Response<wire::GetPinsReply>, Status> {
+        self.get_pins(request).await
+    }
+
     async fn propose_isr(
         &self,
         request: Request<wire::ProposeIsrRequest>,

@@ -48,7 +48,8 @@ pub(crate) struct State {
     pub(crate) pins: BTreeMap<LogId, Pin>,
     /// Writes are no longer copied from home to followers.
     pub(crate) replication_is_cut: bool,
-    pub(crate) directory_is_down: bool,
+    /// It answers nothing but look-ups.
+    pub(crate) directory_has_no_leader: bool,
     pub(crate) names: BTreeMap<Name, NameOwner>,
     /// The keys that nodes sign with.
     pub(crate) keys: BTreeMap<NodeId, Vec<VerifyingKey>>,

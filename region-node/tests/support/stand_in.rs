@@ -118,8 +118,8 @@ impl StandIn {
     /// What all share; an error while the directory is down.
     pub(crate) fn directory(&self) -> Result<MutexGuard<'_, State>, Refusal> {
         let state = self.state.lock();
-        if state.directory_is_down {
-            return Err(Refusal::new(Code::DirectoryUnavailable, "the directory is down"));
+        if state.directory_has_no_leader {
+            return Err(Refusal::new(Code::DirectoryUnavailable, "the directory has no leader"));
         }
         Ok(state)
     }
@@ -405,10 +405,14 @@ impl Homes for StandIn {
 impl Pins for StandIn {
     async fn get(&self, log: LogId) -> Result<Option<Pin>, Refusal> {
         let state = self.state.lock();
-        if state.directory_is_down {
-            return Err(Refusal::new(Code::DirectoryUnavailable, "the directory is down"));
+        if state.directory_has_no_leader {
+            return Err(Refusal::new(Code::DirectoryUnavailable, "the directory has no leader"));
         }
         Ok(state.pins.get(&log).cloned())
+    }
+
+    async fn look_up(&self, log: LogId) -> Option<Pin> {
+        self.state.lock().pins.get(&log).cloned()
     }
 
     /// A chat's home is where its creator is connected.

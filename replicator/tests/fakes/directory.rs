@@ -108,6 +108,12 @@ impl directory_server::Directory for Service {
     ) -> Result<Response<wire::GetPinsReply>, Status> {
         absent()
     }
+    async fn look_up_pins(
+        &self,
+        _: Request<wire::GetPinsRequest>,
+    ) -> Result<Response<wire::GetPinsReply>, Status> {
+        absent()
+    }
     async fn propose_isr(
         &self,
         _: Request<wire::ProposeIsrRequest>,

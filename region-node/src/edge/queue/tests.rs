@@ -106,6 +106,7 @@ fn a_tick_that_is_laid_here_waits_for_what_is_written_next_or_to_be_roused() {
     assert_eq!(woken.count(), 0);
     queue.rouse();
     assert_eq!((woken.count(), taken(&queue).len()), (1, 1));
+    queue.register(&Waker::from(Arc::clone(&woken)));
     assert!(queue.rest(true));
     assert!(lay(3));
     queue.answer(1, behind("first"));
