@@ -65,13 +65,15 @@ pub(super) struct Screen<W> {
     columns: usize,
     /// The latest rows, newest last: of whom each line is, and how many rows it takes.
     near: VecDeque<(Option<(MessageId, Line)>, usize)>,
+    /// What is being typed, below them.
+    input: String,
 }
 
 impl<W: Write> Screen<W> {
     /// A screen on `out`.
     pub(super) fn new(out: W, terminal: bool) -> Self {
         let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(80);
-        Self { out, terminal, columns, near: VecDeque::new() }
+        Self { out, terminal, columns, near: VecDeque::new(), input: String::new() }
     }
 
     /// Something about the session; on standard error where the lines go into a pipe.
@@ -95,24 +97,42 @@ impl<W: Write> Screen<W> {
         self.row(None, &line.text())
     }
 
-    /// Something was typed that is shown no other way than by the terminal itself.
-    pub(super) fn echoed(&mut self, typed: &str) {
-        if self.terminal {
-            self.near.push_back((None, rows(typed, self.columns)));
-        }
-    }
-
-    /// An own message that was just typed, in these words, and accepted.
+    /// Something that was typed to be done; nothing where the lines go into a pipe.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub(super) fn own(&mut self, id: MessageId, line: Line, typed: &str) -> io::Result<()> {
-        let text = own_text(&line, Tick::Accepted);
+    pub(super) fn echoed(&mut self, typed: &str) -> io::Result<()> {
+        if self.terminal { self.row(None, &format!("> {}", plain(typed))) } else { Ok(()) }
+    }
+
+    /// What is being typed now: it stays below all else.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub(super) fn typed(&mut self, input: &str) -> io::Result<()> {
         if self.terminal {
-            // The terminal has shown what was typed; the message takes its place.
-            let typed_rows = rows(typed, self.columns);
-            write!(self.out, "\x1b[{typed_rows}A\r\x1b[J")?;
+            self.clear_input()?;
+            self.input = plain(input);
+            write!(self.out, "{}", self.input)?;
+            self.out.flush()?;
         }
+        Ok(())
+    }
+
+    fn clear_input(&mut self) -> io::Result<()> {
+        match rows(&self.input, self.columns) {
+            1 => {}
+            rows => write!(self.out, "\x1b[{}A", rows - 1)?,
+        }
+        write!(self.out, "\r\x1b[J")
+    }
+
+    /// An own message that was just typed and accepted.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub(super) fn own(&mut self, id: MessageId, line: Line) -> io::Result<()> {
+        let text = own_text(&line, Tick::Accepted);
         self.row(Some((id, line)), &text)
     }
 
@@ -132,7 +152,7 @@ impl<W: Write> Screen<W> {
             writeln!(self.out, "{} {number}{}", tick.sign(), plain(text))?;
             return self.out.flush();
         }
-        let mut up = 0;
+        let mut up = rows(&self.input, self.columns) - 1;
         for (own, height) in self.near.iter().rev() {
             up += height;
             let Some((_, line)) = own.as_ref().filter(|(of, _)| *of == id) else { continue };
@@ -148,13 +168,16 @@ impl<W: Write> Screen<W> {
 
     fn row(&mut self, own: Option<(MessageId, Line)>, text: &str) -> io::Result<()> {
         if self.terminal {
-            write!(self.out, "\r\x1b[K")?;
+            self.clear_input()?;
             self.near.push_back((own, rows(text, self.columns)));
             while self.near.iter().map(|(_, height)| height).sum::<usize>() > ROWS_BACK_MAX {
                 self.near.pop_front();
             }
         }
         writeln!(self.out, "{text}")?;
+        if self.terminal {
+            write!(self.out, "{}", self.input)?;
+        }
         self.out.flush()
     }
 }
@@ -188,7 +211,7 @@ mod tests {
     fn in_a_pipe_each_tick_is_a_line() {
         let mut out = Vec::new();
         let mut screen = Screen::new(&mut out, false);
-        screen.own(ID, line("hi"), "hi").expect("written");
+        screen.own(ID, line("hi")).expect("written");
         screen.tick(ID, Tick::Home, Some(7), "hi").expect("written");
         screen.tick(ID, Tick::Replicated, Some(7), "hi").expect("written");
         screen.line(Line { number: Some(8), ..line("ho") }).expect("written");
@@ -201,12 +224,24 @@ mod tests {
     fn on_a_terminal_a_tick_is_written_in_place() {
         let mut out = Vec::new();
         let mut screen = Screen::new(&mut out, true);
-        screen.own(ID, line("hi"), "/reply 3 hi").expect("written");
+        screen.own(ID, line("hi")).expect("written");
         screen.line(line("later")).expect("written");
-        screen.echoed("/read");
+        screen.echoed("/read").expect("written");
+        screen.typed("and").expect("written");
         screen.tick(ID, Tick::Home, Some(7), "hi").expect("written");
         let out = String::from_utf8(out).expect("text");
         assert!(out.ends_with("\x1b7\x1b[3A\ralice: hi ✓  [7]      \x1b[K\x1b8"), "{out:?}");
+    }
+
+    #[test]
+    fn what_is_being_typed_stays_below_what_comes() {
+        let mut out = Vec::new();
+        let mut screen = Screen::new(&mut out, true);
+        screen.columns = 10;
+        screen.typed("two rows of it").expect("written");
+        screen.line(line("hi")).expect("written");
+        let out = String::from_utf8(out).expect("text");
+        assert!(out.ends_with("\x1b[1A\r\x1b[Jalice: hi\ntwo rows of it"), "{out:?}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod accounts;
 mod chat_list;
 mod command_line_accounts;
 mod command_line_groups;
+mod command_line_terminal;
 mod damage;
 mod diverged;
 mod effects;

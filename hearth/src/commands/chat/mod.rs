@@ -1,19 +1,22 @@
 //! `hearth chat`: a line-mode client. Each line that you type is a message, or something to do; ticks follow what the
 //! server says: `·` in the outbox, `✓` home, `✓✓` replicated.
 
+mod editor;
 mod hearing;
+mod keys;
 mod orders;
 mod people;
 mod room;
 mod show;
+mod turns;
 mod typed;
 
 use super::{
     screen::{Line, Screen, Tick},
-    session::{self, Heard, Notes, Opened, SessionArgs},
+    session::{self, Notes, Opened, SessionArgs},
     told,
 };
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use client::{
     Chat, Client, ControlError, Event, From, HistoryError, LookError, Message, MessageKind, OpenError,
     Position, Reference, Refused, account::AccountError,
@@ -25,17 +28,11 @@ use serde_json::{Value, json};
 use show::Shown;
 use std::{
     collections::{HashMap, HashSet},
-    io::{BufRead, IsTerminal, Write as _},
-    time::Duration,
+    io::{IsTerminal, Write as _},
 };
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 use typed::{HELP, Typed};
 use types::{MessageId, UserId};
-
-/// Typed lines that wait.
-const LINES_AHEAD: usize = 64;
-/// How long what is under way is waited for after the end of the input.
-const LAST_WAIT: Duration = Duration::from_secs(30);
 
 /// What `hearth chat` is asked to do. With neither --with nor --chat, /open, /group or /join lead to a chat.
 #[derive(Debug, clap::Args)]
@@ -86,20 +83,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     talk.go_on(&mut events).await
 }
 
-fn read_lines() -> mpsc::Receiver<String> {
-    let (sender, lines) = mpsc::channel(LINES_AHEAD);
-    // A thread of its own: a read from a terminal cannot be cancelled, and must not hold up the end.
-    std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if sender.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    });
-    lines
-}
-
 /// What was typed to be done, and is under way.
 struct Order {
     verb: String,
@@ -124,49 +107,12 @@ struct Talk {
 }
 
 impl Talk {
-    /// Until the input has ended and all of it is done, and replicated.
-    async fn go_on(&mut self, events: &mut Heard) -> anyhow::Result<()> {
-        let mut lines = read_lines();
-        let mut input_ended = false;
-        let mut order: Option<Order> = None;
-        let deadline = tokio::time::sleep(Duration::MAX);
-        tokio::pin!(deadline);
-        while !(input_ended && self.under_way.is_empty() && order.is_none()) {
-            tokio::select! {
-                // One thing after the other: what is typed next may be about what this one leads to.
-                line = lines.recv(), if !input_ended && order.is_none() => match line {
-                    Some(line) => order = self.take(&line).await?,
-                    None => {
-                        input_ended = true;
-                        deadline.as_mut().reset(tokio::time::Instant::now() + LAST_WAIT);
-                    }
-                },
-                done = done(&mut order), if order.is_some() => {
-                    let verb = order.take().map(|order| order.verb).unwrap_or_default();
-                    self.done(&verb, done).await?;
-                }
-                event = events.next() => match event {
-                    Some(event) => self.hear_all(event, events).await?,
-                    None => break,
-                },
-                () = &mut deadline, if input_ended => {
-                    let fate = match events.is_kept() {
-                        true => "the next run with this state file sends them",
-                        false => "they may be lost",
-                    };
-                    bail!("{} messages are not replicated yet; {fate}", self.under_way.len());
-                }
-            }
-        }
-        events.confirm().await
-    }
-
     /// Does what a line says, or begins to.
     async fn take(&mut self, line: &str) -> anyhow::Result<Option<Order>> {
         let typed = match Typed::read(line) {
             Ok(typed) => typed,
             Err(wrong) => {
-                self.echoed(line);
+                self.echoed(line)?;
                 self.refused(line, &anyhow::anyhow!(wrong))?;
                 return Ok(None);
             }
@@ -182,7 +128,7 @@ impl Talk {
             self.say(line, kind, to, text).await?;
             return Ok(None);
         }
-        self.echoed(line);
+        self.echoed(line)?;
         match typed {
             Typed::Nothing => Ok(None),
             Typed::Help => {
@@ -293,7 +239,7 @@ impl Talk {
         let (chat, refers_to) = match self.addressed(to) {
             Ok(addressed) => addressed,
             Err(error) => {
-                self.echoed(line);
+                self.echoed(line)?;
                 return self.refused(line, &error);
             }
         };
@@ -304,7 +250,7 @@ impl Talk {
                 let id = sending.message_id();
                 if !self.json {
                     let sender = self.people.name(self.client.user());
-                    self.screen.own(id, Line { sender, text: shown.clone(), number: None }, line)?;
+                    self.screen.own(id, Line { sender, text: shown.clone(), number: None })?;
                 }
                 self.typed.insert(id);
                 self.under_way.insert(id, shown);
@@ -323,11 +269,12 @@ impl Talk {
         Ok((room.chat.clone(), refers_to))
     }
 
-    /// The terminal has shown what was typed.
-    fn echoed(&mut self, line: &str) {
-        if !self.json {
-            self.screen.echoed(line);
+    /// Shows something that was typed to be done.
+    fn echoed(&mut self, line: &str) -> anyhow::Result<()> {
+        if !self.json && !line.is_empty() {
+            self.screen.echoed(line)?;
         }
+        Ok(())
     }
 
     fn note(&mut self, text: &str) -> anyhow::Result<()> {
@@ -356,13 +303,6 @@ impl Talk {
             Shown::Nothing => {}
         }
         Ok(())
-    }
-}
-
-async fn done(order: &mut Option<Order>) -> anyhow::Result<Done> {
-    match order {
-        Some(order) => (&mut order.task).await.context("it was given up")?,
-        None => std::future::pending().await,
     }
 }
 
