@@ -1,4 +1,4 @@
-//! The checkers C1 … C12: each a pure function from a history to what is wrong with it.
+//! The checkers C1 … C13: each a pure function from a history to what is wrong with it.
 //!
 //! | | what must hold |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | C10 | planned moves fail no write |
 //! | C11 | who is removed from a chat is given nothing that comes after |
 //! | C12 | what was deleted is gone in the end |
+//! | C13 | what a user has read on one device, all replicas know in the end |
 //!
 //! A checker is sound: what it reports cannot happen in a system that keeps DESIGN's promises, however late
 //! its messages are. Each is linear in the history, up to a sort.
@@ -22,6 +23,7 @@ mod c1;
 mod c10;
 mod c11;
 mod c12;
+mod c13;
 mod c2;
 mod c3;
 mod c4;
@@ -64,11 +66,12 @@ pub enum Checker {
     C10,
     C11,
     C12,
+    C13,
 }
 
 impl Checker {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::C1,
         Self::C2,
         Self::C3,
@@ -81,6 +84,7 @@ impl Checker {
         Self::C10,
         Self::C11,
         Self::C12,
+        Self::C13,
     ];
 
     /// What it checks.
@@ -98,6 +102,7 @@ impl Checker {
             Self::C10 => "planned moves fail no write",
             Self::C11 => "who is removed from a chat is given nothing that comes after",
             Self::C12 => "what was deleted is gone in the end",
+            Self::C13 => "what a user has read on one device, all replicas know in the end",
         }
     }
 
@@ -116,6 +121,7 @@ impl Checker {
             Self::C10 => c10::check(history),
             Self::C11 => c11::check(history),
             Self::C12 => c12::check(history),
+            Self::C13 => c13::check(history),
         }
     }
 }
@@ -135,6 +141,7 @@ impl fmt::Display for Checker {
             Self::C10 => "C10",
             Self::C11 => "C11",
             Self::C12 => "C12",
+            Self::C13 => "C13",
         })
     }
 }

@@ -5,7 +5,7 @@
 //!                  │                                   │
 //!                  └──────────▶ history ◀──────────────┘
 //!                                  │
-//!                   check: C1 … C12, each a pure function of it ──▶ report
+//!                   check: C1 … C13, each a pure function of it ──▶ report
 //! ```
 //!
 //! A checker sees a [`history::History`] and nothing else, so that it judges a real run and a simulated one

@@ -3,7 +3,7 @@
 //! ```text
 //!   deployment ─▶ chats on every partition ─▶ load ─▶ faults by schedule ─▶ heal ─▶ no more writes
 //!                                              └── observers: homes, watermarks ──┐      │
-//!   verdict ◀── C1 … C12 ◀── history ◀── final state ◀── converged, within a bound ◀─────┘
+//!   verdict ◀── C1 … C13 ◀── history ◀── final state ◀── converged, within a bound ◀─────┘
 //! ```
 
 mod clocks;

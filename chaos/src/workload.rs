@@ -17,6 +17,7 @@
 mod chats;
 mod circle;
 mod heads;
+mod marks;
 mod plain;
 mod reader;
 mod returner;
@@ -27,6 +28,7 @@ pub use chats::{ChatPlan, Chats};
 pub(crate) use chats::{FOUNDER, ROLES, open_chat, open_circle};
 pub(crate) use circle::{GUEST, KEEPER};
 pub use heads::Heads;
+pub use marks::Marks;
 
 use crate::history::Recorder;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -59,7 +61,7 @@ pub struct Load {
     pub body_bytes: usize,
     /// Plain writers ask for `home` acks: what a failover undoes of theirs only salvage brings back.
     pub plain_home_acks: bool,
-    /// There are circles: groups whose members change.
+    /// There are circles: groups whose members change. Writers tell how far they have read.
     pub circles: bool,
 }
 
@@ -98,6 +100,7 @@ struct Shared {
     recorder: Recorder,
     chats: Arc<Chats>,
     heads: Arc<Heads>,
+    marks: Arc<Marks>,
     load: Load,
     /// Writers write while this is set.
     writing: Arc<AtomicBool>,
@@ -127,6 +130,7 @@ impl Workload {
             recorder,
             chats,
             heads: Arc::default(),
+            marks: Arc::default(),
             load,
             writing: Arc::new(AtomicBool::new(true)),
             pending: Arc::default(),
@@ -191,6 +195,11 @@ impl Workload {
     /// How far each reader has read.
     pub fn heads(&self) -> &Heads {
         &self.shared.heads
+    }
+
+    /// How far writers have told to have read.
+    pub fn marks(&self) -> &Marks {
+        &self.shared.marks
     }
 
     /// Ends all clients.

@@ -2,9 +2,10 @@
 
 use super::{BodySum, Device, Fault, Log, Message, Move, Node, Region, Session};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use types::{
-    Code, DeviceId, Epoch, Incarnation, LogId, Lsn, MessageId, NodeId, PartitionId, PartitionPosition,
-    Position, RegionId, UserId,
+    Code, DeviceId, Epoch, Incarnation, LogId, Lsn, MessageId, NodeId, Offset, PartitionId,
+    PartitionPosition, Position, RegionId, UserId,
 };
 
 /// How far a write was when it was acked.
@@ -259,6 +260,17 @@ pub enum Kind {
         at: Position,
     },
 
+    /// A session has told that its user has read up to an entry, which it holds.
+    Marked {
+        /// The session.
+        session: Session,
+        /// The log.
+        log: Log,
+        /// Up to and including.
+        #[serde(with = "super::triple")]
+        at: Position,
+    },
+
     // ---- placement
     /// A partition has a new home, as the directory tells.
     Placed {
@@ -369,6 +381,15 @@ pub enum Kind {
         message: Message,
         /// A hash of its body.
         body: BodySum,
+    },
+    /// How far a replica knows users to have read a log, after healing, on whichever device; of others it knows nothing.
+    FinalMarks {
+        /// The replica.
+        node: Node,
+        /// The log.
+        log: Log,
+        /// Up to and including this offset.
+        read: BTreeMap<UserId, Offset>,
     },
     /// A replica has archived an entry that it had to cut off.
     Archived {

@@ -200,6 +200,7 @@ impl Names {
             Kind::DeviceLost { device } => self.know_device(*device),
             Kind::Follow { session, log, .. }
             | Kind::Told { session, log, .. }
+            | Kind::Marked { session, log, .. }
             | Kind::ReplicatedUpTo { session, log, .. } => self.know_session(*session, *log),
             Kind::Ended { session } => known(session.index(), self.sessions.len(), "session"),
             Kind::Seen { session, log, message, .. } => {
@@ -215,7 +216,7 @@ impl Names {
             | Kind::Watermark { node, .. }
             | Kind::DiskLost { node }
             | Kind::FinalPartition { node, .. } => self.know_node(*node),
-            Kind::FinalLog { node, log, .. } => {
+            Kind::FinalLog { node, log, .. } | Kind::FinalMarks { node, log, .. } => {
                 self.know_node(*node)?;
                 self.know_log(*log)
             }

@@ -7,6 +7,7 @@ use log_store::{Archive, LogStore, Scan, memory::MemoryStore};
 use std::collections::{BTreeMap, BTreeSet};
 use types::{
     LogId, NodeId, Offset, PartitionId, PartitionPosition, PinSegment, Placement, Position, Record, RegionId,
+    UserId,
 };
 
 /// A replica's store.
@@ -41,6 +42,13 @@ impl Copy<'_> {
         // A partition keeps its SEALs under a name of its own.
         logs.retain(|log| *log != LogId::partition());
         logs
+    }
+
+    /// How far it knows each user to have read a log.
+    fn marks(&self, partition: PartitionId, log: LogId) -> BTreeMap<UserId, Offset> {
+        let Ok(Some(state)) = now(self.store.log_state(partition, log)) else { return BTreeMap::new() };
+        let users: BTreeSet<&UserId> = state.cursors.iter().map(|(user, ..)| user).collect();
+        users.into_iter().map(|user| (user.clone(), state.cursors.of(user).read.offset)).collect()
     }
 
     /// The entries of one stretch of a log.
@@ -106,6 +114,21 @@ pub(super) fn ends(copies: &[Copy<'_>], rows: &Rows, recorder: &Recorder) -> BTr
     ends
 }
 
+/// How far each user is known to have read each log, as a copy of the partition knows it where the log is written now.
+pub(super) fn marks(
+    copies: &[Copy<'_>],
+    rows: &Rows,
+    recorder: &Recorder,
+) -> BTreeMap<Log, BTreeMap<UserId, Offset>> {
+    let mut marks = BTreeMap::new();
+    for (id, pin) in pins(copies, rows) {
+        let Some(partition) = pin.last().map(|segment| segment.partition) else { continue };
+        let Some(copy) = copies.iter().find(|copy| copy.holds(&rows.placement, partition)) else { continue };
+        marks.insert(recorder.log(id), copy.marks(partition, id));
+    }
+    marks
+}
+
 /// Notes the final state of all copies.
 pub(super) fn record(copies: &[Copy<'_>], rows: &Rows, recorder: &Recorder) {
     recorder.record(Kind::Healed);
@@ -124,6 +147,11 @@ pub(super) fn record(copies: &[Copy<'_>], rows: &Rows, recorder: &Recorder) {
         }
         let holds_any = |copy: &&Copy<'_>| pin.iter().any(|at| copy.holds(&rows.placement, at.partition));
         for copy in copies.iter().filter(holds_any) {
+            let last = pin.last().filter(|at| copy.holds(&rows.placement, at.partition));
+            if let Some(PinSegment { partition, .. }) = last {
+                let (node, read) = (recorder.node(copy.node, copy.region), copy.marks(*partition, id));
+                recorder.record(Kind::FinalMarks { node, log, read });
+            }
             record_log(copy, copies, rows, (id, log), &pin, recorder);
         }
     }

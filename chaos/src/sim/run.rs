@@ -193,6 +193,11 @@ impl Run {
             let behind: Vec<_> = behind;
             restless
                 .extend(behind.into_iter().map(|(session, log, at)| format!("{session} at {at} of {log}")));
+            let marks = finals::marks(&copies, &rows, &self.recorder);
+            let unknown: Vec<_> =
+                self.desk.with(|all| all.iter().flat_map(|each| each.marks().unknown(&marks)).collect());
+            let tell = |(session, log, read)| format!("{session} has read {log} up to {read}, unknown");
+            restless.extend(unknown.into_iter().map(tell));
         }
         restless
     }

@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::atomic::Ordering,
 };
-use types::{LogId, MessageId, Position, PositionToken};
+use types::{LogId, MessageId, Position, PositionToken, UserId};
 
 /// One device's ear: takes the SDK's events and records them.
 pub(super) struct Ear {
@@ -51,11 +51,21 @@ impl Ear {
         self.pending.insert(id);
     }
 
+    /// The user has read a log up to the entry that came last.
+    pub(super) fn has_read(&self, id: LogId, user: &UserId) {
+        let Some(heard) = self.logs.get(&id) else { return };
+        let Some(at) = heard.positions.last().copied() else { return };
+        let (session, log) = (self.session, heard.log);
+        self.shared.recorder.record(Kind::Marked { session, log, at });
+        self.shared.marks.set(session, log, user.clone(), at.offset);
+    }
+
     /// The device is gone, and with it all that it would have sent again.
     pub(super) fn lost(self) {
         let Self { shared, device, session, logs, pending, .. } = self;
         shared.recorder.record(Kind::Ended { session });
         shared.recorder.record(Kind::DeviceLost { device });
+        shared.marks.forget(session);
         logs.values().for_each(|heard| shared.heads.forget(session, heard.log));
         shared.pending.fetch_sub(pending.len(), Ordering::Relaxed);
     }
@@ -132,6 +142,7 @@ impl Ear {
         let told = Told::Diverged { common };
         self.shared.recorder.record(Kind::Told { session: self.session, log: heard.log, told });
         self.shared.heads.set(self.session, heard.log, at);
+        self.shared.marks.cut(self.session, heard.log, common);
     }
 
     fn replicated_up_to(&self, id: LogId, offset: u64) {

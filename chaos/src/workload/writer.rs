@@ -2,13 +2,16 @@
 
 use super::{Place, Shared, body, sdk::Ear};
 use crate::history::{BodySum, Kind, Resends};
-use client::{Client, Config, From};
+use client::{Client, Config, Event, From};
 use std::{
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 use tokio::time::{Instant as Deadline, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+/// Of how many entries it tells that it has read one.
+const READS_EVERY: u64 = 4;
 
 /// Runs until the workload stops, or until the device is `lost`.
 pub(super) async fn run(shared: Shared, mut place: Place, every: Duration, lost: CancellationToken) {
@@ -36,6 +39,16 @@ pub(super) async fn run(shared: Shared, mut place: Place, every: Duration, lost:
             () = shared.stop.cancelled() => return,
             () = lost.cancelled() => return ear.lost(),
             event = events.next() => match event {
+                Some(Event::Entry { log, entry }) => {
+                    let is_told = shared.load.circles && entry.offset.is_multiple_of(READS_EVERY);
+                    if is_told {
+                        client.chat(log).mark_read(&entry).await;
+                    }
+                    ear.hear(Event::Entry { log, entry });
+                    if is_told {
+                        ear.has_read(log, &place.user);
+                    }
+                }
                 Some(event) => ear.hear(event),
                 None => return recorder.note(format!("a writer of {} has ended", place.region)),
             },
