@@ -36,6 +36,7 @@ pub mod reply;
 mod router;
 mod salvage;
 pub mod service;
+mod sync;
 mod view;
 
 pub use accounts::{AccountRate, AccountRates};

@@ -11,7 +11,7 @@
 mod glance;
 mod names;
 
-pub use glance::{Glance, UNREAD_MAX};
+pub use glance::{Detail, Glance, UNREAD_MAX};
 pub use names::{Claim, NameOwner, NameStanding, Names};
 
 use crate::{
@@ -359,14 +359,14 @@ pub trait Replicas: Send + Sync + 'static {
     /// What an account log adds up to, as far as this copy knows.
     async fn account(&self, partition: PartitionId, log: LogId) -> Result<AccountAnswer, ReadRefusal>;
 
-    /// How chats of a partition stand for a user, as far as this copy knows. `count`: what is unread is counted. Those that it does not have, that go on
-    /// in another partition, and that the user is no member of are left out.
+    /// How chats of a partition stand for a user, as far as this copy knows. Those that it does not have, that go on in
+    /// another partition, and that the user is no member of are left out.
     async fn glance(
         &self,
         partition: PartitionId,
         user: &UserId,
         logs: &[LogId],
-        count: bool,
+        detail: Detail<'_>,
     ) -> Result<Vec<Glance>, ReadRefusal>;
 
     /// What a chat is, as far as this replica knows.

@@ -128,6 +128,8 @@ def prepare(nodes):
         "blockUser": call(user=cay.user),
         "unblockUser": call(user=cay.user),
         "listChats": call(),
+        "sync": call(),
+        "syncByPost": call({"limit": 5}),
         "openChat": call({"directWith": ben.user}),
         "send": call({"messageId": fresh(), "ciphertext": "aGVsbG8="}, id=group),
         "readHistory": call(id=group),

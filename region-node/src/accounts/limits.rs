@@ -36,6 +36,8 @@ pub struct AccountRates {
     pub refreshes: Rate,
     /// Look-ups by one user.
     pub look_ups: Rate,
+    /// Questions for what is next, by one user: those that wait as well, since each may be answered at once.
+    pub syncs: Rate,
 }
 
 impl Default for AccountRates {
@@ -46,6 +48,7 @@ impl Default for AccountRates {
             guesses: Rate { burst: 10, per_min: 6 },
             refreshes: Rate { burst: 512, per_min: 1_200 },
             look_ups: Rate { burst: 60, per_min: 60 },
+            syncs: Rate { burst: 120, per_min: 600 },
         }
     }
 }
@@ -59,6 +62,7 @@ impl AccountRates {
             ("account-rates.guesses", self.guesses),
             ("account-rates.refreshes", self.refreshes),
             ("account-rates.look-ups", self.look_ups),
+            ("account-rates.syncs", self.syncs),
         ];
         all.into_iter().filter(|(_, rate)| rate.burst == 0 || rate.per_min == 0).map(|(name, _)| name)
     }
@@ -72,6 +76,7 @@ pub(crate) enum Kind {
     Guess,
     Refresh,
     LookUp,
+    Sync,
 }
 
 /// An address, as far as it tells one subscriber from another: of IPv6 the first half.
@@ -132,6 +137,7 @@ impl Limits {
             Kind::Guess => (self.rates.guesses, "passwords"),
             Kind::Refresh => (self.rates.refreshes, "refresh tokens"),
             Kind::LookUp => (self.rates.look_ups, "look-ups"),
+            Kind::Sync => (self.rates.syncs, "questions for what is next"),
         };
         let pace = Pace { burst: rate.burst, every_ms: MINUTE_MS / u64::from(rate.per_min.max(1)) };
         self.counted.take(&(kind, who.clone()), pace, now_ms).map_err(|retry_ms| {

@@ -4,6 +4,7 @@ use super::{
     Delivery, FILL_MAX_ENTRIES, HOME_PATIENCE, Hub, REFUSED_PAUSE,
     feed::{FillId, Input, SessionId},
     frames::{Shared, frames},
+    live,
     removed::{self, Removals},
 };
 use crate::{
@@ -35,7 +36,13 @@ impl Delivery {
         tokio::spawn(async move {
             let answer = delivery.ask_for_bus(log, partition, &route).await;
             let closed = answer.err().filter(|closed| !closed.is_zero());
-            delivery.drive(&mut delivery.0.hub.lock(), log, Input::Subscribed(route, answer.ok()));
+            {
+                let mut hub = delivery.0.hub.lock();
+                delivery.drive(&mut hub, log, Input::Subscribed(route, answer.ok()));
+                if answer.is_ok() {
+                    live::ring(&hub, log);
+                }
+            }
             let pin = match closed {
                 Some(closed) => delivery.0.router.pin_above(log, closed).await.ok(),
                 None => None,

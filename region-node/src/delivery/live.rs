@@ -7,7 +7,7 @@ use crate::{
 };
 use proto::client::{self, server_frame::Frame};
 use std::{collections::BTreeMap, sync::Arc};
-use types::{LogId, UserId};
+use types::{LogId, LogKind, UserId};
 
 pub(super) fn hand(hub: &Hub, event: &LiveEvent) {
     let Some(feed) = hub.feeds.get(&event.log) else { return };
@@ -27,7 +27,21 @@ pub(super) fn hand(hub: &Hub, event: &LiveEvent) {
                 let _dropped = queue.is_congested() || queue.offer(&frame);
             }
         }
+        // Those who have a use for it read the account.
+        Said::Chats => sessions.for_each(|(queue, _)| queue.ring()),
     }
+}
+
+/// What was said of a user's chats may have got lost: those who follow the account look for themselves.
+pub(super) fn ring(hub: &Hub, log: LogId) {
+    let feed = hub.feeds.get(&log).filter(|_| log.kind() == LogKind::Account);
+    let sessions = feed.into_iter().flat_map(|feed| feed.sessions());
+    sessions.filter_map(|session| hub.queue(session)).for_each(|queue| queue.ring());
+}
+
+/// The same, of all accounts.
+pub(super) fn ring_all(hub: &Hub) {
+    hub.feeds.keys().for_each(|log| ring(hub, *log));
 }
 
 /// Tells those who watch a user.

@@ -204,6 +204,7 @@ impl Delivery {
                     self.publish(&mut hub, &mut published);
                     metrics::counter!("hearth_edge_bus_lags").increment(1);
                     self.drive_all(&mut hub, |_| true, |_| Input::Lagged);
+                    live::ring_all(&hub);
                 }
                 BusEvent::Moved { log, generation } => {
                     self.publish(&mut hub, &mut published);

@@ -20,10 +20,12 @@ mod request;
 mod rest;
 mod session;
 mod socket;
+mod sync;
 mod ws;
 
 pub(crate) use farewell::Farewell;
 pub use listener::{Connection, EdgeListener};
+pub(crate) use session::client_receipt;
 
 use crate::{
     Parts,
@@ -44,9 +46,10 @@ use std::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
+use sync::{Turns, Waiting};
 use tokio::sync::Notify;
 use tonic::Streaming;
-use types::{LogId, Position, Refusal, UserId};
+use types::{Code, LogId, Position, Refusal, UserId};
 
 /// The edge half of a node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -66,6 +69,8 @@ struct Inner {
     next_session: AtomicU64,
     write_seconds: Histogram,
     openings: Mutex<Openings>,
+    turns: Turns,
+    waiting: Waiting,
 }
 
 impl Inner {
@@ -121,6 +126,8 @@ impl Edge {
             next_session,
             write_seconds,
             openings,
+            turns: Turns::default(),
+            waiting: Waiting::default(),
         };
         let edge = Self(Arc::new(inner));
         tokio::spawn(edge.clone().follow_drains(edge.0.parts.shutdown.clone()));
@@ -143,6 +150,34 @@ impl Edge {
     /// Sessions that are open now.
     pub fn sessions(&self) -> usize {
         self.0.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Clients without a session that were told all that there was, and wait for what comes.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.count()
+    }
+
+    /// Lets somebody in who stays: by the door, to a place among the sessions.
+    ///
+    /// # Errors
+    /// `not_ready`, `overloaded`.
+    async fn admit(&self) -> Result<Seat, Refusal> {
+        let stays = || match self.0.parts.readiness.is_leaving() {
+            true => Err(Refusal::new(Code::NotReady, "the node is going down")),
+            false => Ok(()),
+        };
+        stays()?;
+        // A session is told once, in its welcome, whether `home` is the last thing that it hears of a message.
+        if !self.0.router.knows_regions() {
+            return Err(Refusal::new(Code::NotReady, "no placement has come from the directory"));
+        }
+        let Some(seat) = self.seat() else {
+            let why = format!("the node has {} sessions, the most it takes", self.sessions());
+            return Err(Refusal::new(Code::Overloaded, why));
+        };
+        self.0.door.enter().await?;
+        stays()?;
+        Ok(seat)
     }
 
     /// Takes a place among the sessions, if one is left.

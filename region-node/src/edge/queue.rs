@@ -61,6 +61,8 @@ struct State {
     ousted: Option<Box<Refusal>>,
     /// The client is to go elsewhere; it has not been told yet.
     farewell: Option<Arc<Farewell>>,
+    /// The user has joined or left a chat.
+    is_rung: bool,
     /// The task will look.
     is_woken: bool,
 }
@@ -98,6 +100,8 @@ pub(crate) struct Errands {
     pub(crate) ousted: Option<Box<Refusal>>,
     /// The client is to be told to go elsewhere.
     pub(crate) farewell: Option<Arc<Farewell>>,
+    /// The user has joined or left a chat. Sessions hear it from their clients.
+    pub(crate) is_rung: bool,
     /// More than half full: nothing more is read from the client.
     pub(crate) is_congested: bool,
 }
@@ -140,6 +144,14 @@ impl SessionQueue {
         });
     }
 
+    /// The user has joined or left a chat.
+    pub(crate) fn ring(&self) {
+        self.change(|state| {
+            state.is_rung = true;
+            true
+        });
+    }
+
     /// From now on `waker` is woken when something comes. Look for what is there already behind this.
     pub(crate) fn register(&self, waker: &Waker) {
         self.task.register(waker);
@@ -154,6 +166,7 @@ impl SessionQueue {
             is_leaving: state.is_leaving,
             ousted: state.ousted.take(),
             farewell: state.farewell.take(),
+            is_rung: std::mem::take(&mut state.is_rung),
             is_congested: self.congests(&state),
         }
     }
@@ -298,6 +311,7 @@ impl SessionQueue {
         if state.is_leaving
             || state.ousted.is_some()
             || state.farewell.is_some()
+            || state.is_rung
             || !state.outcomes.is_empty()
             || (takes_more && to_write)
         {

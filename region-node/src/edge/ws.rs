@@ -82,23 +82,10 @@ async fn upgrade(
         let [proto, json] = Encoding::ALL.map(Encoding::subprotocol);
         return refuse(Code::BadRequest, format!("Sec-WebSocket-Protocol must offer {proto} or {json}"));
     };
-    if edge.0.parts.readiness.is_leaving() {
-        return refuse(Code::NotReady, "the node is going down".to_owned());
-    }
-    // A session is told once, in its welcome, whether `home` is the last thing that it hears of a message.
-    if !edge.0.router.knows_regions() {
-        return refuse(Code::NotReady, "no placement has come from the directory".to_owned());
-    }
-    let Some(seat) = edge.seat() else {
-        let why = format!("the node has {} sessions, the most it takes", edge.sessions());
-        return refuse(Code::Overloaded, why);
+    let seat = match edge.admit().await {
+        Ok(seat) => seat,
+        Err(refusal) => return Problem::from(refusal).into_response(),
     };
-    if let Err(refusal) = edge.0.door.enter().await {
-        return Problem::from(refusal).into_response();
-    }
-    if edge.0.parts.readiness.is_leaving() {
-        return refuse(Code::NotReady, "the node is going down".to_owned());
-    }
     if let Some(Extension(ConnectInfo(connection))) = connection {
         connection.bound_send_buffer(SEND_BUFFER_BYTES);
     }

@@ -13,7 +13,7 @@ use crate::{
     directory::Directory,
     follower::Followers,
     lease::Lease,
-    live::LiveEvent,
+    live::{LiveEvent, Said},
     ready::Identity,
     replica,
     service::{
@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use types::{
-    Code, DeviceCursor, Effect, Epoch, Generation, LogId, NodeId, PartitionId, PartitionPosition,
+    Code, DeviceCursor, Effect, EffectAct, Epoch, Generation, LogId, NodeId, PartitionId, PartitionPosition,
     PartitionRow, PartitionState, Placement, Position, Refusal, RegionRow, Replica, Retirement, UserId,
 };
 
@@ -303,6 +303,8 @@ impl Homes for NodeHomes {
         if self.open.get(partition).is_none() {
             return Err(self.not_home(partition).into());
         }
+        let chats = matches!(effect.act, EffectAct::Joined | EffectAct::Left)
+            .then(|| Arc::new(LiveEvent { log: effect.target.log, said: Said::Chats }));
         let (reply, answer) = oneshot::channel();
         let deadline_ms = crate::clock::boot_ms() + EFFECT_DEADLINE_MS;
         let command = Command::Effect { partition, effect: Box::new(effect), deadline_ms, reply };
@@ -310,7 +312,11 @@ impl Homes for NodeHomes {
             return Err(self.not_home(partition).into());
         }
         let unanswered = Err(WriteError::Indeterminate { why: "the home went down" });
-        answer.await.unwrap_or(unanswered).map(drop)
+        answer.await.unwrap_or(unanswered)?;
+        if let Some(event) = chats {
+            self.tell(partition, event);
+        }
+        Ok(())
     }
 
     fn epoch(&self, partition: PartitionId) -> Option<Epoch> {

@@ -195,7 +195,11 @@ impl Board {
     }
 }
 
-fn receipt(state: &LogState, dirty: Option<&BTreeMap<(UserId, DeviceId), Marks>>, user: &UserId) -> Receipt {
+pub(super) fn receipt(
+    state: &LogState,
+    dirty: Option<&BTreeMap<(UserId, DeviceId), Marks>>,
+    user: &UserId,
+) -> Receipt {
     let mut marks = state.cursors.of(user);
     if let Some(dirty) = dirty {
         let devices = (user.clone(), DeviceId::new(0))..=(user.clone(), DeviceId::new(u64::MAX));

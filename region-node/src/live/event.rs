@@ -28,6 +28,8 @@ pub enum Said {
         /// On which device.
         device: DeviceId,
     },
+    /// The log is an account's, and its user has joined or left a chat.
+    Chats,
 }
 
 /// How far a member has come, on whichever device.

@@ -18,6 +18,7 @@ pub(crate) mod presence;
 mod privacy;
 mod receipts;
 mod roll;
+mod summed;
 mod typing;
 pub(crate) mod wire;
 
@@ -27,6 +28,7 @@ pub use event::{LiveEvent, Receipt, Said};
 pub(crate) use outgoing::{OfLog, Refused};
 pub(crate) use receipts::{Asked, Page};
 pub use roll::Seen;
+pub use summed::{ChatReceipts, ReceiptsSum};
 pub(crate) use typing::TTL_MS as TYPING_TTL_MS;
 
 /// In a chat with more members receipts are pushed to the user's own devices only.

@@ -104,7 +104,7 @@ pub(super) fn taken(reply: Reply) -> Option<Vec<(LogId, Refused)>> {
     taken.not_taken.into_iter().map(refused).collect()
 }
 
-fn member_cursor(receipt: &Receipt) -> node::MemberCursor {
+pub(crate) fn member_cursor(receipt: &Receipt) -> node::MemberCursor {
     let cursor = DeviceCursor { user: receipt.user.clone(), device: DeviceId::new(0), marks: receipt.marks };
     node::MemberCursor {
         cursor: Some((&cursor).into()),
@@ -113,7 +113,7 @@ fn member_cursor(receipt: &Receipt) -> node::MemberCursor {
     }
 }
 
-fn receipt(wire: &node::MemberCursor) -> Result<Receipt, Malformed> {
+pub(crate) fn receipt(wire: &node::MemberCursor) -> Result<Receipt, Malformed> {
     let cursor = wire.cursor.as_ref().ok_or(Malformed::Missing { field: "member_cursor.cursor" })?;
     let DeviceCursor { user, marks, .. } = cursor.try_into()?;
     Ok(Receipt { user, marks, delivered: position(wire.delivered), read: position(wire.read) })
@@ -188,6 +188,7 @@ pub(crate) fn event_reply(event: &LiveEvent) -> Reply {
         Said::Typing { user, device } => {
             Reply::Typing(user_typing(PartitionId::new(0), event.log, user, *device))
         }
+        Said::Chats => Reply::ChatsChanged(node::ChatsChanged { log: log_bytes(event.log) }),
     }
 }
 
@@ -202,6 +203,9 @@ pub(crate) fn event(reply: &Reply) -> Result<Option<BusEvent>, Malformed> {
         Reply::Typing(wire) => {
             let (_, log, user, device) = typing(wire)?;
             LiveEvent { log, said: Said::Typing { user, device } }
+        }
+        Reply::ChatsChanged(wire) => {
+            LiveEvent { log: proto::log_id("chats_changed.log", &wire.log)?, said: Said::Chats }
         }
         Reply::Presence(wire) => {
             let seen = wire.users.iter().map(seen_from).collect::<Result<_, _>>()?;

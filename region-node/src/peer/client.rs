@@ -395,7 +395,7 @@ fn event(reply: Reply) -> Result<Option<BusEvent>, proto::Malformed> {
             BusEvent::Replicated { log: proto::log_id("replicated.log", &log)?, position: position.into() }
         }
         Reply::Lagged(_) => BusEvent::Lagged,
-        reply @ (Reply::Receipts(_) | Reply::Typing(_) | Reply::Presence(_)) => {
+        reply @ (Reply::Receipts(_) | Reply::Typing(_) | Reply::ChatsChanged(_) | Reply::Presence(_)) => {
             return live::wire::event(&reply);
         }
         Reply::Ended(ended) => {

@@ -252,8 +252,8 @@ impl PeerStream {
                 let asked = wire::glance_asked(&glance)?;
                 let replicas = Arc::clone(&self.parts.replicas);
                 async move {
-                    let answer =
-                        replicas.glance(asked.partition, &asked.user, &asked.logs, asked.count).await;
+                    let detail = asked.detail();
+                    let answer = replicas.glance(asked.partition, &asked.user, &asked.logs, detail).await;
                     (id, wire::glance_reply(&answer))
                 }
                 .boxed()

@@ -3,14 +3,16 @@
 use super::{NodeReplicas, unreadable};
 use crate::{
     clock::wall_ms,
-    service::{Glance, ReadRefusal, UNREAD_MAX},
+    service::{Detail, Glance, ReadRefusal, UNREAD_MAX},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use log_store::{Scan, fold::LogState};
-use types::{EntryBody, LogId, LogKind, PartitionId, Record, UserId, limits};
+use log_store::Scan;
+use types::{EntryBody, LogId, PartitionId, Record, UserId, limits};
 
 /// Chats that are looked at at a time.
 const READS_MAX: usize = 16;
+/// Receipts of all chats that are told at a time.
+const RECEIPTS_MAX: usize = 1_024;
 
 impl NodeReplicas {
     pub(super) async fn glances(
@@ -18,19 +20,24 @@ impl NodeReplicas {
         partition: PartitionId,
         user: &UserId,
         logs: &[LogId],
-        count: bool,
+        detail: Detail<'_>,
     ) -> Result<Vec<Glance>, ReadRefusal> {
         self.knowledge(partition).await?;
         let one = |log: LogId| async move {
             let state = self.store.log_state(partition, log).await.map_err(|error| unreadable(&error))?;
-            let Some(mut glance) = state.and_then(|state| glance(log, &state, user)) else { return Ok(None) };
-            if count && glance.read < glance.head.offset {
+            let Some(mut glance) = state.and_then(|state| Glance::of(log, &state, user, detail)) else {
+                return Ok(None);
+            };
+            if detail == Detail::Unread && glance.read < glance.head.offset {
                 glance.unread = self.unread(partition, &glance, user).await?;
             }
             Ok::<_, ReadRefusal>(Some(glance))
         };
         let glances = stream::iter(logs.iter().copied().map(one)).buffered(READS_MAX);
-        glances.try_filter_map(|glance| async move { Ok(glance) }).try_collect().await
+        let mut glances: Vec<Glance> =
+            glances.try_filter_map(|glance| async move { Ok(glance) }).try_collect().await?;
+        bound(&mut glances);
+        Ok(glances)
     }
 
     /// What this partition holds of it; what was written before the chat was re-homed counts as read.
@@ -48,27 +55,20 @@ impl NodeReplicas {
     }
 }
 
+/// Leaves out receipts that are too many.
+fn bound(glances: &mut [Glance]) {
+    let mut left = RECEIPTS_MAX;
+    for seen in glances.iter_mut().filter_map(|glance| glance.receipts.as_mut()) {
+        match left.checked_sub(seen.receipts.len()) {
+            Some(fewer) => left = fewer,
+            None => seen.receipts.clear(),
+        }
+    }
+}
+
 /// Whether an entry is a message of somebody else.
 fn is_news(record: &Record, user: &UserId) -> bool {
     record
         .entry()
         .is_some_and(|entry| matches!(entry.body, EntryBody::Message { .. }) && entry.sender != *user)
-}
-
-/// `None` where the chat goes on elsewhere, or is none of the user's.
-fn glance(log: LogId, state: &LogState, user: &UserId) -> Option<Glance> {
-    let standing = state.standing();
-    if standing.closed() >= standing.generation() || !state.members.contains_key(user) {
-        return None;
-    }
-    let other = || state.members.keys().find(|member| *member != user).unwrap_or(user).clone();
-    Some(Glance {
-        log,
-        head: state.head,
-        head_at_ms: state.head_at_ms,
-        read: state.marks_of(user).read.offset,
-        members: state.members.len(),
-        with: (log.kind() == LogKind::Direct).then(other),
-        unread: 0,
-    })
 }

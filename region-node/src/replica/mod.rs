@@ -10,7 +10,9 @@ use crate::{
     follower::Followers,
     home::{Feed, OpenHomes, core::rules, not_home},
     ready::Identity,
-    service::{AccountAnswer, ChatState, Glance, LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas},
+    service::{
+        AccountAnswer, ChatState, Detail, Glance, LocateAnswer, Page, ReadFrom, ReadRefusal, Replicas,
+    },
 };
 use async_trait::async_trait;
 use log_store::{
@@ -163,9 +165,9 @@ impl Replicas for NodeReplicas {
         partition: PartitionId,
         user: &UserId,
         logs: &[LogId],
-        count: bool,
+        detail: Detail<'_>,
     ) -> Result<Vec<Glance>, ReadRefusal> {
-        self.glances(partition, user, logs, count).await
+        self.glances(partition, user, logs, detail).await
     }
 
     async fn locate(

@@ -6,7 +6,7 @@
 use super::Router;
 use crate::{
     peer::wire::{self, COUNTS_MAX, GLANCES_MAX, GlanceAsked},
-    service::{Glance, ReadRefusal},
+    service::{Detail, Glance, ReadRefusal},
 };
 use futures_util::{StreamExt as _, stream};
 use std::collections::{BTreeMap, HashSet};
@@ -16,12 +16,12 @@ use types::{Generation, LogId, PartitionId, PinSegment, UserId};
 const ASKED_MAX: usize = 16;
 
 impl Router {
-    /// How chats stand for a user, in no order; `count`: what is unread is counted. Those that the user is no member of,
+    /// How chats stand for a user, in no order. Those that the user is no member of,
     /// and those of which nothing can be told now, are left out.
-    pub(crate) async fn glances(&self, user: &UserId, logs: &[LogId], count: bool) -> Vec<Glance> {
+    pub(crate) async fn glances(&self, user: &UserId, logs: &[LogId], detail: Detail<'_>) -> Vec<Glance> {
         let asked = logs.iter().map(|log| (*log, Generation::ZERO)).collect();
         let pins = self.pins_above(asked).await;
-        let mut glances = self.glances_at(user, &pins, count).await;
+        let mut glances = self.glances_at(user, &pins, detail).await;
         let told: HashSet<LogId> = glances.iter().map(|glance| glance.log).collect();
         let untold = pins.into_iter().filter(|(log, _)| !told.contains(log));
         // Perhaps because they are written elsewhere by now.
@@ -32,7 +32,7 @@ impl Router {
                 .filter(|((log, pin), (of, before))| log == of && pin.generation > *before)
                 .map(|(found, _)| found)
                 .collect();
-            glances.extend(self.glances_at(user, &later, count).await);
+            glances.extend(self.glances_at(user, &later, detail).await);
         }
         glances
     }
@@ -43,16 +43,27 @@ impl Router {
         stream::iter(logs).map(pin).buffered(ASKED_MAX).filter_map(|pin| async move { pin }).collect().await
     }
 
-    async fn glances_at(&self, user: &UserId, pins: &[(LogId, PinSegment)], count: bool) -> Vec<Glance> {
+    async fn glances_at(
+        &self,
+        user: &UserId,
+        pins: &[(LogId, PinSegment)],
+        detail: Detail<'_>,
+    ) -> Vec<Glance> {
         let mut partitions: BTreeMap<PartitionId, Vec<LogId>> = BTreeMap::new();
         for (log, pin) in pins {
             partitions.entry(pin.partition).or_default().push(*log);
         }
+        let count = detail == Detail::Unread;
         let most = if count { COUNTS_MAX } else { GLANCES_MAX };
+        let known =
+            |logs: &[LogId]| logs.iter().filter_map(|log| Some((*log, detail.receipts_of(*log)?))).collect();
         let questions: Vec<GlanceAsked> = partitions
             .iter()
-            .flat_map(|(partition, logs)| logs.chunks(most).map(|logs| (*partition, logs.to_vec())))
-            .map(|(partition, logs)| GlanceAsked { partition, user: user.clone(), logs, count })
+            .flat_map(|(partition, logs)| logs.chunks(most).map(|logs| (*partition, logs)))
+            .map(|(partition, logs)| {
+                let receipts = known(logs);
+                GlanceAsked { partition, user: user.clone(), logs: logs.to_vec(), count, receipts }
+            })
             .collect();
         let answer = |asked: GlanceAsked| async move {
             self.glances_of(&asked).await.unwrap_or_else(|why| {
@@ -66,10 +77,10 @@ impl Router {
     }
 
     async fn glances_of(&self, asked: &GlanceAsked) -> Result<Vec<Glance>, ReadRefusal> {
-        let GlanceAsked { partition, user, logs, count } = asked;
+        let GlanceAsked { partition, user, logs, .. } = asked;
         let replicas = &self.parts().replicas;
         if replicas.serves(*partition) {
-            match replicas.glance(*partition, user, logs, *count).await {
+            match replicas.glance(*partition, user, logs, asked.detail()).await {
                 Err(ReadRefusal::NotHere(_)) => {}
                 answer => return answer,
             }

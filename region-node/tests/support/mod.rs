@@ -63,6 +63,7 @@ pub(crate) struct TestNode {
     pub(crate) address: SocketAddr,
     pub(crate) view: Arc<PlacementView>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) edge: Edge,
 }
 
 impl Drop for World {
@@ -252,7 +253,7 @@ impl TestNode {
                 () = stop.cancelled() => {}
             }
         });
-        Self { name, region, address, view, shutdown }
+        Self { name, region, address, view, shutdown, edge }
     }
 }
 

@@ -14,9 +14,9 @@ use parking_lot::{Mutex, MutexGuard};
 use region_node::{
     PlacementView,
     bus::{BusEvent, BusSink, Published, SinkId},
-    live::LiveEvent,
+    live::{LiveEvent, Said},
     service::{
-        AccountAnswer, Acked, ChatState, Glance, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom,
+        AccountAnswer, Acked, ChatState, Detail, Glance, Homes, LocateAnswer, NotHome, Page, Pins, ReadFrom,
         ReadRefusal, Replicas, Subscribed, Write, WriteError, WriteReply,
     },
 };
@@ -25,9 +25,9 @@ use std::{
     sync::Arc,
 };
 use types::{
-    AckPolicy, Body, BodyHash, Code, DedupKey, DeviceCursor, Entry, EntryBody, Epoch, Generation, LogId, Lsn,
-    NodeId, Offset, PartitionId, Pin, PinSegment, Position, Record, Refusal, RegionId, StateUpdate, UserId,
-    account::Account,
+    AckPolicy, Body, BodyHash, Code, DedupKey, DeviceCursor, Effect, EffectAct, Entry, EntryBody, Epoch,
+    Generation, LogId, Lsn, NodeId, Offset, PartitionId, PendingEffect, Pin, PinSegment, Position, Record,
+    Refusal, RegionId, StateUpdate, UserId, account::Account,
 };
 
 /// One node's copies.
@@ -164,8 +164,41 @@ impl StandIn {
         if let Ok((acked, Some(record))) = &outcome {
             let store = state.stores.get_mut(&self.name).expect("it is there");
             store.publish(write, record, acked.position, is_replicated);
+            tell_accounts(state, write, acked.position);
         }
         (!is_mute).then(|| outcome.map(|(acked, _)| acked).map_err(WriteError::from))
+    }
+}
+
+/// What an entry causes in the accounts of members is taken there at once.
+fn tell_accounts(state: &mut State, write: &Write, cause: Position) {
+    let chat =
+        state.stores.values().find_map(|store| store.copies.get(&write.partition)?.logs.get(&write.log));
+    let effects: Vec<PendingEffect> =
+        chat.map(|chat| chat.effects.iter().map(|(_, effect)| effect.clone()).collect()).unwrap_or_default();
+    let effects = effects
+        .into_iter()
+        .filter(|effect| effect.cause == cause && matches!(effect.act, EffectAct::Joined | EffectAct::Left));
+    for PendingEffect { cause, target, act } in effects {
+        let pin = state.pins.get(&target.log).and_then(Pin::current).copied();
+        let Some(PinSegment { partition, .. }) = pin else { continue };
+        let epoch = state.stores.values().find_map(|store| store.homes.get(&partition).copied());
+        let effect = Effect { cause_log: write.log, cause, target, act };
+        for store in state.stores.values_mut() {
+            let copy = store.copies.entry(partition).or_default();
+            copy.push(Record {
+                lsn: Lsn::new(copy.records.len() as u64 + 1),
+                epoch: epoch.unwrap_or(Epoch::FIRST),
+                generation: Generation::FIRST,
+                log: target.log,
+                accepted_at_ms: 1,
+                body: Body::Update(StateUpdate::Effect(Box::new(effect.clone()))),
+            });
+            let event = Arc::new(LiveEvent { log: target.log, said: Said::Chats });
+            for (.., sink) in store.sinks.iter().filter(|(_, log, _)| *log == target.log) {
+                sink.offer(BusEvent::Live(Arc::clone(&event)));
+            }
+        }
     }
 }
 
@@ -262,7 +295,8 @@ impl Store {
     fn log(&self, partition: PartitionId, log: LogId, user: &UserId) -> Result<&LogState, Refusal> {
         let unknown = || Refusal::new(Code::UnknownChat, format!("there is no chat {log}"));
         let state = self.copies.get(&partition).and_then(|copy| copy.logs.get(&log)).ok_or_else(unknown)?;
-        if !state.members.contains_key(user) && state.left_at(user).is_none() {
+        let is_own = LogId::account(user) == log;
+        if !is_own && !state.members.contains_key(user) && state.left_at(user).is_none() {
             return Err(Refusal::new(Code::Forbidden, format!("{user} is no member of {log}")));
         }
         Ok(state)

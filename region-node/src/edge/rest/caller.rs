@@ -27,19 +27,37 @@ pub(crate) struct Caller {
     pub(crate) device: DeviceId,
 }
 
+/// A caller, and how long the access token counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Present {
+    /// Who.
+    pub(crate) caller: Caller,
+    /// In ms since 1970; `None`: there is no token, in development mode.
+    pub(crate) until_ms: Option<u64>,
+}
+
 impl FromRequestParts<Edge> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
+        Present::from_request_parts(parts, edge).await.map(|present| present.caller)
+    }
+}
+
+impl FromRequestParts<Edge> for Present {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Edge) -> Result<Self, Problem> {
         if let Some(token) = bearer(&parts.headers)? {
             let bearer = edge.0.accounts.bearer(token).await?;
-            return Ok(Self { user: bearer.user, device: bearer.device });
+            let caller = Caller { user: bearer.user, device: bearer.device };
+            return Ok(Self { caller, until_ms: Some(bearer.until_ms) });
         }
         if !edge.0.parts.config.development {
             let why = "header authorization is missing: a user is known by name only in development mode";
             return Err(Refusal::new(Code::Unauthenticated, why).into());
         }
-        Ok(named(&parts.headers)?)
+        Ok(Self { caller: named(&parts.headers)?, until_ms: None })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     accounts::{Kind, Who},
     delivery::token,
     edge::{Edge, errors::Problem, request},
-    service::{Glance, ReadFrom, UNREAD_MAX},
+    service::{Detail, Glance, ReadFrom, UNREAD_MAX},
 };
 use axum::{
     Json,
@@ -171,7 +171,7 @@ async fn list(
     edge.0.accounts.admit(Kind::LookUp, &Who::User(user.clone()))?;
     let open = edge.0.accounts.own_nearby(&user).await?;
     let wanted = wanted(&open, asked.archived);
-    let glances = edge.0.router.glances(&user, &wanted, false).await;
+    let glances = edge.0.router.glances(&user, &wanted, Detail::Heads).await;
     let unavailable = wanted.len().saturating_sub(glances.len());
     let mut behind: Vec<(Place, Glance)> = glances
         .into_iter()
@@ -198,7 +198,7 @@ fn marks_of(open: &OpenAccount, log: LogId) -> ChatMarks {
 /// The page in full: what is unread is counted, and the last entries are read.
 async fn told(edge: &Edge, user: &UserId, open: &OpenAccount, page: Vec<Glance>) -> Vec<Chat> {
     let logs: Vec<LogId> = page.iter().map(|glance| glance.log).collect();
-    let counted = edge.0.router.glances(user, &logs, true).await;
+    let counted = edge.0.router.glances(user, &logs, Detail::Unread).await;
     let mut counted: HashMap<LogId, Glance> =
         counted.into_iter().map(|glance| (glance.log, glance)).collect();
     let chat = |glance: Glance| {
@@ -216,7 +216,7 @@ async fn told(edge: &Edge, user: &UserId, open: &OpenAccount, page: Vec<Glance>)
 }
 
 fn chat(glance: &Glance, last: Option<client::Entry>, marks: ChatMarks) -> Chat {
-    let Glance { log, head, head_at_ms, read, members, with, unread } = glance;
+    let Glance { log, head, head_at_ms, read, members, with, unread, receipts: _ } = glance;
     Chat {
         log: log.to_string(),
         kind: if log.kind() == LogKind::Direct { Kinds::Direct } else { Kinds::Group },

@@ -17,8 +17,9 @@ mod people;
 mod receipts;
 mod request_id;
 mod sign_in;
+mod sync;
 
-pub(crate) use caller::Caller;
+pub(crate) use caller::{Caller, Present};
 pub(in crate::edge) use openapi::forms::Position;
 
 use super::Edge;
@@ -51,6 +52,7 @@ fn areas(development: bool) -> OpenApiRouter<Edge> {
         .merge(account::routes())
         .merge(people::routes())
         .merge(receipts::routes())
+        .merge(sync::routes())
 }
 
 /// Reads the body of a request.

@@ -67,7 +67,7 @@ fn take(board: &mut Board, now_ms: u64, state: &LogState, cursor: &Cursor) -> Re
 fn receipts(events: Vec<(PartitionId, LiveEvent)>) -> Vec<Receipt> {
     let told = events.into_iter().flat_map(|(_, event)| match event.said {
         Said::Receipts { receipts, .. } => receipts,
-        Said::Typing { .. } => panic!("nobody is typing"),
+        Said::Typing { .. } | Said::Chats => panic!("nobody is typing or joins"),
     });
     told.collect()
 }

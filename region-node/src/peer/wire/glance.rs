@@ -1,8 +1,12 @@
 //! Glances at chats, from the node that has a copy to the one that asks.
 
 use super::{log_bytes, named, not_home_from, read_refused, refusal, unreadable};
-use crate::service::{Glance, ReadRefusal};
+use crate::{
+    live::{ChatReceipts, ReceiptsSum, wire as live},
+    service::{Detail, Glance, ReadRefusal},
+};
 use proto::{Malformed, node, node::peer_reply::Reply, node::peer_request::Request};
+use std::collections::BTreeMap;
 use types::{LogId, Offset, PartitionId, UserId};
 
 /// Chats that one question is about, at the most.
@@ -17,6 +21,15 @@ pub(crate) struct GlanceAsked {
     pub(crate) user: UserId,
     pub(crate) logs: Vec<LogId>,
     pub(crate) count: bool,
+    /// What is known of the receipts of those of which they are wanted.
+    pub(crate) receipts: BTreeMap<LogId, ReceiptsSum>,
+}
+
+impl GlanceAsked {
+    /// What is wanted.
+    pub(crate) const fn detail(&self) -> Detail<'_> {
+        if self.count { Detail::Unread } else { Detail::Receipts(&self.receipts) }
+    }
 }
 
 pub(crate) fn glance_request(asked: &GlanceAsked) -> Request {
@@ -25,13 +38,19 @@ pub(crate) fn glance_request(asked: &GlanceAsked) -> Request {
         user: asked.user.to_string(),
         logs: asked.logs.iter().copied().map(log_bytes).collect(),
         count: asked.count,
+        receipts: asked
+            .receipts
+            .iter()
+            .map(|(log, sum)| node::ReceiptsKnown { log: log_bytes(*log), sum: sum.get() })
+            .collect(),
     })
 }
 
 pub(crate) fn glance_asked(wire: &node::Glance) -> Result<GlanceAsked, Malformed> {
     let most = if wire.count { COUNTS_MAX } else { GLANCES_MAX };
-    if wire.logs.len() > most {
-        let value = wire.logs.len().to_string();
+    let asked = wire.logs.len().max(wire.receipts.len());
+    if asked > most {
+        let value = asked.to_string();
         return Err(Malformed::Value { field: "glance.logs", value, why: "they are too many" });
     }
     let logs = wire.logs.iter().map(|log| proto::log_id("glance.logs", log)).collect::<Result<_, _>>()?;
@@ -40,7 +59,12 @@ pub(crate) fn glance_asked(wire: &node::Glance) -> Result<GlanceAsked, Malformed
         user: named("glance.user", UserId::new(&wire.user))?,
         logs,
         count: wire.count,
+        receipts: wire.receipts.iter().map(known).collect::<Result<_, Malformed>>()?,
     })
+}
+
+fn known(wire: &node::ReceiptsKnown) -> Result<(LogId, ReceiptsSum), Malformed> {
+    Ok((proto::log_id("receipts_known.log", &wire.log)?, ReceiptsSum::new(wire.sum)))
 }
 
 pub(crate) fn glance_reply(answer: &Result<Vec<Glance>, ReadRefusal>) -> Reply {
@@ -52,6 +76,10 @@ pub(crate) fn glance_reply(answer: &Result<Vec<Glance>, ReadRefusal>) -> Reply {
         members: u32::try_from(glance.members).unwrap_or(u32::MAX),
         with: glance.with.as_ref().map(UserId::to_string).unwrap_or_default(),
         unread: u32::try_from(glance.unread).unwrap_or(u32::MAX),
+        receipts: glance.receipts.as_ref().map(|seen| node::ReceiptsSeen {
+            sum: seen.sum.get(),
+            cursors: seen.receipts.iter().map(live::member_cursor).collect(),
+        }),
     };
     match answer {
         Ok(glances) => Reply::Glanced(node::Glanced { chats: glances.iter().map(chat).collect() }),
@@ -78,5 +106,11 @@ fn glance(wire: &node::ChatGlance) -> Result<Glance, Malformed> {
         members: wire.members as usize,
         with: with.transpose()?,
         unread: wire.unread as usize,
+        receipts: wire.receipts.as_ref().map(receipts).transpose()?,
     })
+}
+
+fn receipts(wire: &node::ReceiptsSeen) -> Result<ChatReceipts, Malformed> {
+    let receipts = wire.cursors.iter().map(live::receipt).collect::<Result<_, _>>()?;
+    Ok(ChatReceipts { sum: ReceiptsSum::new(wire.sum), receipts })
 }

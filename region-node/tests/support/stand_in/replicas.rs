@@ -71,12 +71,15 @@ impl Replicas for StandIn {
 
     async fn glance(
         &self,
-        _: PartitionId,
-        _: &UserId,
-        _: &[LogId],
-        _: bool,
+        partition: PartitionId,
+        user: &UserId,
+        logs: &[LogId],
+        detail: Detail<'_>,
     ) -> Result<Vec<Glance>, ReadRefusal> {
-        Ok(Vec::new())
+        let state = self.state.lock();
+        let copy = state.stores[&self.name].copy(partition);
+        let glance = |log: &LogId| Glance::of(*log, copy.logs.get(log)?, user, detail);
+        Ok(logs.iter().filter_map(glance).collect())
     }
 
     async fn read_stretch(

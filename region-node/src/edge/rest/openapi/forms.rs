@@ -55,6 +55,11 @@ forms! {
         max_length: Some(PositionToken::MAX_BYTES),
         examples: ["AQAAAAEAAAAAAAAAAQAAAAAAAAAB4Ijh9-RA2fo"],
     }
+    /// Where a client without a session stands: opaque, to be kept and sent back unread.
+    SyncToken {
+        pattern: Some("^[A-Za-z0-9_-]*$"),
+        max_length: Some(16_384),
+    }
     /// What a user is found by: a letter, then letters, digits, `.` and `_`. Capitals are taken for small letters.
     Username {
         pattern: Some("^[A-Za-z][A-Za-z0-9._]{2,31}$"),

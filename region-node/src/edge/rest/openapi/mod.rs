@@ -41,7 +41,8 @@ const NAMED: &str = "development_user";
         title = "Hearth",
         description = "REST of a messaging backend in many regions: what needs no session. Every node of every region \
             answers every call. What is live (new entries, receipts, typing, presence) comes over the WebSocket at \
-            `/v1/ws`, as the client protocol says. A refusal is an RFC 9457 problem with a stable `code`. A write that \
+            `/v1/ws`, as the client protocol says, and for those who have none, but for presence, by `/v1/sync` and \
+            `/v1/events`. A refusal is an RFC 9457 problem with a stable `code`. A write that \
             was answered `indeterminate`, or not at all, is repeated with the same id.",
     ),
     tags(
@@ -50,6 +51,7 @@ const NAMED: &str = "development_user";
         (name = "account", description = "A user's own account."),
         (name = "people", description = "Other users."),
         (name = "chats", description = "Chats and their messages."),
+        (name = "events", description = "What is next, without a WebSocket."),
         (name = "about", description = "This document."),
     ),
     components(schemas(errors::Body)),

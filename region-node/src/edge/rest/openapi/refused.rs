@@ -62,6 +62,8 @@ codes! {
     ChatRead = UnknownChat | Forbidden;
     /// It names positions.
     Positions = PositionMalformed | PositionOfOtherChat | PositionUnknown | Diverged;
+    /// It names where a client stands.
+    Since = PositionMalformed | Forbidden;
     /// It opens a chat.
     Opening = ChatExists | UnknownRegion | UnknownAccount | Forbidden | UnknownChat | TooLarge;
     /// It writes an entry.
