@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - An account begins once, by [`AccountChange::Registered`] or [`AccountChange::Voided`], whichever comes first.
-//! - What has been voided or closed stays so, and holds nothing: no name, no secret, no contact. It folds to that however
-//!   much was erased of what came before.
+//! - What has been voided or closed stays so, and holds nothing but the chats that are to be left: no name, no secret, no
+//!   contact. It folds to that however much was erased of what came before.
 //! - Every list has its bound, so that a fold stays small enough to be handed on when the account is re-homed.
 //! - A device that is not among the account's has no session and no token: ids are drawn at random and not used again.
 
@@ -70,7 +70,7 @@ pub fn apply(account: &mut Account, change: &AccountChange, at_ms: u64) -> Resul
         AccountChange::Voided => account.standing = AccountStanding::Voided,
         AccountChange::Closed => {
             account.standing = AccountStanding::Closed;
-            account.open = None;
+            account.leaving = account.open.take().map(|open| open.joined).unwrap_or_default();
         }
         change => {
             if let Some(open) = &mut account.open {
@@ -92,13 +92,14 @@ pub(crate) fn fold(account: &mut Account, change: &AccountChange, at_ms: u64) {
     }
 }
 
-/// Takes in that the user has become a member of a chat, or is none any more.
+/// Takes in that the user has become a member of a chat, or is none any more. What is not open holds it too: where
+/// that an account began was erased, since it has ended, its chats are to be left all the same.
 pub(crate) fn take_membership(account: &mut Account, chat: LogId, is_member: bool) {
-    let Some(open) = &mut account.open else { return };
+    let chats = account.open.as_mut().map_or(&mut account.leaving, |open| &mut open.joined);
     if !is_member {
-        open.joined.remove(&chat);
-    } else if open.joined.len() < JOINED_MAX {
-        open.joined.insert(chat);
+        chats.remove(&chat);
+    } else if chats.len() < JOINED_MAX {
+        chats.insert(chat);
     }
 }
 

@@ -51,7 +51,11 @@ pub fn erased_by(record: &Record) -> Cow<'_, [Offset]> {
         },
         Body::Update(StateUpdate::Effect(effect)) => match &effect.act {
             EffectAct::Erase { offsets } => offsets.into(),
-            EffectAct::Joined | EffectAct::Left => Cow::default(),
+            EffectAct::Joined
+            | EffectAct::Left
+            | EffectAct::Gone
+            | EffectAct::Blocked
+            | EffectAct::Unblocked => Cow::default(),
         },
         Body::Update(_) => Cow::default(),
     }

@@ -238,6 +238,7 @@ impl LogState {
                 if let EntryBody::Account(change) = &entry.body {
                     let account = Arc::make_mut(self.account.get_or_insert_default());
                     account::fold(account, change, record.accepted_at_ms);
+                    self.cause_by_account(record.lsn, position, &entry.sender, change);
                 }
                 if let EntryBody::Created { members, ack_policy, allowed_regions } = &entry.body {
                     let member =
@@ -264,8 +265,10 @@ impl LogState {
                 self.import(record.generation, import);
                 self.import_effects(record.lsn, import);
             }
-            Body::Update(StateUpdate::Effect(effect)) => self.take_effect(effect),
-            Body::Update(StateUpdate::EffectDone { target, cause }) => self.effect_done(target, *cause),
+            Body::Update(StateUpdate::Effect(effect)) => self.take_effect(record.lsn, effect),
+            Body::Update(StateUpdate::EffectDone { target, cause }) => {
+                self.effect_done(record.lsn, target, *cause);
+            }
         }
         self.last = record.partition_position();
         self.accepted_at_ms = self.accepted_at_ms.max(record.accepted_at_ms);

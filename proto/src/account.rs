@@ -233,7 +233,11 @@ impl TryFrom<log::AccountPrivacy> for Privacy {
 
 impl From<&Account> for log::Account {
     fn from(account: &Account) -> Self {
-        Self { standing: account.standing as i32, open: account.open.as_ref().map(Into::into) }
+        Self {
+            standing: account.standing as i32,
+            open: account.open.as_ref().map(Into::into),
+            leaving: account.leaving.iter().map(|chat| chat.to_bytes().to_vec().into()).collect(),
+        }
     }
 }
 
@@ -251,7 +255,10 @@ impl TryFrom<log::Account> for Account {
         if open.is_some() != (standing == AccountStanding::Open) {
             return Err(Malformed::value("account.open", open.is_some(), "only an open account has it"));
         }
-        Ok(Self { standing, open })
+        bounded("account.leaving", wire.leaving.len(), JOINED_MAX)?;
+        let leaving =
+            wire.leaving.iter().map(|it| log_id("account.leaving", it)).collect::<Result<_, _>>()?;
+        Ok(Self { standing, open, leaving })
     }
 }
 

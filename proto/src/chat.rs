@@ -183,6 +183,7 @@ impl From<&Chat> for log::Chat {
             settings: Some(settings),
             left: chat.left.iter().map(left).collect(),
             invites: chat.invites.iter().map(invite).collect(),
+            blocked_by: chat.blocked_by.iter().map(UserId::to_string).collect(),
         }
     }
 }
@@ -192,6 +193,8 @@ impl TryFrom<log::Chat> for Chat {
     fn try_from(wire: log::Chat) -> Result<Self, Malformed> {
         bounded("chat.left", wire.left.len(), LEFT_MAX)?;
         bounded("chat.invites", wire.invites.len(), INVITES_MAX)?;
+        bounded("chat.blocked_by", wire.blocked_by.len(), 2)?;
+        let blocked_by = wire.blocked_by.iter().map(|name| user("chat.blocked_by", name));
         let settings = require("chat.settings", wire.settings)?;
         bounded("chat.name", settings.name.len(), NAME_MAX_BYTES)?;
         let left = |left: log::ChatLeft| Ok((user("chat.left.user", &left.user)?, Offset::new(left.offset)));
@@ -211,6 +214,7 @@ impl TryFrom<log::Chat> for Chat {
             },
             left: wire.left.into_iter().map(left).collect::<Result<_, Malformed>>()?,
             invites: wire.invites.into_iter().map(invite).collect::<Result<_, Malformed>>()?,
+            blocked_by: blocked_by.collect::<Result<_, Malformed>>()?,
         })
     }
 }

@@ -211,6 +211,9 @@ pub struct Account {
     pub standing: AccountStanding,
     /// Everything else, while it is open.
     pub open: Option<OpenAccount>,
+    /// The chats that the user is still a member of where the account is not open, at most [`JOINED_MAX`]: once it is
+    /// closed, those that are to be left.
+    pub leaving: BTreeSet<LogId>,
 }
 
 /// An account in use.

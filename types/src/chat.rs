@@ -8,7 +8,10 @@ use crate::{DedupKey, DeviceId, LogId, MemberRole, MessageId, Offset, UserId, ac
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// The most members that one entry adds, removes or gives another role.
 pub const MEMBER_CHANGES_MAX: usize = 256;
@@ -186,6 +189,8 @@ pub struct Chat {
     pub left: BTreeMap<UserId, Offset>,
     /// The invites that were neither revoked nor used up, at most [`INVITES_MAX`].
     pub invites: BTreeMap<InviteHash, Invite>,
+    /// In a direct chat, who of the two takes nothing of the other.
+    pub blocked_by: BTreeSet<UserId>,
 }
 
 /// The terms of a chat.

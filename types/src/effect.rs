@@ -23,6 +23,13 @@ pub enum EffectAct {
     Joined,
     /// The user is none any more.
     Left,
+    /// The user of the cause's log, an account log, has closed the account: the target, a chat, is left, by an entry of
+    /// its own.
+    Gone,
+    /// The user of the cause's log, an account log, takes nothing any more of the other one of the target, a direct chat.
+    Blocked,
+    /// The user does again.
+    Unblocked,
 }
 
 /// One effect, from its cause to its target.

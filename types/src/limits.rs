@@ -18,6 +18,8 @@ pub const CURSORS_PER_UPDATE_MAX: usize = 512;
 pub const DELETED_OFFSETS_MAX: usize = 256;
 /// The most effects of one log that may be pending: what its entries have caused elsewhere.
 pub const EFFECTS_PENDING_MAX: usize = 2_048;
+/// Chats that are told at a time that the account of a member has been closed.
+pub const LEAVING_AT_ONCE: usize = 64;
 /// The most offsets that they may name together.
 pub const EFFECT_OFFSETS_MAX: usize = 2_048;
 /// The most logs that may have had an effect on one log.

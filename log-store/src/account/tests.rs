@@ -47,7 +47,7 @@ fn an_account_begins_once() {
 fn what_has_ended_holds_nothing_and_stays_so() {
     let mut account = open();
     apply(&mut account, &AccountChange::Closed, 20).expect("it is open");
-    assert_eq!(account, Account { standing: AccountStanding::Closed, open: None });
+    assert_eq!(account, Account { standing: AccountStanding::Closed, ..Account::default() });
     assert_eq!(apply(&mut account, &registered(), 30), Err(Misfit::Begun));
     assert_eq!(apply(&mut account, &AccountChange::DeviceAdded(device(2)), 30), Err(Misfit::NotOpen));
 }

@@ -252,6 +252,7 @@ mod tests {
             settings: Settings { name: "sealed".into(), expiry_ms: 9, ..Settings::default() },
             left: [(UserId::new("bob").expect("a valid name"), Offset::new(3))].into(),
             invites: [(InviteHash([6; 32]), invite)].into(),
+            blocked_by: [UserId::new("bob").expect("a valid name")].into(),
         };
         let state = LogState {
             eras: vec![EraBegin {
@@ -287,7 +288,11 @@ mod tests {
             }),
             effects: Arc::new(vec![(Lsn::new(8), effect)]),
             causes: Arc::new([((LogId::group([9; 16]), Generation::FIRST), position)].into()),
-            account: Some(Arc::new(Account { standing: AccountStanding::Voided, open: None })),
+            account: Some(Arc::new(Account {
+                standing: AccountStanding::Voided,
+                leaving: [LogId::group([3; 16])].into(),
+                ..Account::default()
+            })),
             chat: Some(Arc::new(chat)),
         };
         let default = encode(&LogState::default());

@@ -168,9 +168,12 @@ proptest! {
     }
 
     #[test]
-    fn an_account_survives_its_bytes(open in proptest::option::of(open())) {
+    fn an_account_survives_its_bytes(
+        open in proptest::option::of(open()),
+        leaving in proptest::collection::btree_set(a_log(), 0..4),
+    ) {
         let standing = if open.is_some() { AccountStanding::Open } else { AccountStanding::Closed };
-        let account = Account { standing, open };
+        let account = Account { standing, open, leaving };
         prop_assert_eq!(decode_account(&encode_account(&account)).expect("what was encoded"), account);
     }
 
@@ -204,7 +207,7 @@ fn hex(hash: &TokenHash) -> String {
 
 #[test]
 fn what_is_out_of_bounds_is_named() {
-    let wire = log::Account { standing: log::AccountStanding::Open as i32, open: None };
+    let wire = log::Account { standing: log::AccountStanding::Open as i32, ..log::Account::default() };
     let error = Account::try_from(wire).expect_err("an open account has more");
     assert_eq!(error.to_string(), "field account.open is false: only an open account has it");
     let devices = vec![1; DEVICES_MAX + 1];

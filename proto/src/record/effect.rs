@@ -27,6 +27,9 @@ impl From<&EffectAct> for log::effect::Act {
             }
             EffectAct::Joined => Self::Joined(log::Joined {}),
             EffectAct::Left => Self::Left(log::Left {}),
+            EffectAct::Gone => Self::Gone(log::Gone {}),
+            EffectAct::Blocked => Self::Blocked(log::Blocked {}),
+            EffectAct::Unblocked => Self::Unblocked(log::Unblocked {}),
         }
     }
 }
@@ -39,6 +42,9 @@ fn act(wire: Option<log::effect::Act>) -> Result<EffectAct, Malformed> {
         },
         log::effect::Act::Joined(_) => Ok(EffectAct::Joined),
         log::effect::Act::Left(_) => Ok(EffectAct::Left),
+        log::effect::Act::Gone(_) => Ok(EffectAct::Gone),
+        log::effect::Act::Blocked(_) => Ok(EffectAct::Blocked),
+        log::effect::Act::Unblocked(_) => Ok(EffectAct::Unblocked),
     }
 }
 

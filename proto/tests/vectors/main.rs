@@ -357,6 +357,9 @@ fn describe(record: &Record) -> Value {
                 EffectAct::Erase { offsets } => ("erase", json!(offsets)),
                 EffectAct::Joined => ("joined", json!({})),
                 EffectAct::Left => ("left", json!({})),
+                EffectAct::Gone => ("gone", json!({})),
+                EffectAct::Blocked => ("blocked", json!({})),
+                EffectAct::Unblocked => ("unblocked", json!({})),
             };
             described["update"]["effect"][act] = says;
         }

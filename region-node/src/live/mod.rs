@@ -391,7 +391,7 @@ impl Live {
             let Ok(_permit) = live.0.telling.try_acquire() else { return };
             let homes = &live.0.router.parts().homes;
             let Ok(Some(state)) = homes.log_state(partition, log).await else { return };
-            if state.members.contains_key(&user) {
+            if state.members.contains_key(&user) && rules::chat::reaches(log, &state, &user).is_ok() {
                 let said = Said::Typing { user, device };
                 homes.tell(partition, Arc::new(LiveEvent { log, said }));
             }

@@ -22,9 +22,10 @@ impl Carrier for HomeRouter {
         let mut closed = Generation::ZERO;
         loop {
             let partition = match router.partition_of(&effect.target, closed).await {
-                // Whoever has no account is told by nobody having heard.
+                // Whoever has no account is told by nobody having heard, and so is a chat that two have not opened.
                 Err(refusal)
-                    if refusal.code == Code::UnknownChat && effect.target.log.kind() == LogKind::Account =>
+                    if refusal.code == Code::UnknownChat
+                        && matches!(effect.target.log.kind(), LogKind::Account | LogKind::Direct) =>
                 {
                     return Ok(());
                 }

@@ -59,7 +59,10 @@ impl Glance {
         if standing.closed() >= standing.generation() || !state.members.contains_key(user) {
             return None;
         }
-        let other = || state.members.keys().find(|member| *member != user).unwrap_or(user).clone();
+        // The other one may have gone.
+        let left = state.chat.iter().flat_map(|chat| chat.left.keys());
+        let other =
+            || state.members.keys().chain(left).find(|member| *member != user).unwrap_or(user).clone();
         let known = detail.receipts_of(log);
         let receipts = known.and_then(|_| ChatReceipts::in_copy(state, user));
         Some(Self {

@@ -10,6 +10,9 @@ use types::{
 const ERASE: u8 = 1;
 const JOINED: u8 = 2;
 const LEFT: u8 = 3;
+const GONE: u8 = 4;
+const BLOCKED: u8 = 5;
+const UNBLOCKED: u8 = 6;
 
 pub(super) fn put(into: &mut Vec<u8>, state: &LogState) {
     number(into, state.effects.len() as u64);
@@ -25,6 +28,9 @@ pub(super) fn put(into: &mut Vec<u8>, state: &LogState) {
             }
             EffectAct::Joined => into.push(JOINED),
             EffectAct::Left => into.push(LEFT),
+            EffectAct::Gone => into.push(GONE),
+            EffectAct::Blocked => into.push(BLOCKED),
+            EffectAct::Unblocked => into.push(UNBLOCKED),
         }
     }
     number(into, state.causes.len() as u64);
@@ -44,6 +50,9 @@ pub(super) fn pending(cursor: &mut Cursor<'_>) -> Option<Vec<Pending>> {
             ERASE => EffectAct::Erase { offsets: offsets(cursor)? },
             JOINED => EffectAct::Joined,
             LEFT => EffectAct::Left,
+            GONE => EffectAct::Gone,
+            BLOCKED => EffectAct::Blocked,
+            UNBLOCKED => EffectAct::Unblocked,
             _ => return None,
         };
         Some((lsn, PendingEffect { cause, target: EffectTarget { log, stretch }, act }))

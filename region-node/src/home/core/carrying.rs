@@ -17,10 +17,17 @@ use super::{
 };
 use crate::service::WriteError;
 use log_store::fold::LogState;
+use sha2::{Digest as _, Sha256};
 use types::{
-    AckPolicy, BodyHash, Code, Effect, EffectAct, EffectTarget, Generation, LogId, LogKind, Position,
-    Refusal, StateUpdate, account::JOINED_MAX, limits,
+    AckPolicy, BodyHash, Code, DeviceId, Effect, EffectAct, EffectTarget, Entry, EntryBody, Generation,
+    LogId, LogKind, Lsn, MessageId, Position, Refusal, StateUpdate,
+    account::{AccountStanding, JOINED_MAX},
+    chat::{ChatChange, MemberChange},
+    limits,
 };
+
+/// By which nobody logs in.
+const NO_DEVICE: DeviceId = DeviceId::new(0);
 
 /// An effect on its way to its target's log.
 #[derive(Debug)]
@@ -72,8 +79,13 @@ impl Core {
             // What was taken before may not be `replicated` yet.
             Ok(Next::Is(None)) => Ok(log.last_lsn()),
             Ok(Next::Is(Some(generation))) => {
-                let update = StateUpdate::Effect(Box::new(effect.clone()));
-                self.append_update(cx, effect.target.log, log, generation, update, out).map_err(Into::into)
+                let written = if effect.act == EffectAct::Gone {
+                    self.write_departure(cx, effect, generation, log, out)
+                } else {
+                    let update = StateUpdate::Effect(Box::new(effect.clone()));
+                    self.append_update(cx, effect.target.log, log, generation, update, out)
+                };
+                written.map_err(Into::into)
             }
             Err(error) => Err(error),
         };
@@ -88,6 +100,37 @@ impl Core {
             }
         }
         Next::Is(())
+    }
+
+    /// The user whose account was closed leaves the chat, as if by their own hand.
+    fn write_departure(
+        &mut self,
+        cx: Context,
+        effect: &Effect,
+        generation: Generation,
+        log: &mut Log,
+        out: &mut Vec<Output>,
+    ) -> Result<Lsn, Refusal> {
+        let id = effect.target.log;
+        let state = log.state.get_or_insert_default().get_or_insert_default();
+        let user = state.user_of(effect.cause_log).cloned().ok_or_else(|| unknown_chat(id))?;
+        if !state.has_room_to_tell(1) {
+            let message = format!("too many who came to chat {id} or left it are not told yet");
+            return Err(Refusal::new(Code::Overloaded, message));
+        }
+        let gone = MemberChange { user: user.clone(), role: None };
+        let entry = Entry {
+            offset: state.head.offset.plus(1),
+            sender: user,
+            device: NO_DEVICE,
+            message_id: departure_id(effect, state.head),
+            expires_at_ms: None,
+            salvaged: false,
+            about: None,
+            body: EntryBody::Chat(Box::new(ChatChange::Members(vec![gone]))),
+        };
+        let accepted_at_ms = cx.now.wall_ms.max(state.accepted_at_ms);
+        self.enter(id, generation, accepted_at_ms, entry, log, out).map(|known| known.lsn)
     }
 
     /// In which generation the effect is written; `None` where it was taken before.
@@ -208,6 +251,17 @@ fn fits(effect: &Effect, state: &LogState) -> Result<(), Refusal> {
             }
             Ok(())
         }
+        EffectAct::Gone | EffectAct::Blocked | EffectAct::Unblocked => {
+            let is_chat = match effect.act {
+                EffectAct::Gone => matches!(log.kind(), LogKind::Direct | LogKind::Group),
+                _ => log.kind() == LogKind::Direct,
+            };
+            if !is_chat || effect.cause_log.kind() != LogKind::Account || !stretch.is_zero() {
+                let message = format!("{} cannot tell {log} of its user", effect.cause_log);
+                return Err(Refusal::new(Code::BadRequest, message));
+            }
+            Ok(())
+        }
         EffectAct::Joined | EffectAct::Left => {
             let is_chat = matches!(effect.cause_log.kind(), LogKind::Direct | LogKind::Group);
             if !is_chat || log.kind() != LogKind::Account || !stretch.is_zero() {
@@ -223,8 +277,31 @@ fn fits(effect: &Effect, state: &LogState) -> Result<(), Refusal> {
     }
 }
 
-/// Whether the effect is for an account that is not in use: it is done by being heard.
+/// Whether there is nobody whom the effect is of: an account that is not in use, or in a chat somebody who is no member.
+/// It is done by being heard. Only who joins while the account is being closed has yet to leave.
 fn tells_nobody(effect: &Effect, state: &LogState) -> bool {
-    matches!(effect.act, EffectAct::Joined | EffectAct::Left)
-        && state.account.as_ref().is_some_and(|account| account.open.is_none())
+    let ended =
+        state.account.as_ref().filter(|account| account.open.is_none()).map(|account| account.standing);
+    match effect.act {
+        EffectAct::Joined => ended.is_some_and(|standing| standing != AccountStanding::Closed),
+        EffectAct::Left => ended.is_some(),
+        EffectAct::Gone | EffectAct::Blocked | EffectAct::Unblocked => {
+            state.user_of(effect.cause_log).is_none()
+        }
+        EffectAct::Erase { .. } => false,
+    }
+}
+
+/// The id of the entry by which who is gone leaves: another one each time that they do.
+fn departure_id(effect: &Effect, head: Position) -> MessageId {
+    let mut hash = Sha256::new();
+    hash.update(b"hearth departure");
+    hash.update(effect.cause_log.to_bytes());
+    hash.update(effect.target.log.to_bytes());
+    for number in [u64::from(head.generation.get()), head.epoch.get(), head.offset.get()] {
+        hash.update(number.to_be_bytes());
+    }
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash.finalize()[..16]);
+    MessageId::from_bytes(id)
 }

@@ -128,6 +128,7 @@ fn writer(write: &Write, state: &LogState) -> Result<(), Refusal> {
         return role_of(write.log, state, &write.sender).map(drop);
     }
     chat::allow(write.log, state, &write.sender, chat::Act::Write)?;
+    chat::reaches(write.log, state, &write.sender)?;
     let Some(about) = write.beside.about.as_deref() else { return Ok(()) };
     match &about.refers_to {
         None if about.kind.needs_reference() => {

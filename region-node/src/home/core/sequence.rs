@@ -304,7 +304,6 @@ impl Core {
         log: &mut Log,
         out: &mut Vec<Output>,
     ) -> Result<(Known, Option<LogId>), Refusal> {
-        let hash = write.body.hash();
         let content = (write.body.class() == Class::Content).then_some(write.log);
         if content.is_some() && write.salvage.is_none() {
             self.follow_writers(cx, &write, generation, log, out);
@@ -315,22 +314,38 @@ impl Core {
         let expires_at_ms = Some(state.settings().expiry_ms)
             .filter(|ms| is_said_now && *ms != 0)
             .map(|ms| accepted_at_ms.saturating_add(ms));
+        let entry = Entry {
+            offset: state.head.offset.plus(1),
+            sender: write.sender,
+            device: write.device,
+            message_id: write.message_id,
+            expires_at_ms: write.expires_at_ms.or(expires_at_ms),
+            salvaged: write.salvage.is_some(),
+            about: write.beside.about,
+            body: write.body,
+        };
+        Ok((self.enter(write.log, generation, accepted_at_ms, entry, log, out)?, content))
+    }
+
+    /// Gives an entry its LSN, and puts it into the batch.
+    pub(super) fn enter(
+        &mut self,
+        id: LogId,
+        generation: Generation,
+        accepted_at_ms: u64,
+        entry: Entry,
+        log: &mut Log,
+        out: &mut Vec<Output>,
+    ) -> Result<Known, Refusal> {
+        let hash = entry.body.hash();
+        let state = log.state.get_or_insert_default().get_or_insert_default();
         let record = Record {
             lsn: self.last.plus(1),
             epoch: self.epoch,
             generation,
-            log: write.log,
+            log: id,
             accepted_at_ms,
-            body: Body::Entry(Entry {
-                offset: state.head.offset.plus(1),
-                sender: write.sender,
-                device: write.device,
-                message_id: write.message_id,
-                expires_at_ms: write.expires_at_ms.or(expires_at_ms),
-                salvaged: write.salvage.is_some(),
-                about: write.beside.about,
-                body: write.body,
-            }),
+            body: Body::Entry(entry),
         };
         if let Err(error) = state.apply(&record) {
             return Err(Refusal::new(Code::Internal, error.to_string()));
@@ -353,7 +368,7 @@ impl Core {
         log.place.generation = generation;
         self.last = record.lsn;
         self.put(record, out);
-        Ok((known, content))
+        Ok(known)
     }
 
     pub(super) fn put(&mut self, record: Record, out: &mut Vec<Output>) {

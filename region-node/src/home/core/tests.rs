@@ -4,6 +4,7 @@ mod accounts;
 mod cases;
 mod chats;
 mod cursors;
+mod departures;
 mod effects;
 mod following;
 mod generated;

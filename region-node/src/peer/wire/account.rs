@@ -58,7 +58,7 @@ fn told(account: &Account, brief: bool) -> proto::log::Account {
         open.joined.clear();
         open
     });
-    (&Account { open, ..*account }).into()
+    (&Account { standing: account.standing, open, ..Account::default() }).into()
 }
 
 pub(crate) fn account(reply: Reply) -> Result<AccountAnswer, ReadRefusal> {

@@ -1,6 +1,6 @@
 //! The rules of account logs: whose change may follow.
 
-use super::Verdict;
+use super::{PENDING_RETRY_MS, Verdict};
 use crate::service::Write;
 use log_store::{
     account::{self, Misfit},
@@ -28,6 +28,11 @@ pub(super) fn judge(
     if write.salvage.is_some() && !matches!(change, AccountChange::DevicesRevoked(_)) {
         let message = format!("a change of account {log} that was never acked is not put back");
         return Err(Refusal::new(Code::BadRequest, message));
+    }
+    let is_caused = matches!(change, AccountChange::Blocked(_) | AccountChange::Unblocked(_));
+    if is_caused && state.is_some_and(|state| !state.has_room_to_cause()) {
+        let message = format!("too much that account {log} said of others is not known in its chats yet");
+        return Err(Refusal::new(Code::Overloaded, message).retry_after_ms(PENDING_RETRY_MS));
     }
     let none = Account::default();
     let account = state.and_then(|state| state.account.as_deref()).unwrap_or(&none);

@@ -74,6 +74,22 @@ pub(crate) fn allow(log: LogId, state: &LogState, user: &UserId, act: Act) -> Re
     Err(Refusal::new(Code::Forbidden, format!("{user} may not {what} in chat {log}")))
 }
 
+/// Refuses what somebody writes in a direct chat whose other user takes nothing of them, or is not there any more.
+pub(crate) fn reaches(log: LogId, state: &LogState, user: &UserId) -> Result<(), Refusal> {
+    if log.kind() != LogKind::Direct {
+        return Ok(());
+    }
+    if let Some(other) = state.chat.as_ref().and_then(|chat| chat.blocked_by.iter().find(|by| *by != user)) {
+        let message = format!("{other} takes no messages of {user} in chat {log}");
+        return Err(Refusal::new(Code::Forbidden, message));
+    }
+    if state.members.len() < 2 && state.members.contains_key(user) {
+        let message = format!("the other user of chat {log} has no account any more");
+        return Err(Refusal::new(Code::UnknownAccount, message));
+    }
+    Ok(())
+}
+
 /// Judges a change of a chat.
 pub(super) fn judge(
     write: &Write,
@@ -88,8 +104,9 @@ pub(super) fn judge(
     {
         return Err(bad(log, "a direct chat has two members and no terms but an expiry"));
     }
-    if let Some(salvaged) = &write.salvage {
-        put_back(write, change, state, salvaged)?;
+    match &write.salvage {
+        Some(salvaged) => put_back(write, change, state, salvaged)?,
+        None => reaches(log, state, &write.sender)?,
     }
     match change {
         ChatChange::Members(changes) => members(write, changes, state, members_max)?,

@@ -49,7 +49,7 @@ fn membership(chat: LogId, cause: u64, act: EffectAct) -> Effect {
     Effect { cause_log: chat, cause, target: told(&user("alice")), act }
 }
 
-fn registered_world() -> World {
+pub(super) fn registered_world() -> World {
     let mut world = World::with_chat();
     let body = EntryBody::Account(Box::new(registered()));
     world.append(write(LogId::account(&user("alice")), 1, body, AckPolicy::Home, None));
@@ -104,13 +104,13 @@ fn only_a_chat_tells_only_an_account() {
 }
 
 #[test]
-fn an_account_that_has_ended_is_told_nothing_and_answers() {
+fn an_account_that_has_ended_is_not_told_of_chats_that_were_left_and_answers() {
     let mut world = registered_world();
     let closed = EntryBody::Account(Box::new(types::account::AccountChange::Closed));
     world.append(write(LogId::account(&user("alice")), 2, closed, AckPolicy::Home, None));
     world.replicate();
     let before = world.store.len();
-    let ticket = world.take(membership(log(3), 1, EffectAct::Joined));
+    let ticket = world.take(membership(log(3), 1, EffectAct::Left));
     world.replicate();
     assert_eq!(world.handed.get(&ticket), Some(&Handed::Effected));
     assert_eq!(world.store.len(), before);
