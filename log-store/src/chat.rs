@@ -8,6 +8,7 @@
 //!   who has been in it longest follows, or where there is none, the member.
 //! - Who goes is remembered with the entry by which that happened, and who comes back is forgotten there. Of those
 //!   who went, the last [`LEFT_MAX`] are remembered.
+//! - A direct chat is a request of who has opened it until the other one has written in it.
 //! - What is over is not kept: invites that were used up, and with each new one those whose time is over.
 
 use crate::{cursors::Cursors, fold::LogState};
@@ -62,6 +63,28 @@ impl LogState {
                 self.change_members(entry.offset, &[came]);
             }
         }
+    }
+
+    /// Somebody has opened a direct chat: it is a request until the other one writes in it.
+    pub(crate) fn ask_for_answer(&mut self, by: &UserId) {
+        self.chat_mut().request_of = Some(by.clone());
+    }
+
+    /// Somebody has written a message, perhaps one that was erased since.
+    pub(crate) fn note_answer(&mut self, by: &UserId) {
+        if self.chat.as_ref().and_then(|chat| chat.request_of.as_ref()).is_none_or(|asker| asker == by) {
+            return;
+        }
+        self.chat_mut().request_of = None;
+        if self.chat.as_deref() == Some(&Chat::default()) {
+            self.chat = None;
+        }
+    }
+
+    /// Whether a chat is a request to a user.
+    pub fn is_request_to(&self, user: &UserId) -> bool {
+        let asker = self.chat.as_ref().and_then(|chat| chat.request_of.as_ref());
+        asker.is_some_and(|asker| asker != user)
     }
 
     /// The accounts of those who came or went by the entry at `cause` are to be told.

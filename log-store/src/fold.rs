@@ -6,8 +6,8 @@
 use crate::{account, cursors::Cursors, devices::Devices, effects::Pending};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use types::{
-    AckPolicy, Body, EffectAct, EntryBody, Generation, Import, LogId, Lsn, Offset, PartitionPosition,
-    Position, Record, RegionId, RehomeId, StateUpdate, UserId,
+    AckPolicy, Body, EffectAct, EntryBody, Generation, Import, LogId, LogKind, Lsn, Offset,
+    PartitionPosition, Position, Record, RegionId, RehomeId, StateUpdate, UserId,
     account::Account,
     chat::{Chat, Member},
 };
@@ -246,8 +246,14 @@ impl LogState {
                     self.members = Arc::new(members.iter().map(member).collect());
                     self.ack_policy = *ack_policy;
                     self.allowed_regions.clone_from(allowed_regions);
+                    if record.log.kind() == LogKind::Direct {
+                        self.ask_for_answer(&entry.sender);
+                    }
                     let joined = members.iter().map(|(user, _)| (user, EffectAct::Joined));
                     self.cause_memberships(record.lsn, position, joined);
+                }
+                if let EntryBody::Message { .. } | EntryBody::Erased { .. } = &entry.body {
+                    self.note_answer(&entry.sender);
                 }
                 if let EntryBody::Chat(change) = &entry.body {
                     let before = Arc::clone(&self.members);

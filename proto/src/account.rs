@@ -334,13 +334,19 @@ fn read_contact(wire: &log::AccountContact) -> Result<(UserId, Option<DisplayNam
 }
 
 fn marked(chat: types::LogId, marks: ChatMarks) -> log::AccountChat {
-    let ChatMarks { muted_until_ms, archived, pinned } = marks;
-    log::AccountChat { chat: Bytes::copy_from_slice(&chat.to_bytes()), muted_until_ms, archived, pinned }
+    let ChatMarks { muted_until_ms, archived, pinned, declined } = marks;
+    let chat = Bytes::copy_from_slice(&chat.to_bytes());
+    log::AccountChat { chat, muted_until_ms, archived, pinned, declined }
 }
 
 fn read_marked(wire: &log::AccountChat) -> Result<(types::LogId, ChatMarks), Malformed> {
-    let log::AccountChat { chat, muted_until_ms, archived, pinned } = wire;
-    let marks = ChatMarks { muted_until_ms: *muted_until_ms, archived: *archived, pinned: *pinned };
+    let log::AccountChat { chat, muted_until_ms, archived, pinned, declined } = wire;
+    let marks = ChatMarks {
+        muted_until_ms: *muted_until_ms,
+        archived: *archived,
+        pinned: *pinned,
+        declined: *declined,
+    };
     Ok((log_id("account.chat", chat)?, marks))
 }
 

@@ -184,6 +184,7 @@ impl From<&Chat> for log::Chat {
             left: chat.left.iter().map(left).collect(),
             invites: chat.invites.iter().map(invite).collect(),
             blocked_by: chat.blocked_by.iter().map(UserId::to_string).collect(),
+            request_of: chat.request_of.as_ref().map(UserId::to_string).unwrap_or_default(),
         }
     }
 }
@@ -215,6 +216,10 @@ impl TryFrom<log::Chat> for Chat {
             left: wire.left.into_iter().map(left).collect::<Result<_, Malformed>>()?,
             invites: wire.invites.into_iter().map(invite).collect::<Result<_, Malformed>>()?,
             blocked_by: blocked_by.collect::<Result<_, Malformed>>()?,
+            request_of: match wire.request_of.as_str() {
+                "" => None,
+                name => Some(user("chat.request_of", name)?),
+            },
         })
     }
 }

@@ -172,6 +172,8 @@ pub struct ChatMarks {
     pub archived: bool,
     /// On top.
     pub pinned: bool,
+    /// The user of a request that is not wanted: it is no chat of theirs until it is answered.
+    pub declined: bool,
 }
 
 /// How far an account is.

@@ -191,6 +191,8 @@ pub struct Chat {
     pub invites: BTreeMap<InviteHash, Invite>,
     /// In a direct chat, who of the two takes nothing of the other.
     pub blocked_by: BTreeSet<UserId>,
+    /// Who has opened a direct chat, until the other one has written something.
+    pub request_of: Option<UserId>,
 }
 
 /// The terms of a chat.

@@ -73,7 +73,8 @@ impl ListedChat {
     /// How the user has marked it.
     pub const fn marks(&self) -> ChatMarks {
         let Self { muted_until_ms, archived, pinned, .. } = *self;
-        ChatMarks { muted_until_ms, archived, pinned }
+        // Requests that were declined are not listed.
+        ChatMarks { muted_until_ms, archived, pinned, declined: false }
     }
 }
 
@@ -132,8 +133,10 @@ impl Accounts {
         log: LogId,
         marks: ChatMarks,
     ) -> Result<(), AccountError> {
-        let ChatMarks { muted_until_ms, archived, pinned } = marks;
-        let body = json!({ "muted_until_ms": muted_until_ms, "archived": archived, "pinned": pinned });
+        let ChatMarks { muted_until_ms, archived, pinned, declined } = marks;
+        let body = json!({
+            "muted_until_ms": muted_until_ms, "archived": archived, "pinned": pinned, "declined": declined,
+        });
         let path = format!("/v1/chats/{log}/marks");
         let body = Some(body.to_string().into());
         self.ask(&Ask { method: Method::PUT, path: &path, caller, body }).await.map(drop)
@@ -163,6 +166,7 @@ mod tests {
         let last = page.chats[0].last.as_ref().expect("an entry");
         assert_eq!((last.offset, last.sender.as_str()), (7, "ann"));
         assert_eq!(page.chats[1].last, None);
-        assert_eq!(page.chats[1].marks(), ChatMarks { muted_until_ms: 4, archived: true, pinned: false });
+        let marks = ChatMarks { muted_until_ms: 4, archived: true, ..ChatMarks::default() };
+        assert_eq!(page.chats[1].marks(), marks);
     }
 }

@@ -16,12 +16,13 @@ fn user(name: &str) -> UserId {
 struct Group {
     state: LogState,
     lsn: u64,
+    log: LogId,
 }
 
 impl Group {
     fn of(members: &[(&str, MemberRole)]) -> Self {
         let members = members.iter().map(|(name, role)| (user(name), *role)).collect();
-        let mut group = Self { state: LogState::default(), lsn: 0 };
+        let mut group = Self { state: LogState::default(), lsn: 0, log: LogId::group([1; 16]) };
         let created =
             EntryBody::Created { members, ack_policy: AckPolicy::Home, allowed_regions: Vec::new() };
         group.say("ann", created);
@@ -34,7 +35,7 @@ impl Group {
             lsn: Lsn::new(self.lsn),
             epoch: Epoch::FIRST,
             generation: Generation::FIRST,
-            log: LogId::group([1; 16]),
+            log: self.log,
             accepted_at_ms: self.lsn,
             body,
         };
@@ -175,4 +176,33 @@ proptest! {
             prop_assert!(members.values().all(|member| member.joined_at <= member.changed_at));
         }
     }
+}
+
+/// A direct chat that ann has opened with ben.
+fn direct() -> Group {
+    let (ann, ben) = (user("ann"), user("ben"));
+    let mut direct = Group { state: LogState::default(), lsn: 0, log: LogId::direct(&ann, &ben) };
+    let members = vec![(ann, MemberRole::Admin), (ben, MemberRole::Admin)];
+    let created = EntryBody::Created { members, ack_policy: AckPolicy::Home, allowed_regions: Vec::new() };
+    direct.say("ann", created);
+    direct
+}
+
+#[test]
+fn a_direct_chat_is_a_request_until_the_other_one_has_written_whatever_was_erased_since() {
+    let message = || EntryBody::Message { ciphertext: bytes::Bytes::from_static(b"hi") };
+    let erased = || EntryBody::Erased { hash: message().hash() };
+    let asks = |chat: &Group| (chat.state.is_request_to(&user("ben")), chat.state.is_request_to(&user("ann")));
+    let mut chat = direct();
+    assert_eq!(asks(&chat), (true, false));
+    chat.say("ann", message());
+    chat.say("ann", erased());
+    assert_eq!(asks(&chat), (true, false), "who asks may say more");
+    chat.say("ben", message());
+    assert_eq!((asks(&chat), &chat.state.chat), ((false, false), &None), "and nothing is kept of it");
+    let mut chat = direct();
+    chat.say("ben", erased());
+    assert_eq!(asks(&chat), (false, false));
+    let group = Group::of(&[("ann", MemberRole::Owner), ("ben", MemberRole::Member)]);
+    assert_eq!(asks(&group), (false, false), "a group asks for nothing");
 }

@@ -253,6 +253,7 @@ mod tests {
             left: [(UserId::new("bob").expect("a valid name"), Offset::new(3))].into(),
             invites: [(InviteHash([6; 32]), invite)].into(),
             blocked_by: [UserId::new("bob").expect("a valid name")].into(),
+            request_of: Some(alice.clone()),
         };
         let state = LogState {
             eras: vec![EraBegin {

@@ -39,6 +39,7 @@ pub(crate) fn client_account_change(change: &AccountChange) -> client::AccountCh
             muted_until_ms: marks.muted_until_ms,
             archived: marks.archived,
             pinned: marks.pinned,
+            declined: marks.declined,
         }),
         AccountChange::Closed => Change::Closed(nothing),
     };

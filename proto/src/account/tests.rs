@@ -54,10 +54,11 @@ fn password() -> impl Strategy<Value = PasswordHash> {
 }
 
 fn marks() -> impl Strategy<Value = ChatMarks> {
-    (any::<u64>(), any::<bool>(), any::<bool>()).prop_map(|(muted_until_ms, archived, pinned)| ChatMarks {
+    (any::<u64>(), any::<[bool; 3]>()).prop_map(|(muted_until_ms, [archived, pinned, declined])| ChatMarks {
         muted_until_ms,
         archived,
         pinned,
+        declined,
     })
 }
 

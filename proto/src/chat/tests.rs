@@ -54,6 +54,7 @@ prop_compose! {
         left in proptest::collection::btree_map(any::<u8>(), any::<u64>(), 0..5),
         invites in proptest::collection::btree_map(any_hash(), (any::<u8>(), any::<[u64; 3]>()), 0..4),
         blocked_by in proptest::collection::btree_set(any::<u8>(), 0..=2),
+        request_of in proptest::option::of(any::<u8>()),
     ) -> Chat {
         let invite = |(made_by, [expires_at_ms, uses_max, uses]): (u8, [u64; 3])| Invite {
             made_by: user_at(made_by), expires_at_ms, uses_max: uses_max as u32, uses: uses as u32,
@@ -63,6 +64,7 @@ prop_compose! {
             left: left.into_iter().map(|(user, at)| (user_at(user), Offset::new(at))).collect(),
             invites: invites.into_iter().map(|(hash, parts)| (hash, invite(parts))).collect(),
             blocked_by: blocked_by.into_iter().map(user_at).collect(),
+            request_of: request_of.map(user_at),
         }
     }
 }

@@ -93,7 +93,7 @@ pub(crate) fn export(user: &UserId, open: &OpenAccount) -> Value {
     let chats = chats.iter().map(|(chat, marks)| {
         json!({
             "chat": chat.to_string(), "muted_until_ms": marks.muted_until_ms, "archived": marks.archived,
-            "pinned": marks.pinned,
+            "pinned": marks.pinned, "declined": marks.declined,
         })
     });
     json!({

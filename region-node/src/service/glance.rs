@@ -45,6 +45,8 @@ pub struct Glance {
     pub members: usize,
     /// The other user of a direct chat.
     pub with: Option<UserId>,
+    /// Somebody has opened it whom the user has never answered.
+    pub is_request: bool,
     /// Messages of others behind `read`, counted up to [`UNREAD_MAX`]; 0 where they were not to be counted.
     pub unread: usize,
     /// Where they were wanted, and are others than those that are known.
@@ -72,6 +74,7 @@ impl Glance {
             read: state.marks_of(user).read.offset,
             members: state.members.len(),
             with: (log.kind() == LogKind::Direct).then(other),
+            is_request: state.is_request_to(user),
             unread: 0,
             receipts: receipts.filter(|receipts| known != Some(receipts.sum)),
         })

@@ -66,7 +66,7 @@ impl AccountChange {
                 hash.update(&[15]);
                 hash.update(&chat.to_bytes());
                 hash.update(&marks.muted_until_ms.to_be_bytes());
-                hash.update(&[u8::from(marks.archived), u8::from(marks.pinned)]);
+                hash.update(&[u8::from(marks.archived), u8::from(marks.pinned), u8::from(marks.declined)]);
             }
             Self::Closed => hash.update(&[16]),
         }

@@ -247,7 +247,7 @@ impl Orders {
             Mark::Pin(pinned) => marks.pinned = pinned,
         }
         chat.set_marks(marks).await?;
-        let ChatMarks { muted_until_ms, archived, pinned } = marks;
+        let ChatMarks { muted_until_ms, archived, pinned, .. } = marks;
         let line = json!({
             "event": "marked", "log": chat.log(), "muted_until_ms": muted_until_ms, "archived": archived, "pinned": pinned,
         });

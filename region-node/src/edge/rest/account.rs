@@ -143,6 +143,9 @@ struct Marks {
     /// On top.
     #[serde(default)]
     pinned: bool,
+    /// Of a request: it is not wanted. It is no more in the list, until it is answered or this is taken back.
+    #[serde(default)]
+    declined: bool,
 }
 
 /// The end of the account.
@@ -239,8 +242,8 @@ async fn mark(
     RequestId(request): RequestId,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let Marks { muted_until_ms, archived, pinned } = json(body)?;
-    let marks = ChatMarks { muted_until_ms, archived, pinned };
+    let Marks { muted_until_ms, archived, pinned, declined } = json(body)?;
+    let marks = ChatMarks { muted_until_ms, archived, pinned, declined };
     let change = AccountChange::ChatMarked { chat: request::log(&log)?, marks };
     edge.0.accounts.change(&user, device, request, change).await?;
     Ok(done())

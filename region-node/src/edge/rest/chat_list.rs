@@ -55,6 +55,9 @@ struct ListQuery {
     /// Only those that are archived, or only those that are not; left out: both.
     #[param(value_type = bool, required = false)]
     archived: Option<bool>,
+    /// Only chats that stand so; left out: all but the requests that were declined.
+    #[param(value_type = Request, required = false)]
+    requests: Option<Request>,
 }
 
 /// A page of chats: first those that are pinned, then by their last entries.
@@ -107,6 +110,38 @@ struct Chat {
     archived: bool,
     /// On top.
     pinned: bool,
+    /// Somebody who is no contact has opened it, and was never answered; left out: it is no request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Request, required = false)]
+    request: Option<Request>,
+}
+
+/// How a request to the caller stands: a direct chat that somebody has opened who is no contact, and was never answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RequestStanding)]
+enum Request {
+    /// It was neither accepted, by an answer or by making its user a contact, nor declined.
+    Pending,
+    /// It was marked so.
+    Declined,
+    /// It is none, or none any more.
+    None,
+}
+
+impl Request {
+    fn of(glance: &Glance, open: &OpenAccount) -> Self {
+        let is_contact = glance.with.as_ref().is_some_and(|with| open.contacts.contains_key(with));
+        match glance.is_request && !is_contact {
+            false => Self::None,
+            true if marks_of(open, glance.log).declined => Self::Declined,
+            true => Self::Pending,
+        }
+    }
+
+    fn is_wanted(self, wanted: Option<Self>) -> bool {
+        wanted.map_or(self != Self::Declined, |wanted| self == wanted)
+    }
 }
 
 fn entry() -> Ref {
@@ -176,7 +211,10 @@ async fn list(
     let mut behind: Vec<(Place, Glance)> = glances
         .into_iter()
         .map(|glance| (Place::of(&glance, marks_of(&open, glance.log)), glance))
-        .filter(|(place, _)| after.is_none_or(|after| *place > after))
+        .filter(|(place, glance)| {
+            let request = Request::of(glance, &open);
+            request.is_wanted(asked.requests) && after.is_none_or(|after| *place > after)
+        })
         .collect();
     behind.sort_unstable_by_key(|(place, _)| *place);
     let has_more = behind.len() > limit;
@@ -208,15 +246,17 @@ async fn told(edge: &Edge, user: &UserId, open: &OpenAccount, page: Vec<Glance>)
             let from = ReadFrom::Before(None);
             let last = edge.0.router.read(glance.log, user, from, 1, Position::START).await.ok();
             let last = last.and_then(|page| page.records.last().and_then(proto::client_entry));
-            chat(&glance, last, marks_of(open, glance.log))
+            chat(&glance, last, open)
         }
     };
     let chats: Vec<_> = page.into_iter().map(chat).collect();
     stream::iter(chats).buffered(READS_MAX).collect().await
 }
 
-fn chat(glance: &Glance, last: Option<client::Entry>, marks: ChatMarks) -> Chat {
-    let Glance { log, head, head_at_ms, read, members, with, unread, receipts: _ } = glance;
+fn chat(glance: &Glance, last: Option<client::Entry>, open: &OpenAccount) -> Chat {
+    let marks = marks_of(open, glance.log);
+    let request = Some(Request::of(glance, open)).filter(|request| *request != Request::None);
+    let Glance { log, head, head_at_ms, read, members, with, unread, .. } = glance;
     Chat {
         log: log.to_string(),
         kind: if log.kind() == LogKind::Direct { Kinds::Direct } else { Kinds::Group },
@@ -232,6 +272,7 @@ fn chat(glance: &Glance, last: Option<client::Entry>, marks: ChatMarks) -> Chat 
         muted_until_ms: marks.muted_until_ms,
         archived: marks.archived,
         pinned: marks.pinned,
+        request,
     }
 }
 

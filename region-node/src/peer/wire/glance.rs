@@ -75,6 +75,7 @@ pub(crate) fn glance_reply(answer: &Result<Vec<Glance>, ReadRefusal>) -> Reply {
         read_offset: glance.read.get(),
         members: u32::try_from(glance.members).unwrap_or(u32::MAX),
         with: glance.with.as_ref().map(UserId::to_string).unwrap_or_default(),
+        is_request: glance.is_request,
         unread: u32::try_from(glance.unread).unwrap_or(u32::MAX),
         receipts: glance.receipts.as_ref().map(|seen| node::ReceiptsSeen {
             sum: seen.sum.get(),
@@ -105,6 +106,7 @@ fn glance(wire: &node::ChatGlance) -> Result<Glance, Malformed> {
         read: Offset::new(wire.read_offset),
         members: wire.members as usize,
         with: with.transpose()?,
+        is_request: wire.is_request,
         unread: wire.unread as usize,
         receipts: wire.receipts.as_ref().map(receipts).transpose()?,
     })
