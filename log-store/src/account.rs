@@ -32,6 +32,9 @@ pub enum Misfit {
     /// The device's token is another one: it was renewed meanwhile.
     #[error("the token of device {0} was renewed meanwhile")]
     TokenMoved(DeviceId),
+    /// The account has other names than those that are changed: they were changed meanwhile.
+    #[error("the names of the account were changed meanwhile")]
+    NamesMoved,
     /// A list is full.
     #[error("an account has at most {max} {what}")]
     TooMany {
@@ -117,6 +120,10 @@ fn fits(open: &OpenAccount, change: &AccountChange) -> Result<(), Misfit> {
             true => Ok(()),
             false => Err(Misfit::TokenMoved(*id)),
         },
+        AccountChange::NamesChanged { before, .. } => match open.names == *before {
+            true => Ok(()),
+            false => Err(Misfit::NamesMoved),
+        },
         AccountChange::DeviceRenamed { device: id, .. } => device(id).map(drop),
         AccountChange::ContactSet { user, .. } => {
             room(open.contacts.contains_key(user), open.contacts.len(), CONTACTS_MAX, "contacts")
@@ -130,7 +137,6 @@ fn fits(open: &OpenAccount, change: &AccountChange) -> Result<(), Misfit> {
         }
         AccountChange::DevicesRevoked(_)
         | AccountChange::PasswordChanged(_)
-        | AccountChange::NamesChanged(_)
         | AccountChange::ProfileChanged(_)
         | AccountChange::PrivacyChanged(_)
         | AccountChange::ContactRemoved(_)
@@ -164,7 +170,7 @@ fn logged_in(new: &NewDevice, at_ms: u64) -> Device {
 fn change_open(open: &mut OpenAccount, change: &AccountChange, at_ms: u64) {
     match change {
         AccountChange::PasswordChanged(password) => open.password = password.clone(),
-        AccountChange::NamesChanged(names) => open.names = names.clone(),
+        AccountChange::NamesChanged { names, .. } => open.names = names.clone(),
         AccountChange::DeviceAdded(new) => {
             open.devices.insert(new.device, logged_in(new, at_ms));
         }

@@ -46,7 +46,10 @@ impl From<&AccountChange> for log::AccountChange {
             AccountChange::Registered(registration) => Change::Registered((&**registration).into()),
             AccountChange::Voided => Change::Voided(log::AccountVoided {}),
             AccountChange::PasswordChanged(password) => Change::PasswordChanged(password.into()),
-            AccountChange::NamesChanged(names) => Change::NamesChanged(names.into()),
+            AccountChange::NamesChanged { names, before } => {
+                let (names, before) = (Some(names.into()), Some(before.into()));
+                Change::NamesChanged(log::AccountNamesChanged { names, before })
+            }
             AccountChange::DeviceAdded(new) => Change::DeviceAdded(new.into()),
             AccountChange::TokenRenewed { device, token, before } => {
                 Change::TokenRenewed(log::AccountTokenRenewed {
@@ -84,7 +87,10 @@ impl TryFrom<log::AccountChange> for AccountChange {
             Change::Registered(registered) => Self::Registered(Box::new(registered.try_into()?)),
             Change::Voided(_) => Self::Voided,
             Change::PasswordChanged(password) => Self::PasswordChanged(password.try_into()?),
-            Change::NamesChanged(names) => Self::NamesChanged(names.try_into()?),
+            Change::NamesChanged(wire) => Self::NamesChanged {
+                names: require("account.names", wire.names)?.try_into()?,
+                before: require("account.names_before", wire.before)?.try_into()?,
+            },
             Change::DeviceAdded(new) => Self::DeviceAdded(new.try_into()?),
             Change::TokenRenewed(wire) => Self::TokenRenewed {
                 device: device(wire.device),

@@ -373,6 +373,61 @@ async fn an_account_that_has_ended_lets_nobody_in_and_its_name_rests() {
 }
 
 #[tokio::test]
+async fn names_change_and_those_of_before_rest_for_all_others() {
+    let world = start().await;
+    let (ann, ben) = (world.register(0, "ann").await, world.register(0, "ben").await);
+    let rename =
+        async |at, of: &Device, body| world.ask(at, "PATCH", "/v1/account/names", &of.token, body).await;
+    let refused = async |name: &str| {
+        let answer = world.ask(0, "POST", "/v1/login", "", credentials(name, "correct horse")).await;
+        assert_refused(&answer, 401, "bad_credentials");
+    };
+    let phone = "+4915112345678";
+    assert_eq!(rename(1, &ann, json!({"username": "Anna", "phone": phone})).await.0, 204);
+    for name in ["anna", phone] {
+        assert_eq!(world.log_in(2, name).await.user, ann.user);
+    }
+    refused("ann").await;
+    assert_refused(&world.ask(0, "POST", "/v1/register", "", registration("ann")).await, 409, "name_taken");
+    assert_refused(&rename(0, &ben, json!({"username": "ann"})).await, 409, "name_taken");
+    assert_refused(&rename(0, &ben, json!({"phone": phone})).await, 409, "name_taken");
+    assert_refused(&rename(0, &ben, json!({"username": "a"})).await, 400, "bad_request");
+    assert_eq!(
+        rename(2, &ann, json!({"username": "ann", "phone": null})).await.0,
+        204,
+        "whoever had it has it back"
+    );
+    assert_eq!(world.log_in(0, "ann").await.user, ann.user);
+    refused(phone).await;
+    refused("anna").await;
+    let standing = |name: Name| world.state.lock().names[&name].standing;
+    assert_eq!(standing(Name::new("ann").expect("valid")), NameStanding::Held);
+    assert!(matches!(standing(Name::new("anna").expect("valid")), NameStanding::Freed { .. }));
+    let again = rename(0, &ann, json!({"username": "ann"})).await;
+    assert_eq!(again.0, 204, "nothing is to be changed: {again:?}");
+}
+
+#[tokio::test]
+async fn of_changes_of_names_that_race_the_account_has_one_and_the_others_are_let_go() {
+    let world = start().await;
+    let ann = world.register(0, "ann").await;
+    let rename = async |at, name: &str| {
+        world.ask(at, "PATCH", "/v1/account/names", &ann.token, json!({"username": name})).await
+    };
+    let (one, other) = tokio::join!(rename(0, "anna"), rename(1, "anne"));
+    for answer in [&one, &other] {
+        assert!(answer.0 == 204 || answer.1["code"] == "conflict", "{answer:?}");
+    }
+    let (_, account) = world.ask(2, "GET", "/v1/account", &ann.token, Value::Null).await;
+    let has = account["username"].as_str().expect("a name").to_owned();
+    for name in ["ann", "anna", "anne"] {
+        let row = world.state.lock().names.get(&Name::new(name).expect("valid")).cloned();
+        let is_held = row.as_ref().is_some_and(|row| row.standing == NameStanding::Held);
+        assert_eq!(is_held, name == has, "{name}: {row:?}, and the account has {has}");
+    }
+}
+
+#[tokio::test]
 async fn who_comes_too_often_is_told_when_to_come_again() {
     let rate = AccountRate { burst: 2, per_min: 6 };
     let rates = AccountRates { guesses: rate, registrations: rate, ..AccountRates::default() };

@@ -22,6 +22,7 @@ ALONE = [
     "leaveChat",
     "changeMembers",
     "changeChat",
+    "changeNames",
 ]
 
 
@@ -115,6 +116,7 @@ def prepare(nodes):
         "revokeDevice": call(device=lost["device"]),
         "revokeOtherDevices": call(),
         "readAccount": call(),
+        "changeNames": call({"username": "erin", "phone": "+4915112345678"}),
         "changeProfile": call({"display_name": "Ann", "about": "At sea.", "avatar": "m1"}),
         "changePrivacy": call({"last_seen": "contacts", "online": "everyone", "receipts": True}),
         "exportAccount": call(),

@@ -40,7 +40,12 @@ pub enum AccountChange {
     /// Another password.
     PasswordChanged(PasswordHash),
     /// The user has other names now. The directory keeps them from others.
-    NamesChanged(Names),
+    NamesChanged {
+        /// Which.
+        names: Names,
+        /// Those of before: of two changes that race one is told so.
+        before: Names,
+    },
     /// A device logged in.
     DeviceAdded(NewDevice),
     /// A device got a new refresh token for its last one.

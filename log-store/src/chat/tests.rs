@@ -192,7 +192,8 @@ fn direct() -> Group {
 fn a_direct_chat_is_a_request_until_the_other_one_has_written_whatever_was_erased_since() {
     let message = || EntryBody::Message { ciphertext: bytes::Bytes::from_static(b"hi") };
     let erased = || EntryBody::Erased { hash: message().hash() };
-    let asks = |chat: &Group| (chat.state.is_request_to(&user("ben")), chat.state.is_request_to(&user("ann")));
+    let asks =
+        |chat: &Group| (chat.state.is_request_to(&user("ben")), chat.state.is_request_to(&user("ann")));
     let mut chat = direct();
     assert_eq!(asks(&chat), (true, false));
     chat.say("ann", message());

@@ -17,7 +17,7 @@ pub(crate) fn client_account_change(change: &AccountChange) -> client::AccountCh
         }),
         AccountChange::Voided => Change::Voided(nothing),
         AccountChange::PasswordChanged(_) => Change::PasswordChanged(nothing),
-        AccountChange::NamesChanged(changed) => Change::NamesChanged(names(changed)),
+        AccountChange::NamesChanged { names: now, .. } => Change::NamesChanged(names(now)),
         AccountChange::DeviceAdded(new) => Change::DeviceAdded(new_device(new)),
         AccountChange::TokenRenewed { device, .. } => Change::TokenRenewed(named(*device, "")),
         AccountChange::DeviceRenamed { device, name } => Change::DeviceRenamed(named(*device, name.as_str())),

@@ -91,7 +91,7 @@ fn change() -> impl Strategy<Value = AccountChange> {
         Just(AccountChange::Voided),
         Just(AccountChange::Closed),
         password().prop_map(AccountChange::PasswordChanged),
-        names().prop_map(AccountChange::NamesChanged),
+        (names(), names()).prop_map(|(names, before)| AccountChange::NamesChanged { names, before }),
         new_device().prop_map(AccountChange::DeviceAdded),
         (a_device(), a_hash(), a_hash()).prop_map(|(device, token, before)| AccountChange::TokenRenewed {
             device,

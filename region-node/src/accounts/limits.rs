@@ -38,6 +38,8 @@ pub struct AccountRates {
     pub look_ups: Rate,
     /// Questions for what is next, by one user: those that wait as well, since each may be answered at once.
     pub syncs: Rate,
+    /// Changes of names by one user: each lets a name rest.
+    pub renamings: Rate,
 }
 
 impl Default for AccountRates {
@@ -49,6 +51,7 @@ impl Default for AccountRates {
             refreshes: Rate { burst: 512, per_min: 1_200 },
             look_ups: Rate { burst: 60, per_min: 60 },
             syncs: Rate { burst: 120, per_min: 600 },
+            renamings: Rate { burst: 5, per_min: 1 },
         }
     }
 }
@@ -63,6 +66,7 @@ impl AccountRates {
             ("account-rates.refreshes", self.refreshes),
             ("account-rates.look-ups", self.look_ups),
             ("account-rates.syncs", self.syncs),
+            ("account-rates.renamings", self.renamings),
         ];
         all.into_iter().filter(|(_, rate)| rate.burst == 0 || rate.per_min == 0).map(|(name, _)| name)
     }
@@ -77,6 +81,7 @@ pub(crate) enum Kind {
     Refresh,
     LookUp,
     Sync,
+    Rename,
 }
 
 /// An address, as far as it tells one subscriber from another: of IPv6 the first half.
@@ -138,6 +143,7 @@ impl Limits {
             Kind::Refresh => (self.rates.refreshes, "refresh tokens"),
             Kind::LookUp => (self.rates.look_ups, "look-ups"),
             Kind::Sync => (self.rates.syncs, "questions for what is next"),
+            Kind::Rename => (self.rates.renamings, "changes of names"),
         };
         let pace = Pace { burst: rate.burst, every_ms: MINUTE_MS / u64::from(rate.per_min.max(1)) };
         self.counted.take(&(kind, who.clone()), pace, now_ms).map_err(|retry_ms| {

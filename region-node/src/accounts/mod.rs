@@ -21,6 +21,7 @@ mod logs;
 mod passwords;
 mod people;
 mod registering;
+mod renaming;
 mod standing;
 mod tokens;
 
@@ -29,6 +30,7 @@ pub(crate) use limits::{Address, Kind, Who};
 pub(crate) use logging_in::{Credentials, NewPassword};
 pub(crate) use people::{Person, export};
 pub(crate) use registering::Wish;
+pub(crate) use renaming::NewNames;
 pub(crate) use standing::{LiveSession, Standings};
 pub(crate) use tokens::Bearer;
 

@@ -93,7 +93,7 @@ impl Accounts {
         self.renew(user, device, &open).await
     }
 
-    async fn claim(&self, names: &[Name], user: &UserId) -> Result<(), Refusal> {
+    pub(super) async fn claim(&self, names: &[Name], user: &UserId) -> Result<(), Refusal> {
         let directory = &self.0.parts.names;
         let rested_ms = host::clock::wall_ms().saturating_sub(self.0.parts.config.name_rest_ms);
         let mut claim = directory.claim(names, user, rested_ms).await?;
@@ -124,8 +124,9 @@ impl Accounts {
                 if is_young { Ok(false) } else { self.void(&by.user).await }
             }
             NameStanding::Held => {
-                // An account that has ended may not have come to free its names. They rest from now on.
-                if self.0.logs.brief(&by.user).await?.is_none() {
+                // An account that has ended, or has another name, may not have come to free this one. It rests from now on.
+                let open = self.0.logs.brief(&by.user).await?;
+                if open.is_none_or(|open| !all(&open.names).contains(name)) {
                     self.0.parts.names.release(std::slice::from_ref(name), &by.user).await?;
                 }
                 Ok(false)

@@ -59,8 +59,11 @@ impl Names for StandIn {
     async fn release(&self, names: &[Name], user: &UserId) -> Result<(), Refusal> {
         let mut state = self.directory()?;
         for name in names {
-            if let Some(by) = state.names.get_mut(name).filter(|by| by.user == *user) {
-                by.standing = NameStanding::Freed { at_ms: host::clock::wall_ms() };
+            let Some(by) = state.names.get_mut(name).filter(|by| by.user == *user) else { continue };
+            match by.standing {
+                NameStanding::Claimed { .. } => drop(state.names.remove(name)),
+                NameStanding::Held => by.standing = NameStanding::Freed { at_ms: host::clock::wall_ms() },
+                NameStanding::Freed { .. } => {}
             }
         }
         Ok(())

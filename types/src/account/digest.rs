@@ -21,9 +21,10 @@ impl AccountChange {
                 hash.update(&[3]);
                 part(hash, password.reveal().as_bytes());
             }
-            Self::NamesChanged(names) => {
+            Self::NamesChanged { names, before } => {
                 hash.update(&[4]);
                 feed_names(hash, names);
+                feed_names(hash, before);
             }
             Self::DeviceAdded(device) => {
                 hash.update(&[5]);

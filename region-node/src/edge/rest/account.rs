@@ -4,13 +4,13 @@ use super::{
     Caller, bad, done, json,
     openapi::{
         forms,
-        refused::{Bearer, OwnWrite, Password, Refused, SomeAccount},
+        refused::{Bearer, NewNames as ClaimsNames, OwnWrite, Password, Refused, SomeAccount},
     },
     path::{At, ChatPath},
     request_id::{self, RequestId},
 };
 use crate::{
-    accounts::export,
+    accounts::{NewNames, export},
     edge::{Edge, errors::Problem, request},
 };
 use axum::{
@@ -21,7 +21,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Deserializer, Serialize};
-use types::account::{About, AccountChange, Audience, ChatMarks, DisplayName, MediaId, OpenAccount, Privacy};
+use types::{
+    Phone, Username,
+    account::{About, AccountChange, Audience, ChatMarks, DisplayName, MediaId, OpenAccount, Privacy},
+};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -30,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .routes(routes!(read))
         .routes(routes!(change_profile))
+        .routes(routes!(change_names))
         .routes(routes!(change_privacy))
         .routes(routes!(export_all))
         .routes(routes!(close))
@@ -148,6 +152,20 @@ struct Marks {
     declined: bool,
 }
 
+/// What is to change; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NamesChange {
+    /// 3 to 32 characters of `a-z0-9._`, beginning with a letter.
+    #[serde(default)]
+    #[schema(value_type = Option<forms::Username>)]
+    username: Option<String>,
+    /// E.164; null: none any more.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<forms::Phone>)]
+    phone: Option<Option<String>>,
+}
+
 /// The end of the account.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -207,6 +225,28 @@ async fn change_profile(
         profile.avatar = avatar.as_deref().map(MediaId::new).transpose().map_err(bad)?;
     }
     edge.0.accounts.change(&user, device, request, AccountChange::ProfileChanged(profile)).await?;
+    Ok(done())
+}
+
+/// Changes what the caller is found and logs in by.
+///
+/// The names of before rest for a while, and are the caller's to have back.
+#[utoipa::path(
+    patch, path = "/v1/account/names", operation_id = "changeNames", tag = "account",
+    params(RequestId), request_body = NamesChange,
+    responses((status = 204, description = "They are changed."), Refused<(Bearer, ClaimsNames, OwnWrite)>),
+)]
+async fn change_names(
+    State(edge): State<Edge>,
+    Caller { user, device }: Caller,
+    RequestId(request): RequestId,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let asked: NamesChange = json(body)?;
+    let username = asked.username.as_deref().map(Username::new).transpose().map_err(bad)?;
+    let phone = asked.phone.map(|phone| phone.as_deref().map(Phone::new).transpose());
+    let phone = phone.transpose().map_err(bad)?;
+    edge.0.accounts.rename(&user, device, request, NewNames { username, phone }).await?;
     Ok(done())
 }
 

@@ -44,7 +44,7 @@ fn refusal(log: LogId, misfit: Misfit) -> Refusal {
         Misfit::Begun => Code::AccountExists,
         Misfit::NotOpen => Code::UnknownAccount,
         Misfit::UnknownDevice(_) => Code::UnknownDevice,
-        Misfit::DeviceExists(_) | Misfit::TokenMoved(_) => Code::Conflict,
+        Misfit::DeviceExists(_) | Misfit::TokenMoved(_) | Misfit::NamesMoved => Code::Conflict,
         Misfit::TooMany { .. } => Code::TooLarge,
     };
     Refusal::new(code, format!("account log {log}: {misfit}"))
