@@ -5,7 +5,11 @@ use client::{Client, Config, EntryBody, Event, Events, From};
 use lab::Lab;
 use nix::{
     pty::{OpenptyResult, Winsize, openpty},
-    sys::termios::{LocalFlags, tcgetattr},
+    sys::{
+        signal::{Signal, kill},
+        termios::{LocalFlags, tcgetattr},
+    },
+    unistd::Pid,
 };
 use std::{
     fs::File,
@@ -130,6 +134,18 @@ async fn who_types_is_seen_to_type_and_a_password_is_not_shown() {
     terminal.types("\x04");
     assert!(ends(chat).await);
     assert!(terminal.echoes(), "the terminal is as it was");
+
+    let chat = terminal.run(&lab, near, &["chat", "--as", "ann"]);
+    terminal.shows("no chat is open").await;
+    eventually("the program has the terminal", patience(), async || {
+        anyhow::ensure!(!terminal.echoes());
+        Ok(())
+    })
+    .await;
+    let id = chat.id().and_then(|id| i32::try_from(id).ok()).expect("it runs");
+    kill(Pid::from_raw(id), Signal::SIGINT).expect("is told to end");
+    assert!(!ends(chat).await);
+    assert!(terminal.echoes(), "the terminal is as it was, however it ends");
 
     let file = lab.dir().join("cem");
     let file = file.to_str().expect("text");
