@@ -6,6 +6,7 @@ mod command_line_accounts;
 mod command_line_groups;
 mod command_line_terminal;
 mod damage;
+mod departures;
 mod diverged;
 mod effects;
 mod failover;
@@ -35,6 +36,7 @@ mod replicators;
 mod retry;
 mod salvage;
 mod stalled;
+mod without_websocket;
 
 /// The binary under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hearth-under-test");
