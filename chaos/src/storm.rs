@@ -192,7 +192,7 @@ pub async fn measure(options: &Options, progress: impl Fn(&str)) -> anyhow::Resu
     let edges = deployed.lab.edges(&home)?;
     let sessions = crowd.start(&edges, &board, options.seed);
     await_count("open", options.sessions, || board.open()).await?;
-    let others = crowd::Others::start(&deployed.lab.edge(&near)?, &bystanders);
+    let others = crowd::Others::start(&deployed.lab.edge(&near)?, &bystanders)?;
     sleep(CALM).await;
     let calm = others.take();
     let prober = crowd.probe(deployed.lab.edge(&far)?);

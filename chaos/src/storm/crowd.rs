@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
+    sync::oneshot,
     task::{JoinHandle, JoinSet},
     time::{interval, sleep, timeout},
 };
@@ -185,24 +186,34 @@ impl Acks {
 /// Those who write beside the crowd, one after the other on one connection. They end when this is dropped.
 pub(super) struct Others {
     acks: Arc<Mutex<Acks>>,
-    _writing: JoinSet<()>,
+    /// Dropped, it ends their thread.
+    _end: oneshot::Sender<()>,
 }
 
 impl Others {
-    pub(super) fn start(edge: &str, logs: &[String]) -> Self {
+    /// They have a thread of their own: what is measured is how long the servers take, and not how long the crowd's
+    /// tasks, which are in this process too, keep them from sending and hearing.
+    pub(super) fn start(edge: &str, logs: &[String]) -> anyhow::Result<Self> {
         let acks = Arc::new(Mutex::new(Acks::default()));
+        let (end, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut writing = JoinSet::new();
         for (number, log) in logs.iter().enumerate() {
             let (acks, edge, log) = (Arc::clone(&acks), edge.to_owned(), log.clone());
-            writing.spawn(async move {
+            let write = async move {
                 let device = DeviceId::new(number as u64 + 2);
                 // The one who opened them writes from several devices.
                 if let Err(error) = write(&edge, &log, device, &acks).await {
                     acks.lock().fail(error.to_string());
                 }
-            });
+            };
+            writing.spawn_on(write, runtime.handle());
         }
-        Self { acks, _writing: writing }
+        std::thread::Builder::new().name("others".to_owned()).spawn(move || {
+            let _ended = runtime.block_on(ended);
+            drop(writing);
+        })?;
+        Ok(Self { acks, _end: end })
     }
 
     /// What there is since the last call.
