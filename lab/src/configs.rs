@@ -67,10 +67,14 @@ impl ForDirectory<'_> {
         table.insert("lease-ttl-ms".to_owned(), ms(self.lease_ttl));
         table.insert("renew-interval-ms".to_owned(), ms(self.lease_ttl / 4));
         table.insert("silence-ms".to_owned(), ms(self.lease_ttl * 3 / 4));
+        table.insert("canary-failing-ms".to_owned(), ms((self.lease_ttl / 2).max(CANARY_FAILING_MIN)));
         table.insert("dial".to_owned(), dial(self.dial));
         overlaid(table, &overlay.directory)
     }
 }
+
+/// Canaries fail for this long before they make a suspect; or for two renewals, where those come seldom.
+const CANARY_FAILING_MIN: Duration = Duration::from_secs(3);
 
 /// Replicas that hear no leader for a quarter of a lease choose another one; or for five times the longest round
 /// trip between them, if that is longer.
@@ -189,5 +193,25 @@ mod tests {
             y = "3"
         };
         assert_eq!(overlaid(base, &over), expected);
+    }
+
+    #[test]
+    fn whatever_the_lease_canaries_and_silence_outlast_two_renewals() {
+        for lease_ms in [1_000, 3_000, 4_000, 8_000, 60_000] {
+            let directory = ForDirectory {
+                listen: SocketAddr::from(([127, 0, 0, 1], 1)),
+                data_dir: Path::new("data"),
+                regions: &[],
+                partitions_per_region: 1,
+                lease_ttl: Duration::from_millis(lease_ms),
+                dial: &BTreeMap::new(),
+                replica: None,
+            };
+            let table = directory.table(&Overlay::default());
+            let ms = |key: &str| table[key].as_integer().expect("a number of milliseconds");
+            for key in ["canary-failing-ms", "silence-ms"] {
+                assert!(ms(key) >= 2 * ms("renew-interval-ms"), "{key} for a lease of {lease_ms} ms");
+            }
+        }
     }
 }
