@@ -19,7 +19,7 @@ import requests
 HERE = pathlib.Path(__file__).resolve().parent
 SEED = "20"
 EXAMPLES_MAX = "12"
-FUZZ_TIMEOUT_S = 300
+FUZZ_TIMEOUT_S = 600
 START_TIMEOUT_S = 60
 # `hearth up` takes consecutive ports: ten for itself and ten for each region.
 PORTS = 40
