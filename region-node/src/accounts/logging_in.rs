@@ -10,6 +10,10 @@
 //! again behind its device's entry, and the change looks at the devices again behind its own. Whichever comes second
 //! sees the other.
 //!
+//! Nobody learns from a log-in whether a name exists, also not while homes are lost: for a name that nobody has, a home is
+//! asked all the same, always the same one, and where it cannot be asked the log-in is refused as it is for a name whose
+//! account has that home.
+//!
 //! A refresh token is good once it is shown; the one before it still is for a minute, since the answer may have been
 //! lost. Shown later it was copied: then the device is revoked.
 
@@ -17,7 +21,7 @@ use super::{
     Accounts, Kind, LoggedIn,
     limits::Who,
     registering::all,
-    tokens::{RefreshToken, derived_device},
+    tokens::{RefreshToken, derived, derived_device},
 };
 use crate::service::NameStanding;
 use std::time::Duration;
@@ -35,6 +39,9 @@ const BEFORE_MS: u64 = 60_000;
 /// A refused log-in is answered at a whole multiple of this after it came, so that its time tells neither whether
 /// the name exists nor how far its home is.
 const REFUSAL_STEP: Duration = Duration::from_millis(500);
+
+/// When to come again, where the account cannot be asked for, in ms.
+const RETRY_AFTER_MS: u64 = 1_000;
 
 /// What somebody who logs in says.
 #[derive(Debug, Clone)]
@@ -66,8 +73,10 @@ impl Accounts {
         let began = Instant::now();
         self.admit(Kind::Guess, &Who::Name(credentials.name.clone()))?;
         let outcome = self.try_to_log_in(&credentials).await;
-        if outcome.as_ref().is_err_and(|refusal| refusal.code == Code::BadCredentials) {
-            metrics::counter!("hearth_logins_refused_total").increment(1);
+        if let Err(refusal) = &outcome {
+            if refusal.code == Code::BadCredentials {
+                metrics::counter!("hearth_logins_refused_total").increment(1);
+            }
             sleep_until(next_step(began, Instant::now())).await;
         }
         outcome
@@ -79,9 +88,10 @@ impl Accounts {
             self.0.parts.names.resolve(std::slice::from_ref(&credentials.name)).await?.pop().flatten();
         let owner = owner.filter(|owner| !matches!(owner.standing, NameStanding::Freed { .. }));
         let open = match &owner {
-            Some(owner) => self.0.logs.brief(&owner.user).await?,
-            None => None,
+            Some(owner) => self.0.logs.brief(&owner.user).await,
+            None => self.ask_for_nobody(&credentials.name).await.map(|()| None),
         };
+        let open = open.map_err(untold)?;
         // A name is claimed before the account has it, and may still be another one's there.
         let open = open.filter(|open| all(&open.names).contains(&credentials.name));
         let known = open.as_ref().map(|open| open.password.clone());
@@ -92,6 +102,16 @@ impl Accounts {
         }
         self.help_to_hold(&owner, &open).await;
         self.add_device(credentials, &owner.user, &open).await
+    }
+
+    /// Asks for the account of a name that nobody has. Which home that is nobody outside can work out, since none knows
+    /// the ids of stores, and it is the same at each node.
+    async fn ask_for_nobody(&self, name: &Name) -> Result<(), Refusal> {
+        let store = self.0.parts.view.load().nodes().map(|node| node.store).min();
+        let secret = store.map_or(Uuid::nil(), |store| Uuid::from_bytes(*store.as_bytes()));
+        let id = derived(b"hearth nobody", secret, name.as_str());
+        let [a, b, c, d, e, f, g, h, ..] = id;
+        self.0.logs.nobodys(&UserId::of_account(id), u64::from_be_bytes([a, b, c, d, e, f, g, h])).await
     }
 
     async fn add_device(
@@ -266,6 +286,15 @@ impl Accounts {
 fn next_step(began: Instant, now: Instant) -> Instant {
     let steps = now.duration_since(began).as_millis() / REFUSAL_STEP.as_millis() + 1;
     began + REFUSAL_STEP * u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
+/// Why an account could not be asked for, without a word of which one it is.
+fn untold(refusal: Refusal) -> Refusal {
+    if !refusal.is_retryable() {
+        return refusal;
+    }
+    tracing::debug!(%refusal, "a log-in could not ask for its account");
+    Refusal::new(Code::HomeUnavailable, "the account cannot be asked for now").retry_after_ms(RETRY_AFTER_MS)
 }
 
 fn bad_credentials() -> Refusal {

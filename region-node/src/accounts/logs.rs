@@ -64,6 +64,11 @@ impl AccountLogs {
         Ok(account.and_then(|account| account.open.clone()))
     }
 
+    /// Asks as [`brief`](Self::brief) does, for an account that nobody has.
+    pub(super) async fn nobodys(&self, nobody: &UserId, draw: u64) -> Result<(), Refusal> {
+        self.router.nobodys_account(nobody, draw, HOME_PATIENCE).await
+    }
+
     /// An account that is in use, whole.
     pub(super) async fn open(&self, user: &UserId) -> Result<OpenAccount, Refusal> {
         in_use(user, self.account(user).await?)

@@ -26,16 +26,44 @@ impl Router {
         brief: bool,
         patience: Duration,
     ) -> Result<Option<Arc<Account>>, Refusal> {
-        let give_up = Instant::now() + patience;
-        loop {
-            match self.account_once(user, brief).await {
-                Ok(account) => return Ok(account),
-                Err(refusal) if !refusal.is_retryable() || Instant::now() + HOME_STEP > give_up => {
-                    return Err(refusal);
-                }
-                Err(_) => sleep(HOME_STEP).await,
-            }
+        patiently(patience, || self.account_once(user, brief)).await
+    }
+
+    /// Asks for an account that nobody has as [`account`](Self::account) asks for one that somebody has: the home of a
+    /// partition, which `draw` picks. It takes as long, and fails where that home cannot be asked.
+    ///
+    /// # Errors
+    /// As those of [`account`](Self::account).
+    pub(crate) async fn nobodys_account(
+        &self,
+        nobody: &UserId,
+        draw: u64,
+        patience: Duration,
+    ) -> Result<(), Refusal> {
+        patiently(patience, || self.nobodys_account_once(nobody, draw)).await
+    }
+
+    async fn nobodys_account_once(&self, nobody: &UserId, draw: u64) -> Result<(), Refusal> {
+        let log = LogId::account(nobody);
+        if let Err(refusal) = self.pin_of(log).await
+            && refusal.code != Code::UnknownChat
+        {
+            return Err(refusal);
         }
+        let partition = self.drawn_partition(draw).ok_or_else(|| unavailable("nothing is placed yet"))?;
+        let asked = AccountAsked { partition, log, any_copy: false, brief: true };
+        match self.account_at_home(&asked).await {
+            Ok(_) => Ok(()),
+            Err(ReadRefusal::Refused(refusal)) => Err(refusal),
+            Err(why) => Err(unavailable(&why.to_string())),
+        }
+    }
+
+    fn drawn_partition(&self, draw: u64) -> Option<PartitionId> {
+        let placement = self.parts().view.load();
+        let count = u64::try_from(placement.partitions().count()).ok()?;
+        let at = usize::try_from(draw.checked_rem(count)?).ok()?;
+        placement.partitions().nth(at).map(|row| row.partition)
     }
 
     async fn account_once(&self, user: &UserId, brief: bool) -> Result<Option<Arc<Account>>, Refusal> {
@@ -52,8 +80,7 @@ impl Router {
             if closed >= pin.generation {
                 let later = self.pin_above(log, closed).await?;
                 if later.generation <= pin.generation {
-                    let message = format!("account {log} is on its way to another partition");
-                    return Err(Refusal::new(Code::HomeUnavailable, message).retry_after_ms(RETRY_AFTER_MS));
+                    return Err(unavailable(&format!("account {log} is on its way to another partition")));
                 }
                 pin = later;
                 continue;
@@ -61,9 +88,7 @@ impl Router {
             return match answer {
                 Ok(answer) => Ok(answer.account),
                 Err(ReadRefusal::Refused(refusal)) => Err(refusal),
-                Err(why) => {
-                    Err(Refusal::new(Code::HomeUnavailable, why.to_string()).retry_after_ms(RETRY_AFTER_MS))
-                }
+                Err(why) => Err(unavailable(&why.to_string())),
             };
         }
     }
@@ -95,4 +120,25 @@ impl Router {
                 || row.home.as_ref().is_some_and(|home| home.node == *here)
         })
     }
+}
+
+/// Asks again, while there is time, whoever could not be asked.
+async fn patiently<T, F>(patience: Duration, ask: impl Fn() -> F) -> Result<T, Refusal>
+where
+    F: Future<Output = Result<T, Refusal>>,
+{
+    let give_up = Instant::now() + patience;
+    loop {
+        match ask().await {
+            Ok(told) => return Ok(told),
+            Err(refusal) if !refusal.is_retryable() || Instant::now() + HOME_STEP > give_up => {
+                return Err(refusal);
+            }
+            Err(_) => sleep(HOME_STEP).await,
+        }
+    }
+}
+
+fn unavailable(why: &str) -> Refusal {
+    Refusal::new(Code::HomeUnavailable, why).retry_after_ms(RETRY_AFTER_MS)
 }
