@@ -1,4 +1,5 @@
-//! How often somebody may register, log in, and look others up: per address, per name that is tried, per user.
+//! How often somebody may register, log in, look others up and write: per address, per name that is tried, per user, per
+//! device.
 
 use crate::{
     Config,
@@ -6,7 +7,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr};
-use types::{Code, Name, Refusal, UserId};
+use types::{Code, DeviceId, Name, Refusal, UserId};
 
 /// Those of whom it is counted at a time.
 const COUNTED_MAX: usize = 131_072;
@@ -40,6 +41,10 @@ pub struct AccountRates {
     pub syncs: Rate,
     /// Changes of names by one user: each lets a name rest.
     pub renamings: Rate,
+    /// Messages and changes of chats that one device writes. Not counted in development mode, nor are the next.
+    pub device_writes: Rate,
+    /// Those that one user writes, on all devices.
+    pub user_writes: Rate,
 }
 
 impl Default for AccountRates {
@@ -52,6 +57,8 @@ impl Default for AccountRates {
             look_ups: Rate { burst: 60, per_min: 60 },
             syncs: Rate { burst: 120, per_min: 600 },
             renamings: Rate { burst: 5, per_min: 1 },
+            device_writes: Rate { burst: 2_000, per_min: 6_000 },
+            user_writes: Rate { burst: 4_000, per_min: 12_000 },
         }
     }
 }
@@ -67,6 +74,8 @@ impl AccountRates {
             ("account-rates.look-ups", self.look_ups),
             ("account-rates.syncs", self.syncs),
             ("account-rates.renamings", self.renamings),
+            ("account-rates.device-writes", self.device_writes),
+            ("account-rates.user-writes", self.user_writes),
         ];
         all.into_iter().filter(|(_, rate)| rate.burst == 0 || rate.per_min == 0).map(|(name, _)| name)
     }
@@ -82,6 +91,7 @@ pub(crate) enum Kind {
     LookUp,
     Sync,
     Rename,
+    Write,
 }
 
 /// An address, as far as it tells one subscriber from another: of IPv6 the first half.
@@ -107,6 +117,7 @@ pub(crate) enum Who {
     Address(Address),
     Name(Name),
     User(UserId),
+    Device(UserId, DeviceId),
 }
 
 impl fmt::Display for Who {
@@ -115,6 +126,7 @@ impl fmt::Display for Who {
             Self::Address(Address(address)) => address.fmt(f),
             Self::Name(name) => name.fmt(f),
             Self::User(user) => user.fmt(f),
+            Self::Device(user, device) => write!(f, "{user} on device {device}"),
         }
     }
 }
@@ -144,6 +156,8 @@ impl Limits {
             Kind::LookUp => (self.rates.look_ups, "look-ups"),
             Kind::Sync => (self.rates.syncs, "questions for what is next"),
             Kind::Rename => (self.rates.renamings, "changes of names"),
+            Kind::Write if matches!(who, Who::Device(..)) => (self.rates.device_writes, "writes"),
+            Kind::Write => (self.rates.user_writes, "writes"),
         };
         let pace = Pace { burst: rate.burst, every_ms: MINUTE_MS / u64::from(rate.per_min.max(1)) };
         self.counted.take(&(kind, who.clone()), pace, now_ms).map_err(|retry_ms| {

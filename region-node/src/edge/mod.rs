@@ -29,7 +29,7 @@ pub(crate) use session::client_receipt;
 
 use crate::{
     Parts,
-    accounts::Accounts,
+    accounts::{Accounts, Kind, Who},
     clock,
     delivery::{Delivery, SessionId},
     live::{Desk, Live},
@@ -49,7 +49,7 @@ use std::sync::{
 use sync::{Turns, Waiting};
 use tokio::sync::Notify;
 use tonic::Streaming;
-use types::{Code, LogId, Position, Refusal, UserId};
+use types::{Code, DeviceId, LogId, Position, Refusal, UserId};
 
 /// The edge half of a node. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -74,6 +74,18 @@ struct Inner {
 }
 
 impl Inner {
+    /// Counts a write to a chat, where users have accounts.
+    ///
+    /// # Errors
+    /// `rate_limited`, with when there is room again.
+    fn admit_write(&self, user: &UserId, device: DeviceId) -> Result<(), Refusal> {
+        if self.parts.config.development {
+            return Ok(());
+        }
+        self.accounts.admit(Kind::Write, &Who::Device(user.clone(), device))?;
+        self.accounts.admit(Kind::Write, &Who::User(user.clone()))
+    }
+
     /// Opens a chat, where its user does not open too many.
     async fn open_chat(&self, user: UserId, open: client::OpenChat) -> Result<(LogId, Position), Refusal> {
         self.openings.lock().take(&user, clock::boot_ms())?;

@@ -28,13 +28,13 @@ impl Openings {
     /// Counts an opening.
     ///
     /// # Errors
-    /// `overloaded`, with the time after which there is room for one.
+    /// `rate_limited`, with the time after which there is room for one.
     pub(crate) fn take(&mut self, user: &UserId, now_ms: u64) -> Result<(), Refusal> {
         let pace = Pace { burst: self.rate.burst, every_ms: 1_000 / u64::from(self.rate.per_s.max(1)) };
         self.rates.take(user, pace, now_ms).map_err(|retry_ms| {
             let message = format!("{user} opens chats faster than {} a second", self.rate.per_s);
             metrics::counter!("hearth_edge_openings_refused_total").increment(1);
-            Refusal::new(Code::Overloaded, message).retry_after_ms(retry_ms)
+            Refusal::new(Code::RateLimited, message).retry_after_ms(retry_ms)
         })
     }
 }
@@ -50,6 +50,6 @@ mod tests {
         let opened = (0..100).filter(|_| openings.take(&user, 1_000).is_ok()).count();
         assert_eq!(opened, 5);
         let refusal = openings.take(&user, 1_050).expect_err("there is no room yet");
-        assert_eq!((refusal.code, refusal.retry_after_ms), (Code::Overloaded, Some(50)));
+        assert_eq!((refusal.code, refusal.retry_after_ms), (Code::RateLimited, Some(50)));
     }
 }

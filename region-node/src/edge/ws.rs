@@ -322,6 +322,7 @@ impl Connected {
             }
             Output::Answer { request_id, frame } => self.queue.answer(request_id, frame),
             Output::Append { request_id, user, device, message } => {
+                let admitted = edge.admit_write(&user, device);
                 let (log, message_id) = (message.log, message.message_id);
                 let bytes = message.body_bytes();
                 let began = Instant::now();
@@ -342,7 +343,10 @@ impl Connected {
                     seconds.record(began.elapsed());
                     queue.finish(Finished::Appended { request_id, log, message_id, bytes, result });
                 });
-                edge.router.append(draft, reply);
+                match admitted {
+                    Ok(()) => edge.router.append(draft, reply),
+                    Err(refusal) => reply.give(Err(refusal)),
+                }
             }
             Output::Open { request_id, user, open } => self.start(async move {
                 Finished::Opened { request_id, result: edge.open_chat(user, open).await }

@@ -79,6 +79,7 @@ async fn send(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let message = request::message(client::Send { log, ..json(body)? })?;
+    edge.0.admit_write(&sender, device)?;
     let (log, message_id) = (message.log, message.message_id);
     let draft = Draft {
         log,

@@ -218,6 +218,7 @@ pub(super) async fn write(
     message: Result<request::Message, Refusal>,
 ) -> Result<Response, Problem> {
     let message = message?;
+    edge.0.admit_write(&user, device)?;
     let log = message.log;
     let draft = Draft {
         log,
