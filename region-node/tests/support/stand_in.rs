@@ -146,7 +146,7 @@ impl StandIn {
         let is_mute = store.is_mute;
         let accepted_at_ms = match &write.body {
             EntryBody::Account(_) => host::clock::wall_ms() - state.account_age_ms,
-            _ => 1,
+            _ => host::clock::wall_ms(),
         };
         let outcome = store.sequence(write, epoch, accepted_at_ms);
         if let Ok((_, Some(record))) = &outcome {
