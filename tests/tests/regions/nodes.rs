@@ -1,4 +1,4 @@
-//! Regions of two nodes: one dies, and all are started anew one after the other, while people write.
+//! Regions of two nodes: one dies, and every process is started anew, one after the other, while people write.
 
 use crate::PROGRAM;
 use client::{Client, Config, From};
@@ -98,16 +98,25 @@ async fn a_killed_node_of_two_loses_its_own_homes_only_and_nothing_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn starting_every_node_anew_one_by_one_fails_no_write_and_keeps_one_order() {
+async fn starting_every_process_anew_one_by_one_fails_no_write_and_keeps_one_order() {
     let lab = start(two_nodes_each()).await;
+    let started = async |target: &str| {
+        lab.restart(target).await.expect("starts");
+        lab.wait_ready(patience()).await.expect("all are ready");
+        lab.wait_in_sync(patience()).await.expect("all are in sync");
+    };
     let longest = Box::pin(write_through(&lab, "eu-west", async {
         for region in REGIONS {
             for node in lab.node_ids(region).expect("a region") {
                 lab.stop_node(node.as_str()).await.expect("ends");
-                lab.restart(node.as_str()).await.expect("starts");
-                lab.wait_ready(patience()).await.expect("all are ready");
-                lab.wait_in_sync(patience()).await.expect("all are in sync");
+                started(node.as_str()).await;
             }
+            lab.replicator(region).expect("a region").stop(patience()).await.expect("ends");
+            started(region).await;
+            let name = format!("directory-{region}");
+            let directory = lab.directories().find(|directory| directory.name() == name);
+            directory.expect("a replica in each region").stop(patience()).await.expect("ends");
+            started(region).await;
         }
     }))
     .await;
