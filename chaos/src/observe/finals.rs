@@ -5,7 +5,7 @@ use crate::{
     history::{BodySum, Kind, Log, LogSum, Message, Node, Recorder},
     workload::{ChatPlan, Chats},
 };
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use client::bare::Connection;
 use lab::Lab;
 use proto::client::{
@@ -14,8 +14,8 @@ use proto::client::{
 use std::collections::{BTreeMap, btree_map::Entry};
 use tokio::time::timeout;
 use types::{
-    DeviceId, LogId, MessageId, NodeId, PartitionId, PlacementDelta, Position, PositionToken, RegionId,
-    UserId, limits,
+    DeviceId, LogId, MessageId, NodeId, PartitionId, PartitionPosition, PlacementDelta, Position,
+    PositionToken, RegionId, UserId, limits,
 };
 
 /// A node's copy of a chat.
@@ -59,6 +59,16 @@ impl Copies {
             }
         }
         Ok(copies)
+    }
+
+    /// Fails where the copies of a partition do not end alike: it was written to while they were read.
+    pub fn agree(&self) -> anyhow::Result<()> {
+        let mut lasts: BTreeMap<PartitionId, PartitionPosition> = BTreeMap::new();
+        for ((partition, _), view) in &self.partitions {
+            let last = *lasts.entry(*partition).or_insert(view.last);
+            ensure!(last == view.last, "partition {partition} ends at {last} and at {}", view.last);
+        }
+        Ok(())
     }
 
     /// The last position of each log, as its first copy has it.

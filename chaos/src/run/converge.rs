@@ -51,6 +51,8 @@ async fn look(
     }
     replicas_agree(deployed).await?;
     let copies = copies(deployed, chats, recorder).await?;
+    // Homes write how far users have read a little later: what was read while one did is read again.
+    copies.agree()?;
     let behind = workload.heads().behind(&copies.ends());
     if let Some((session, log, at)) = behind.first() {
         anyhow::bail!("{} readers are not at the end; {session} stands at {at} of {log}", behind.len());
