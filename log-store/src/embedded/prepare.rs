@@ -73,6 +73,14 @@ impl Preparer {
         }
     }
 
+    /// Waits until the next segment is there, or could not be made.
+    pub(crate) fn settle(&self) {
+        let mut slot = self.shared.slot.lock();
+        while matches!(*slot, Slot::Wanted(_) | Slot::Making) {
+            self.shared.changed.wait(&mut slot);
+        }
+    }
+
     fn set(&self, slot: &mut Slot, to: Slot) {
         *slot = to;
         self.shared.changed.notify_all();

@@ -223,6 +223,8 @@ impl Writer {
         if let Err(error) = ended {
             tracing::warn!(store = %self.core.store, %error, "the log store closes unfolded");
         }
+        // With one behind it the last segment is missed too, should it get lost together with the fold.
+        self.preparer.settle();
         self.core.queue.close(&"its owner closed it".into());
     }
 }
